@@ -1,0 +1,3 @@
+//! The `pgdog-jwt` program.
+
+fn main() {}

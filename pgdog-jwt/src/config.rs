@@ -1,0 +1,159 @@
+//! What the core must be told. A host builds this value from its own configuration files; two spellings of the same
+//! policy build the same value.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A string that must not be printed: its `Debug` shows that it is set and nothing else (S5).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself. Callers keep it out of logs and errors.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The policy of one gateway: whose tokens are taken and what they become.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JwtConfig {
+    /// Issuers, in the order of the file. A token is checked against exactly one of them.
+    pub issuers: Vec<Issuer>,
+    /// Largest token accepted, in bytes, checked before anything is parsed.
+    pub max_token_size: usize,
+    /// Only start-up users that end in this suffix are token users; the others are skipped.
+    pub user_suffix: Option<String>,
+    /// How the start-up user and the token's identity relate.
+    pub user_match: UserMatch,
+    /// Roles that no token may become: exact names, or a prefix followed by `*` (S13).
+    pub denied_roles: Vec<String>,
+    /// The account that logs in to PostgreSQL for token users.
+    pub server_user: Option<String>,
+    /// Its password.
+    pub server_password: Option<Secret>,
+    /// Whether a subject that the configuration does not name gets a pool of its own.
+    pub auto_provision: bool,
+    /// Whether such a subject is read-only.
+    pub auto_provision_read_only: bool,
+}
+
+/// One source of tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// The value that `iss` must have, compared byte for byte; `None` takes any.
+    pub issuer: Option<String>,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// `aud` must hold one of these; empty: not checked.
+    pub audiences: Vec<String>,
+    /// Algorithms that its keys may be used with.
+    pub algorithms: Vec<Algorithm>,
+    /// The claim that names the user: an exact name, or a path with dots.
+    pub username_claim: String,
+    /// How far the clocks may differ when `exp`, `nbf` and `iat` are compared.
+    pub leeway: Duration,
+}
+
+/// Where an issuer's public keys come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeySource {
+    /// Files with PEM public keys or certificates, read again when they change.
+    PemFiles(Vec<PathBuf>),
+    /// A JSON Web Key Set (RFC 7517) behind a URL.
+    Jwks(JwksSource),
+}
+
+/// A key set behind a URL, and the limits of fetching it (S8, S9).
+#[derive(Debug, Clone, PartialEq)]
+pub struct JwksSource {
+    /// `https://…`, or `http://` to a loopback address.
+    pub url: String,
+    /// How long a fetched set is used without asking again.
+    pub cache_ttl: Duration,
+    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch.
+    pub max_stale: Duration,
+    /// Least time between two fetches that an unknown `kid` causes.
+    pub min_refresh_interval: Duration,
+    /// Limit for making the connection.
+    pub connect_timeout: Duration,
+    /// Limit for the whole fetch.
+    pub timeout: Duration,
+    /// Largest key set accepted, in bytes.
+    pub max_body_size: usize,
+}
+
+/// How the user of the start-up packet relates to the identity in the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserMatch {
+    /// They must be equal.
+    #[default]
+    Exact,
+    /// The token decides, whatever the client typed (PgDog pull request 1084).
+    Claim,
+}
+
+/// Signature algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` and HMAC cannot be expressed (S7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    /// All algorithms, in the order of RFC 7518.
+    pub const ALL: [Algorithm; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// What is accepted when the configuration does not say.
+    pub const DEFAULT: [Algorithm; 3] = [Self::RS256, Self::ES256, Self::EdDSA];
+
+    /// The name that `alg` carries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// The algorithm with this exact name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}

@@ -1,0 +1,106 @@
+//! What a host asks and what it is told.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+/// The bytes that a client sent where a password would go. Never printed (S5).
+#[derive(Clone, Copy)]
+pub struct Credential<'a>(&'a [u8]);
+
+impl<'a> Credential<'a> {
+    /// Wraps the bytes of a `PasswordMessage`, without its terminating NUL.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes themselves. Callers keep them out of logs and errors.
+    pub fn expose(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+/// One login attempt, as the host sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthContext<'a> {
+    /// `user` of the start-up packet, byte for byte.
+    pub user: &'a str,
+    /// `database` of the start-up packet (PostgreSQL's default applied: the user's name).
+    pub database: &'a str,
+    /// What the client sent as its password.
+    pub credential: Credential<'a>,
+    /// Where the client connects from; `None` for a Unix socket.
+    pub client_addr: Option<IpAddr>,
+    /// Whether the client's connection is encrypted.
+    pub tls: bool,
+    /// Subject of a verified client certificate.
+    pub tls_identity: Option<&'a str>,
+}
+
+/// The answer to a login attempt.
+#[derive(Debug)]
+pub enum AuthDecision {
+    /// Not a token user: the host applies its own method.
+    Skip,
+    /// Let the client in, as the grant says and not otherwise.
+    Allow(Box<AuthGrant>),
+    /// Refuse. The client hears one text for every reason (S6); the reason goes to the audit log.
+    Deny(DenyReason),
+}
+
+/// Who the session is and what it may do. The host enforces every field.
+#[derive(Clone)]
+pub struct AuthGrant {
+    /// The mapped identity: the pool's user, and the role unless `server_role` says otherwise.
+    pub user: String,
+    /// The role every server connection of this session must have (S13: byte for byte).
+    pub server_role: Option<String>,
+    /// The account that logs in to PostgreSQL, when the grant decides it.
+    pub server_user: Option<String>,
+    /// Its password.
+    pub server_password: Option<String>,
+    /// Never reaches a primary (S10).
+    pub read_only: bool,
+    /// Whether a pool may be made for a subject that the configuration does not name.
+    pub provision: bool,
+    /// Session settings that every server connection of this session must have, in order.
+    pub settings: Vec<(String, String)>,
+    /// `sub`, or the username claim where there is none.
+    pub subject: String,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `jti`.
+    pub token_id: Option<String>,
+    /// `exp`.
+    pub expires_at: SystemTime,
+}
+
+impl fmt::Debug for AuthGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthGrant")
+            .field("user", &self.user)
+            .field("server_role", &self.server_role)
+            .field("server_user", &self.server_user)
+            .field("read_only", &self.read_only)
+            .field("provision", &self.provision)
+            .field("subject", &self.subject)
+            .field("issuer", &self.issuer)
+            .field("token_id", &self.token_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a login was refused. For the audit log, not for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DenyReason {
+    /// The password message was empty.
+    #[error("no credential was sent")]
+    Empty,
+}
