@@ -1,3 +1,6 @@
 //! The `pgdog-jwt` program.
 
+#![allow(dead_code)]
+mod wire;
+
 fn main() {}

@@ -1,0 +1,192 @@
+//! ErrorResponse, both ways: the errors that clients hear from the gateway, and the few fields that it reads of the
+//! errors of PostgreSQL.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::fields::Fields;
+use super::frame;
+
+/// How bad it is for the session. PostgreSQL closes the connection after FATAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Error,
+    Fatal,
+}
+
+impl Severity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+}
+
+/// An error as a client hears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PgError {
+    pub(crate) severity: Severity,
+    /// Five characters (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
+    pub(crate) detail: Option<Cow<'static, str>>,
+    pub(crate) hint: Option<Cow<'static, str>>,
+}
+
+impl PgError {
+    pub(crate) fn error(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Severity::Error, code, message)
+    }
+
+    pub(crate) fn fatal(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Severity::Fatal, code, message)
+    }
+
+    fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            severity,
+            code: code.into(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same error with another severity.
+    pub(crate) fn with_severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Appends the ErrorResponse.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let start = frame::begin(out, b'E');
+        let mut field = |key: u8, value: &str| {
+            out.push(key);
+            out.extend(value.bytes().filter(|byte| *byte != 0));
+            out.push(0);
+        };
+        field(b'S', self.severity.name());
+        field(b'V', self.severity.name());
+        field(b'C', &self.code);
+        field(b'M', &self.message);
+        if let Some(detail) = &self.detail {
+            field(b'D', detail);
+        }
+        if let Some(hint) = &self.hint {
+            field(b'H', hint);
+        }
+        out.push(0);
+        frame::end(out, start);
+    }
+}
+
+impl fmt::Display for PgError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: {}",
+            self.severity.name(),
+            self.code,
+            self.message
+        )
+    }
+}
+
+impl std::error::Error for PgError {}
+
+/// What the gateway reads of an ErrorResponse or NoticeResponse of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ErrorFields {
+    pub(crate) severity: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl ErrorFields {
+    /// Reads the body of the message; fields that are missing stay empty.
+    pub(crate) fn parse(body: &[u8]) -> Self {
+        let mut fields = Fields(body);
+        let mut error = Self::default();
+        while let Some(key) = fields.u8().filter(|key| *key != 0) {
+            let Some(value) = fields.cstr() else { break };
+            let value = String::from_utf8_lossy(value).into_owned();
+            match key {
+                b'V' => error.severity = value,
+                b'S' if error.severity.is_empty() => error.severity = value,
+                b'C' => error.code = value,
+                b'M' => error.message = value,
+                b'D' => error.detail = Some(value),
+                b'H' => error.hint = Some(value),
+                _ => {}
+            }
+        }
+        error
+    }
+
+    /// The same error as the gateway's own, to pass it on at another moment.
+    pub(crate) fn into_error(self, severity: Severity) -> PgError {
+        PgError {
+            severity,
+            code: if self.code.len() == 5 {
+                self.code.into()
+            } else {
+                "XX000".into()
+            },
+            message: self.message.into(),
+            detail: self.detail.map(Cow::Owned),
+            hint: self.hint.map(Cow::Owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_back() {
+        let mut out = Vec::new();
+        PgError::error("42501", "no")
+            .hint("ask")
+            .detail("why")
+            .write(&mut out);
+        let read = ErrorFields::parse(&out[5..]);
+        assert_eq!(read.code, "42501");
+        assert_eq!(read.severity, "ERROR");
+        assert_eq!(read.message, "no");
+        assert_eq!(read.hint.as_deref(), Some("ask"));
+        assert_eq!(read.detail.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn a_nul_cannot_cut_a_message_short() {
+        let mut out = Vec::new();
+        PgError::error("42501", "a\0Mb").write(&mut out);
+        assert_eq!(ErrorFields::parse(&out[5..]).message, "aMb");
+    }
+
+    #[test]
+    fn half_an_error_is_read_as_far_as_it_goes() {
+        assert_eq!(
+            ErrorFields::parse(b"C42501\0Mhalf"),
+            ErrorFields {
+                code: "42501".into(),
+                ..Default::default()
+            }
+        );
+    }
+}
