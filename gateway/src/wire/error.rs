@@ -137,6 +137,21 @@ impl ErrorFields {
         error
     }
 
+    /// The severity alone, without reading the rest.
+    pub(crate) fn severity(body: &[u8]) -> Option<&[u8]> {
+        let mut fields = Fields(body);
+        let mut localized = None;
+        while let Some(key) = fields.u8().filter(|key| *key != 0) {
+            let value = fields.cstr()?;
+            match key {
+                b'V' => return Some(value),
+                b'S' => localized = Some(value),
+                _ => {}
+            }
+        }
+        localized
+    }
+
     /// The same error as the gateway's own, to pass it on at another moment.
     pub(crate) fn into_error(self, severity: Severity) -> PgError {
         PgError {

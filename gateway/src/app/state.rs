@@ -1,0 +1,131 @@
+//! What all tasks share: one configuration with everything built from it. A reload builds the next generation whole and
+//! puts it in place in one step (S12).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pgdog_jwt::Authenticator;
+
+use crate::backend::registry::Registry;
+use crate::cli::Paths;
+use crate::config::{Config, Guard};
+use crate::frontend::methods::Verifiers;
+use crate::net::options::TcpOptions;
+use crate::net::tls::{self, ClientTls};
+use crate::router::{GuardMode, Policy, ReadWriteStrategy};
+
+/// Everything that one configuration means.
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) config: Arc<Config>,
+    pub(crate) registry: Registry,
+    /// Present exactly when tokens are taken.
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
+    pub(crate) verifiers: Verifiers,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tcp: TcpOptions,
+    pub(crate) policy: Policy,
+    /// Whether sessions have to watch the clock at all.
+    pub(crate) has_client_limits: bool,
+    pub(crate) has_query_timeout: bool,
+}
+
+/// The process.
+pub(crate) struct App {
+    generation: ArcSwap<Generation>,
+    pub(crate) paths: Paths,
+}
+
+/// Why a configuration that reads well cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("{0}")]
+    Jwt(String),
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl Generation {
+    pub(crate) fn build(config: Config, previous: Option<&Self>) -> Result<Self, BuildError> {
+        let config = Arc::new(config);
+        let general = &config.general;
+        let tls = match (&general.tls_certificate, &general.tls_private_key) {
+            (Some(certificate), Some(key)) => {
+                Some(tls::server_config(certificate, key, general.tls_client_ca_certificate.as_deref())?)
+            }
+            _ => None,
+        };
+        let client_tls = Arc::new(ClientTls::from_config(general)?);
+        let authenticator = match &config.jwt {
+            None => None,
+            Some(jwt) => Some(match previous.and_then(|previous| previous.authenticator_for(jwt)) {
+                // The same policy: its keys stay known, so that a reload does not need the issuer.
+                Some(authenticator) => authenticator,
+                None => Arc::new(
+                    Authenticator::new(jwt.core.clone()).map_err(|error| BuildError::Jwt(error.to_string()))?,
+                ),
+            }),
+        };
+        let registry = Registry::build(config.clone(), &client_tls, previous.map(|previous| &previous.registry));
+        Ok(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            registry,
+            authenticator,
+            verifiers: Verifiers::default(),
+            tls,
+            tcp: TcpOptions::from(&config.tcp),
+            policy: policy(&config),
+            has_client_limits: general.client_idle_timeout != Duration::MAX
+                || general.client_idle_in_transaction_timeout != Duration::MAX,
+            has_query_timeout: general.query_timeout != Duration::MAX,
+            config,
+        })
+    }
+
+    fn authenticator_for(&self, jwt: &crate::config::Jwt) -> Option<Arc<Authenticator>> {
+        let same = self.config.jwt.as_ref().is_some_and(|old| old.core == jwt.core);
+        self.authenticator.clone().filter(|_| same)
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        guard: match config.jwt.as_ref().map(|jwt| jwt.guard) {
+            Some(Guard::Standard) => GuardMode::Standard,
+            _ => GuardMode::Strict,
+        },
+        strategy: match config.general.read_write_strategy {
+            crate::config::ReadWriteStrategy::Aggressive => ReadWriteStrategy::Aggressive,
+            crate::config::ReadWriteStrategy::Conservative => ReadWriteStrategy::Conservative,
+        },
+        protected: Arc::from([]),
+        cache_limit: config.general.query_cache_limit,
+    }
+}
+
+impl App {
+    pub(crate) fn new(generation: Generation, paths: Paths) -> Self {
+        Self { generation: ArcSwap::from_pointee(generation), paths }
+    }
+
+    /// The configuration that holds now.
+    pub(crate) fn state(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Reads the files again. On any error the old configuration stays as it is.
+    pub(crate) fn reload(&self) -> Result<Vec<String>, String> {
+        let loaded = self.paths.load().map_err(|error| error.to_string())?;
+        let previous = self.state();
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let next = Generation::build(loaded.config, Some(&previous)).map_err(|error| error.to_string())?;
+        let next = Arc::new(next);
+        self.generation.store(next.clone());
+        next.registry.replace(&previous.registry);
+        Ok(warnings)
+    }
+}

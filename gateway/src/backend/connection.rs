@@ -1,0 +1,223 @@
+//! One connection to PostgreSQL, and the gateway's own conversations on it: short simple queries whose whole answer is
+//! read before anything else happens.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::app::worker;
+use crate::net::buffer::Chunk;
+use crate::net::stream::Stream;
+use crate::wire::fields::Fields;
+use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
+
+/// Largest answer that the gateway reads to one of its own queries, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// A connection that has logged in. What it is at this moment is kept by its wrappers.
+pub(crate) struct Connection {
+    stream: Stream,
+    /// How PostgreSQL knows it: process id and cancel key.
+    pub(crate) process: u32,
+    pub(crate) key: Vec<u8>,
+    /// The parameters that the server reports, as they are now.
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) connected_at: Instant,
+    /// The worker whose reactor the socket is registered with.
+    worker: usize,
+    /// Transaction status of the last ReadyForQuery.
+    pub(crate) status: u8,
+}
+
+/// Why a conversation with a server failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConversationError {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolViolation),
+    #[error("the server's answer is too large")]
+    TooLarge,
+    #[error("{}", .0.message)]
+    Refused(ErrorFields),
+}
+
+/// What a query of the gateway's own came back with.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The values of the last row, as text.
+    pub(crate) row: Vec<Option<String>>,
+}
+
+impl Connection {
+    pub(crate) fn new(connected: crate::backend::connect::Connected) -> Self {
+        Self {
+            stream: connected.stream,
+            process: connected.process,
+            key: connected.key,
+            parameters: connected.parameters,
+            connected_at: Instant::now(),
+            worker: worker::current(),
+            status: b'I',
+        }
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Notes the value that a ParameterStatus reports.
+    pub(crate) fn note_parameter(&mut self, body: &[u8]) {
+        let mut fields = Fields(body);
+        let (Some(name), Some(value)) = (fields.cstr(), fields.cstr()) else { return };
+        let value = String::from_utf8_lossy(value).into_owned();
+        match self.parameters.iter_mut().find(|(key, _)| key.as_bytes() == name) {
+            Some((_, old)) => *old = value,
+            None => self.parameters.push((String::from_utf8_lossy(name).into_owned(), value)),
+        }
+    }
+
+    /// Moves the socket to the reactor of the worker that runs this, if it is another one's.
+    pub(crate) fn adopt(mut self) -> io::Result<Self> {
+        let here = worker::current();
+        if self.worker != here {
+            self.stream = self.stream.rebind()?;
+            self.worker = here;
+        }
+        Ok(self)
+    }
+
+    #[inline]
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
+        let poll = self.stream.poll_read_slice(cx, chunk.room());
+        if let Poll::Ready(Ok(count)) = poll {
+            chunk.filled(count);
+        }
+        poll
+    }
+
+    #[inline]
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write_slice(cx, bytes)
+    }
+
+    /// Looks for news on a connection that nobody uses: a server that shuts down says so and closes. Costs no system call
+    /// while the reactor has seen nothing.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut chunk = Chunk::take();
+        loop {
+            match self.poll_read(&mut cx, &mut chunk) {
+                Poll::Pending => return chunk.is_empty(),
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return false,
+                Poll::Ready(Ok(_)) => {}
+            }
+            while let Ok(Some(header)) = Header::parse(chunk.bytes()) {
+                let Some(frame) = chunk.bytes().get(..header.size) else { break };
+                match header.tag {
+                    b'S' => {
+                        let body = frame.get(crate::wire::frame::HEADER_SIZE..).unwrap_or_default().to_vec();
+                        self.note_parameter(&body);
+                    }
+                    b'N' => {}
+                    // An error on an idle connection is its last word; a notification is for a listener that left it.
+                    _ => return false,
+                }
+                chunk.consume(header.size);
+            }
+            chunk.make_room(0);
+        }
+    }
+
+    /// Sends bytes, all of them.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = poll_fn(|cx| self.poll_write(cx, bytes)).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Runs SQL of the gateway's own and reads the whole answer. The caller sets the time limit.
+    pub(crate) async fn query(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        let mut out = Vec::with_capacity(sql.len() + 8);
+        message::query(&mut out, sql.as_bytes());
+        self.send(&out).await?;
+        self.answer().await
+    }
+
+    /// Reads up to the next ReadyForQuery.
+    async fn answer(&mut self) -> Result<Answer, ConversationError> {
+        let mut answer = Answer::default();
+        let mut refused = None;
+        let mut read = 0;
+        let mut chunk = Chunk::take();
+        loop {
+            while let Some(header) = Header::parse(chunk.bytes())? {
+                let Some(frame) = chunk.bytes().get(..header.size) else {
+                    chunk.make_room(header.size);
+                    break;
+                };
+                let body = frame.get(crate::wire::frame::HEADER_SIZE..).unwrap_or_default();
+                match header.tag {
+                    b'Z' => {
+                        self.status = body.first().copied().unwrap_or(b'E');
+                        return match refused {
+                            Some(error) => Err(ConversationError::Refused(error)),
+                            None => Ok(answer),
+                        };
+                    }
+                    b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
+                    b'D' => answer.row = row(body),
+                    b'S' => {
+                        let body = body.to_vec();
+                        self.note_parameter(&body);
+                    }
+                    _ => {}
+                }
+                chunk.consume(header.size);
+            }
+            if chunk.room().is_empty() {
+                chunk.make_room(chunk.len() + 1);
+            }
+            match poll_fn(|cx| self.poll_read(cx, &mut chunk)).await {
+                Ok(0) => return Err(refused.map_or(ConversationError::Closed, ConversationError::Refused)),
+                Ok(count) => read += count,
+                Err(error) => return Err(error.into()),
+            }
+            if read > MAX_ANSWER {
+                return Err(ConversationError::TooLarge);
+            }
+        }
+    }
+
+    /// Says goodbye without waiting, so that PostgreSQL does not log a lost client.
+    pub(crate) fn farewell(&mut self) {
+        let mut out = Vec::with_capacity(5);
+        message::terminate(&mut out);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = self.poll_write(&mut cx, &out);
+    }
+}
+
+/// The values of a DataRow.
+fn row(body: &[u8]) -> Vec<Option<String>> {
+    let mut fields = Fields(body);
+    let count = fields.u16().unwrap_or(0);
+    (0..count)
+        .map(|_| {
+            let size = fields.u32().filter(|size| *size != u32::MAX)?;
+            fields.take(size as usize).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        })
+        .collect()
+}

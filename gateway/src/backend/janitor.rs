@@ -1,0 +1,32 @@
+//! The janitor: once a second it closes server connections that are free for too long, too old or dead, opens those that
+//! a pool should always have, and forgets subjects that left nothing behind.
+
+use std::time::Duration;
+
+use crate::app::state::App;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Runs until the process ends.
+pub(crate) async fn run(app: &'static App) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let state = app.state();
+        for set in state.registry.sets() {
+            for pool in &set.pools {
+                if pool.tidy() > 0 && !pool.node.is_down() {
+                    let pool = pool.clone();
+                    // On its own: a server that does not answer must not keep the janitor from the others.
+                    tokio::spawn(async move {
+                        if let Err(error) = pool.open_one().await {
+                            tracing::debug!(%error, "a connection ahead of need could not be made");
+                        }
+                    });
+                }
+            }
+        }
+        state.registry.forget_idle_subjects();
+    }
+}

@@ -1,0 +1,25 @@
+//! PostgreSQL as the gateway uses it: clusters and their servers, pools, connections and who they are.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+pub(crate) mod cluster;
+pub(crate) mod connect;
+pub(crate) mod connection;
+pub(crate) mod greeting;
+pub(crate) mod identity;
+pub(crate) mod janitor;
+pub(crate) mod node;
+pub(crate) mod plan;
+pub(crate) mod pool;
+pub(crate) mod registry;
+pub(crate) mod server;
+pub(crate) mod settings;
+pub(crate) mod statements;
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Time since the first use of the pools.
+pub(crate) fn uptime() -> Duration {
+    STARTED.elapsed()
+}

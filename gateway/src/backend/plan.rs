@@ -1,0 +1,117 @@
+//! From the configuration to what pools connect to: which account logs in, which role it takes, how many connections.
+
+use std::sync::Arc;
+
+use pgdog_jwt::AuthGrant;
+use pgdog_jwt::config::Secret;
+
+use super::cluster::PoolSetSpec;
+use super::identity::Identity;
+use super::pool::{PoolLimits, PoolSpec};
+use crate::config::{Config, Database, Databases, User};
+
+/// The users.toml entry of `name` for `database`.
+pub(crate) fn find_user<'a>(config: &'a Config, name: &str, database: &str) -> Option<&'a User> {
+    config.users.iter().find(|user| {
+        user.name == name
+            && match &user.databases {
+                Databases::All => true,
+                Databases::Some(names) => names.iter().any(|known| known == database),
+            }
+    })
+}
+
+/// The pools of a user that users.toml names and that did not come with a token.
+pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> PoolSetSpec {
+    let read_only = is_read_only(servers, Some(user));
+    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only });
+    let pools = servers
+        .iter()
+        .map(|server| {
+            let login = user.server_user.as_deref().or(server.user.as_deref()).unwrap_or(&user.name);
+            let password = user.server_password.as_ref().or(server.password.as_ref()).or(user.passwords.first());
+            pool(config, server, Some(user), login, password, &identity)
+        })
+        .collect();
+    set(config, servers, Some(user), identity, pools)
+}
+
+/// The pools of a token's subject. `user` is its users.toml entry, if it has one.
+pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> PoolSetSpec {
+    let read_only = match user {
+        Some(user) => is_read_only(servers, Some(user)),
+        None => grant.read_only || is_read_only(servers, None),
+    };
+    // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
+    let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
+        (Some(name), password) => Some((name.as_str(), password.as_ref().or(user.passwords.first()))),
+        (None, Some(password)) => Some((user.name.as_str(), Some(password))),
+        (None, None) => user.passwords.first().map(|password| (user.name.as_str(), Some(password))),
+    });
+    let token_account = || (grant.server_user.as_deref().unwrap_or(&grant.user), grant.server_password.as_ref());
+    let (login, password) = account.unwrap_or_else(token_account);
+    let allow_privileged = config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
+    let role = grant.server_role.clone().filter(|role| role != login);
+    let identity = Arc::new(Identity { role, allow_privileged, read_only });
+    let pools = servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
+    set(config, servers, user, identity, pools)
+}
+
+fn is_read_only(servers: &[&Database], user: Option<&User>) -> bool {
+    user.and_then(|user| user.read_only).unwrap_or_else(|| servers.iter().any(|server| server.read_only == Some(true)))
+}
+
+fn set(
+    config: &Config,
+    servers: &[&Database],
+    user: Option<&User>,
+    identity: Arc<Identity>,
+    pools: Vec<PoolSpec>,
+) -> PoolSetSpec {
+    let mode = user
+        .and_then(|user| user.pooler_mode)
+        .or_else(|| servers.iter().find_map(|server| server.pooler_mode))
+        .unwrap_or(config.general.pooler_mode);
+    PoolSetSpec { pools, read_only: identity.read_only, identity, mode }
+}
+
+fn pool(
+    config: &Config,
+    server: &Database,
+    user: Option<&User>,
+    login: &str,
+    password: Option<&Secret>,
+    identity: &Arc<Identity>,
+) -> PoolSpec {
+    let general = &config.general;
+    let mut parameters = Vec::new();
+    let statement_timeout = user.and_then(|user| user.statement_timeout).or(server.statement_timeout);
+    for (name, limit) in [("statement_timeout", statement_timeout), ("lock_timeout", server.lock_timeout)] {
+        if let Some(limit) = limit {
+            parameters.push((name.to_owned(), limit.as_millis().to_string()));
+        }
+    }
+    let size = user.and_then(|user| user.pool_size).or(server.pool_size).unwrap_or(general.default_pool_size);
+    // A subject that is not named gets connections when it uses them.
+    let min_size = match user {
+        Some(user) => user.min_pool_size.or(server.min_pool_size).unwrap_or(general.min_pool_size),
+        None => 0,
+    };
+    PoolSpec {
+        user: login.to_owned(),
+        password: password.cloned(),
+        database: server.database_name.clone().unwrap_or_else(|| server.name.clone()),
+        identity: identity.clone(),
+        parameters,
+        size,
+        min_size: min_size.min(size),
+        limits: PoolLimits {
+            connect_timeout: general.connect_timeout,
+            connect_attempts: general.connect_attempts.max(1),
+            checkout_timeout: general.checkout_timeout,
+            idle_timeout: general.idle_timeout,
+            server_lifetime: general.server_lifetime,
+            prepared_statements: general.prepared_statements_limit,
+        },
+    }
+}

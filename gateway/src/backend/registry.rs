@@ -1,0 +1,199 @@
+//! All clusters and all pools. Built from a configuration as a whole; a reload builds the next one and takes over what
+//! stayed the same, so that connections survive (S12).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pgdog_jwt::AuthGrant;
+
+use super::cluster::{Cluster, PoolKey, PoolSet, PoolSetSpec};
+use super::connect::ServerAddress;
+use super::node::Node;
+use super::plan;
+use crate::config::{Config, Database, Databases};
+use crate::net::options::TcpOptions;
+use crate::net::tls::ClientTls;
+
+/// See the module.
+pub(crate) struct Registry {
+    config: Arc<Config>,
+    clusters: HashMap<String, Arc<Cluster>>,
+    /// Pools of users that users.toml names, without tokens.
+    named: HashMap<PoolKey, Arc<PoolSet>>,
+    /// Pools of token subjects, made at their first login.
+    subjects: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
+    max_subjects: usize,
+}
+
+/// Why there is no pool for a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPool {
+    #[error("the database is not configured")]
+    UnknownDatabase,
+    #[error("the subject has no entry in users.toml and pools are not made for new subjects")]
+    NotProvisioned,
+    #[error("the limit of pools for token subjects is reached and none of them is idle")]
+    TooMany,
+    #[error("the user has no entry in users.toml")]
+    UnknownUser,
+}
+
+impl Registry {
+    /// Builds the pools of `config`, taking over those of `previous` that would be the same.
+    pub(crate) fn build(config: Arc<Config>, tls: &Arc<ClientTls>, previous: Option<&Self>) -> Self {
+        let mut names: Vec<&str> = config.databases.iter().map(|database| database.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let clusters: HashMap<String, Arc<Cluster>> = names
+            .into_iter()
+            .map(|name| {
+                let nodes = servers(&config, name).into_iter().map(|server| node(&config, server, tls, previous));
+                let (balancing, split) = (config.general.load_balancing_strategy, config.general.read_write_split);
+                (name.to_owned(), Cluster::new(name.to_owned(), nodes.collect(), balancing, split))
+            })
+            .collect();
+        let max_subjects = config.jwt.as_ref().map_or(0, |jwt| jwt.max_pools);
+        let mut registry =
+            Self { config, clusters, named: HashMap::new(), subjects: Mutex::default(), max_subjects };
+        registry.named = registry.name_pools(previous);
+        registry
+    }
+
+    fn name_pools(&self, previous: Option<&Self>) -> HashMap<PoolKey, Arc<PoolSet>> {
+        let mut named = HashMap::new();
+        for (database, cluster) in &self.clusters {
+            let servers = servers(&self.config, database);
+            for user in &self.config.users {
+                let serves = match &user.databases {
+                    Databases::All => true,
+                    Databases::Some(names) => names.contains(database),
+                };
+                if !serves || named.contains_key(&key(database, &user.name)) {
+                    continue;
+                }
+                let key = key(database, &user.name);
+                let spec = plan::for_user(&self.config, &servers, user);
+                let kept = previous.and_then(|old| old.named.get(&key)).and_then(|old| adopt(old, &spec, cluster));
+                let set = kept.unwrap_or_else(|| PoolSet::new(key.clone(), spec, cluster.clone()));
+                named.insert(key, set);
+            }
+        }
+        named
+    }
+
+    /// The pools of a user with a password.
+    pub(crate) fn for_user(&self, database: &str, user: &str) -> Result<Arc<PoolSet>, NoPool> {
+        if !self.clusters.contains_key(database) {
+            return Err(NoPool::UnknownDatabase);
+        }
+        self.named.get(&key(database, user)).cloned().ok_or(NoPool::UnknownUser)
+    }
+
+    /// The pools of a token's subject: those there are, or new ones where the configuration allows it.
+    pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Arc<PoolSet>, NoPool> {
+        let cluster = self.clusters.get(database).ok_or(NoPool::UnknownDatabase)?;
+        let user = plan::find_user(&self.config, &grant.user, database);
+        if user.is_none() && !grant.provision {
+            return Err(NoPool::NotProvisioned);
+        }
+        let key = key(database, &grant.user);
+        let mut subjects = self.subjects.lock();
+        if let Some(set) = subjects.get(&key) {
+            return Ok(set.clone());
+        }
+        let spec = plan::for_grant(&self.config, &servers(&self.config, database), user, grant);
+        // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
+        if let Some(named) = self.named.get(&key).filter(|named| *named.spec.identity == *spec.identity) {
+            return Ok(named.clone());
+        }
+        if subjects.len() >= self.max_subjects {
+            evict(&mut subjects)?;
+        }
+        let set = PoolSet::new(key.clone(), spec, cluster.clone());
+        subjects.insert(key, set.clone());
+        Ok(set)
+    }
+
+    /// Takes over the subjects' pools of `previous` that would be the same, then closes what is left of it.
+    pub(crate) fn replace(&self, previous: &Self) {
+        let mut subjects = self.subjects.lock();
+        for (key, set) in previous.subjects.lock().drain() {
+            match self.clusters.get(&key.database).filter(|cluster| same_nodes(cluster, &set.cluster)) {
+                Some(_) if previous.config.as_ref() == self.config.as_ref() => {
+                    subjects.insert(key, set);
+                }
+                _ => set.close(),
+            }
+        }
+        for (key, set) in &previous.named {
+            if !self.named.get(key).is_some_and(|kept| Arc::ptr_eq(kept, set)) {
+                set.close();
+            }
+        }
+    }
+
+    /// All sets of pools.
+    pub(crate) fn sets(&self) -> Vec<Arc<PoolSet>> {
+        self.named.values().cloned().chain(self.subjects.lock().values().cloned()).collect()
+    }
+
+    /// Forgets subjects that have no session and no server connection.
+    pub(crate) fn forget_idle_subjects(&self) {
+        self.subjects.lock().retain(|_, set| {
+            // The map's own reference is the only one: no login is about to use the set.
+            let unused = Arc::strong_count(set) == 1 && set.sessions() == 0 && set.size() == 0;
+            !unused
+        });
+    }
+}
+
+/// Makes room for a subject: the one that is idle for the longest time leaves.
+fn evict(subjects: &mut HashMap<PoolKey, Arc<PoolSet>>) -> Result<(), NoPool> {
+    let idle = subjects
+        .iter()
+        .filter(|(_, set)| set.sessions() == 0 && Arc::strong_count(set) == 1)
+        .min_by_key(|(_, set)| set.last_used())
+        .map(|(key, _)| key.clone())
+        .ok_or(NoPool::TooMany)?;
+    if let Some(set) = subjects.remove(&idle) {
+        set.close();
+    }
+    Ok(())
+}
+
+fn key(database: &str, user: &str) -> PoolKey {
+    PoolKey { database: database.to_owned(), user: user.to_owned() }
+}
+
+fn servers<'a>(config: &'a Config, name: &str) -> Vec<&'a Database> {
+    config.databases.iter().filter(|database| database.name == name).collect()
+}
+
+fn node(config: &Config, server: &Database, tls: &Arc<ClientTls>, previous: Option<&Registry>) -> Arc<Node> {
+    let address = ServerAddress { host: server.host.clone(), port: server.port };
+    let tcp = TcpOptions::from(&config.tcp);
+    let old = previous
+        .and_then(|previous| previous.clusters.get(&server.name))
+        .and_then(|cluster| cluster.nodes.iter().find(|node| node.is(&address, server.role, server.lb_weight, &tcp)));
+    match old {
+        Some(node) => {
+            node.tls.store(tls.clone());
+            node.clone()
+        }
+        None => Node::new(address, server.role, server.lb_weight, tls.clone(), tcp),
+    }
+}
+
+/// The set of before, when the new configuration would build the same.
+fn adopt(old: &Arc<PoolSet>, spec: &PoolSetSpec, cluster: &Arc<Cluster>) -> Option<Arc<PoolSet>> {
+    let same = old.spec == *spec
+        && same_nodes(&old.cluster, cluster)
+        && old.cluster.balancing == cluster.balancing
+        && old.cluster.split == cluster.split;
+    same.then(|| old.clone())
+}
+
+fn same_nodes(one: &Cluster, other: &Cluster) -> bool {
+    one.nodes.len() == other.nodes.len() && one.nodes.iter().zip(&other.nodes).all(|(a, b)| Arc::ptr_eq(a, b))
+}

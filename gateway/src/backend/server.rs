@@ -1,0 +1,144 @@
+//! A server connection in the hands of a session: its identity is confirmed, so the client's bytes may go there.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::connection::{Connection, ConversationError};
+use super::identity::{Identity, IdentityError, Unconfirmed};
+use super::pool::Pool;
+use super::settings::Settings;
+use super::statements::Held;
+use crate::net::buffer::Chunk;
+
+/// A checked-out server connection.
+pub(crate) struct Server {
+    inner: Unconfirmed,
+    /// The session may have left something behind: settings, statements, temporary tables.
+    dirty: bool,
+}
+
+impl Server {
+    pub(super) fn new(inner: Unconfirmed) -> Self {
+        Self { inner, dirty: false }
+    }
+
+    #[inline]
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
+        self.inner.connection.poll_read(cx, chunk)
+    }
+
+    #[inline]
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.inner.connection.poll_write(cx, bytes)
+    }
+
+    /// Statements that the server holds.
+    pub(crate) fn held(&mut self) -> &mut Held {
+        &mut self.inner.held
+    }
+
+    /// Which client's unnamed statement the server holds.
+    pub(crate) fn unnamed(&mut self) -> &mut u64 {
+        &mut self.inner.unnamed
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        self.inner.slot.pool()
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
+    pub(crate) fn note_parameter(&mut self, body: &[u8]) {
+        self.inner.connection.note_parameter(body);
+    }
+
+    pub(crate) fn set_status(&mut self, status: u8) {
+        self.inner.connection.status = status;
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.inner.connection.status
+    }
+
+    /// The session did what must be undone before another session comes.
+    pub(crate) fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// The session did what may have changed the identity: it must be confirmed before the next byte (S1).
+    pub(crate) fn doubt_identity(&mut self) {
+        self.inner.known = None;
+        self.inner.applied = Arc::new(Settings::default());
+        self.inner.held.clear();
+        self.inner.unnamed = 0;
+    }
+
+    pub(crate) fn identity_known(&self) -> bool {
+        self.inner.known.is_some()
+    }
+
+    /// Gives up the right to take a client's bytes, to be confirmed again.
+    pub(crate) fn into_unconfirmed(self) -> Unconfirmed {
+        self.inner
+    }
+
+    /// Whether the connection can go back to its pool as it is.
+    #[inline]
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.dirty && self.status() == b'I'
+    }
+
+    /// Gives the connection back. `false` when it must be cleaned first, see [`Self::clean`].
+    #[inline]
+    pub(crate) fn check_in(self) {
+        debug_assert!(self.is_clean());
+        Pool::check_in(self.inner);
+    }
+
+    /// Ends a transaction that was left open and undoes what the session left behind, then gives the connection back. One
+    /// that does not answer in time, or says no, is closed (S4).
+    pub(crate) async fn clean(mut self, limit: Duration) {
+        match tokio::time::timeout(limit, self.reset()).await {
+            Ok(Ok(())) => Pool::check_in(self.inner),
+            Ok(Err(error)) => tracing::warn!(%error, "server closed: it could not be reset"),
+            Err(_) => tracing::warn!("server closed: it did not answer in time when it was reset"),
+        }
+    }
+
+    async fn reset(&mut self) -> Result<(), ResetError> {
+        if self.status() != b'I' {
+            self.inner.connection.query("ROLLBACK").await?;
+        }
+        if self.dirty {
+            // Role, settings, statements, cursors, temporary tables, locks, notifications: all back to what they were
+            // after login (PostgreSQL documentation, DISCARD). The identity is established again at the next check-out.
+            self.inner.connection.query("DISCARD ALL").await?;
+            self.doubt_identity();
+        }
+        if self.status() == b'I' { Ok(()) } else { Err(ResetError::StillInTransaction) }
+    }
+
+    /// Confirms the identity again, in the same hands.
+    pub(crate) async fn confirm_again(
+        self,
+        identity: &Arc<Identity>,
+        settings: &Arc<Settings>,
+    ) -> Result<Self, IdentityError> {
+        let dirty = self.dirty;
+        let mut server = self.inner.confirm(identity, settings).await?;
+        server.dirty = dirty;
+        Ok(server)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ResetError {
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+    #[error("the server stayed in its transaction")]
+    StillInTransaction,
+}

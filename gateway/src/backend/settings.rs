@@ -1,0 +1,130 @@
+//! The settings of a session, and how a server connection is brought from one session's settings to another's.
+
+use std::fmt::Write;
+
+/// Settings that a session has of its own, by lower-case name, in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// Sets `name`, which replaces an earlier value.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        let name = name.to_ascii_lowercase();
+        match self.0.binary_search_by(|(key, _)| key.as_str().cmp(&name)) {
+            Ok(at) => self.0[at].1 = value.to_owned(),
+            Err(at) => self.0.insert(at, (name, value.to_owned())),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .binary_search_by(|(key, _)| key.as_str().cmp(name))
+            .ok()
+            .and_then(|at| self.0.get(at))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<String> {
+        let at = self.0.binary_search_by(|(key, _)| key.as_str().cmp(name)).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends the SQL that turns a session with these settings into one with `wanted`; nothing when they are equal.
+    /// Values go through `set_config`, which takes lists (`search_path`) as the start-up packet does.
+    pub(crate) fn write_difference(&self, wanted: &Self, sql: &mut String) {
+        for (name, _) in self.iter() {
+            if wanted.get(name).is_none() {
+                let _ = write!(sql, "RESET {};", quote_name(name));
+            }
+        }
+        for (name, value) in wanted.iter() {
+            if self.get(name) != Some(value) {
+                let name = quote_literal(name);
+                let value = quote_literal(value);
+                let _ = write!(sql, "SELECT pg_catalog.set_config({name},{value},false);");
+            }
+        }
+    }
+}
+
+/// Quotes a role or table name: `"` doubled. PostgreSQL takes every byte but NUL in it.
+pub(crate) fn quote_identifier(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    quoted.push('"');
+    for character in name.chars().filter(|character| *character != '\0') {
+        if character == '"' {
+            quoted.push('"');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Quotes the name of a setting, whose parts are joined by dots (`app.tenant`).
+fn quote_name(name: &str) -> String {
+    name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")
+}
+
+/// Quotes a string constant so that it reads the same whatever `standard_conforming_strings` is: with a backslash in it,
+/// as an escape string (PostgreSQL documentation, section "String Constants with C-Style Escapes").
+pub(crate) fn quote_literal(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() + 3);
+    quoted.push_str(if value.contains('\\') { " E'" } else { "'" });
+    for character in value.chars().filter(|character| *character != '\0') {
+        if matches!(character, '\'' | '\\') {
+            quoted.push(character);
+        }
+        quoted.push(character);
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(list: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (name, value) in list {
+            settings.set(name, value);
+        }
+        settings
+    }
+
+    fn difference(from: &Settings, to: &Settings) -> String {
+        let mut sql = String::new();
+        from.write_difference(to, &mut sql);
+        sql
+    }
+
+    #[test]
+    fn equal_settings_need_no_sql() {
+        let one = settings(&[("TimeZone", "UTC"), ("application_name", "x")]);
+        assert_eq!(difference(&one, &settings(&[("application_name", "x"), ("timezone", "UTC")])), "");
+    }
+
+    #[test]
+    fn only_the_difference_is_sent() {
+        let from = settings(&[("a.b", "1"), ("timezone", "UTC")]);
+        let to = settings(&[("timezone", "UTC"), ("search_path", "x, y")]);
+        assert_eq!(difference(&from, &to), "RESET \"a\".\"b\";SELECT pg_catalog.set_config('search_path','x, y',false);");
+    }
+
+    #[test]
+    fn constants_and_names_cannot_be_left() {
+        assert_eq!(quote_literal("a'b"), "'a''b'");
+        assert_eq!(quote_literal("a\\'b"), " E'a\\\\''b'");
+        assert_eq!(quote_literal("a\0b"), "'ab'");
+        assert_eq!(quote_identifier("we\"ird"), "\"we\"\"ird\"");
+    }
+}

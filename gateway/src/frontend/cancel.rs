@@ -1,0 +1,163 @@
+//! Live sessions by their cancel key, and the signals that reach them: cancel, drain, terminate. A cancel request only
+//! wakes the session it names; the session, which alone knows what it runs and where, passes it on (S11).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::Context;
+
+use atomic_waker::AtomicWaker;
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq;
+
+use crate::wire::startup::Version;
+
+const CANCEL: u8 = 1;
+const DRAIN: u8 = 2;
+const TERMINATE: u8 = 4;
+
+/// Length of a cancel key where the protocol allows more than four bytes (protocol 3.2, PostgreSQL 18 uses the same).
+const LONG_KEY: usize = 32;
+
+static SESSIONS: LazyLock<Mutex<HashMap<u32, Entry>>> = LazyLock::new(Mutex::default);
+
+struct Entry {
+    key: Vec<u8>,
+    mailbox: Arc<Mailbox>,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    flags: AtomicU8,
+    waker: AtomicWaker,
+}
+
+/// What other tasks asked of a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signal {
+    /// Cancel what runs.
+    pub(crate) cancel: bool,
+    /// End at the next moment at which nothing is lost.
+    pub(crate) drain: bool,
+    /// End now.
+    pub(crate) terminate: bool,
+}
+
+/// A session's entry; dropping it takes the key out of use.
+pub(crate) struct Registration {
+    process: u32,
+    key: Vec<u8>,
+    mailbox: Arc<Mailbox>,
+    draining: bool,
+}
+
+/// Registers a new session under an unguessable key.
+pub(crate) fn register(version: Version) -> Result<Registration, aws_lc_rs::error::Unspecified> {
+    let mut key = vec![0; if version >= Version::V3_2 { LONG_KEY } else { 4 }];
+    aws_lc_rs::rand::fill(&mut key)?;
+    let mailbox = Arc::new(Mailbox::default());
+    let mut sessions = SESSIONS.lock();
+    let process = loop {
+        let mut number = [0; 4];
+        aws_lc_rs::rand::fill(&mut number)?;
+        // Clients show it as a process id: positive, as PostgreSQL's are.
+        let process = u32::from_be_bytes(number) & 0x7fff_ffff;
+        if process != 0 && !sessions.contains_key(&process) {
+            break process;
+        }
+    };
+    sessions.insert(process, Entry { key: key.clone(), mailbox: mailbox.clone() });
+    Ok(Registration { process, key, mailbox, draining: false })
+}
+
+/// Wakes the session with this key; whether there is one.
+pub(crate) fn cancel(process: u32, key: &[u8]) -> bool {
+    let sessions = SESSIONS.lock();
+    let Some(entry) = sessions.get(&process) else { return false };
+    if !bool::from(entry.key.as_slice().ct_eq(key)) {
+        return false;
+    }
+    entry.mailbox.post(CANCEL);
+    true
+}
+
+/// Asks every session to end when it can, or now.
+pub(crate) fn end_all(now: bool) {
+    for entry in SESSIONS.lock().values() {
+        entry.mailbox.post(if now { TERMINATE } else { DRAIN });
+    }
+}
+
+/// Sessions that are alive.
+pub(crate) fn count() -> usize {
+    SESSIONS.lock().len()
+}
+
+impl Mailbox {
+    fn post(&self, flag: u8) {
+        self.flags.fetch_or(flag, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Registration {
+    pub(crate) fn process(&self) -> u32 {
+        self.process
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Takes what was asked since the last time; otherwise the task is woken when something is.
+    #[inline]
+    pub(crate) fn poll_signal(&self, cx: &mut Context<'_>) -> Option<Signal> {
+        self.mailbox.waker.register(cx.waker());
+        if self.mailbox.flags.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let flags = self.mailbox.flags.swap(0, Ordering::AcqRel);
+        Some(Signal { cancel: flags & CANCEL != 0, drain: flags & DRAIN != 0, terminate: flags & TERMINATE != 0 })
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        SESSIONS.lock().remove(&self.process);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_key_reaches_a_session() {
+        let session = register(Version::V3_0).unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(!cancel(session.process(), &[0; 5]));
+        assert!(!cancel(session.process(), &session.key()[..3]));
+        assert!(session.poll_signal(&mut cx).is_none());
+        assert!(cancel(session.process(), session.key()));
+        assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.cancel && !signal.terminate));
+        assert!(session.poll_signal(&mut cx).is_none());
+    }
+
+    #[test]
+    fn a_key_ends_with_its_session() {
+        let session = register(Version::V3_2).unwrap();
+        let (process, key) = (session.process(), session.key().to_vec());
+        assert_eq!(key.len(), LONG_KEY);
+        drop(session);
+        assert!(!cancel(process, &key));
+    }
+}

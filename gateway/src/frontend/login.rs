@@ -1,0 +1,310 @@
+//! A login, from the first byte to "ready for query": handshake, method, credential, decision, pool, greeting.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgdog_jwt::{AuthContext, AuthDecision, Credential};
+use tokio::io::AsyncWriteExt;
+use tracing::{debug, info};
+
+use super::audit::Attempt;
+use super::cancel;
+use super::grant::Who;
+use super::handshake::{self, HandshakeError, HandshakeOptions};
+use super::methods::{self, Candidates, Method, MethodError, Verdict};
+use super::negotiate::negotiate;
+use super::session::{self, Session};
+use super::startup_settings::{self, BadParameter};
+use super::welcome;
+use crate::app::state::{App, Generation};
+use crate::backend::cluster::Membership;
+use crate::config::{AuthType, Config, Jwt, User};
+use crate::net::read::read_message;
+use crate::net::stream::Stream;
+use crate::wire::startup::Startup;
+use crate::wire::{PgError, Severity, message};
+
+/// Why a login ended. The client hears `error`, the audit log `reason`.
+pub(super) struct Refused {
+    pub(super) reason: &'static str,
+    pub(super) detail: Option<String>,
+    pub(super) error: Option<PgError>,
+}
+
+impl Refused {
+    pub(super) fn new(reason: &'static str, error: PgError) -> Self {
+        Self { reason, detail: None, error: Some(error.with_severity(Severity::Fatal)) }
+    }
+
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Every refused credential looks the same to the client (S6): `code` says which kind was asked for, no more.
+    fn credential(reason: &'static str, code: &'static str, user: &str) -> Self {
+        Self::new(reason, PgError::fatal(code, format!("authentication failed for user \"{user}\"")))
+    }
+
+    /// As for a refused credential: a token whose identity cannot be had.
+    pub(super) fn identity(reason: &'static str, user: &str) -> Self {
+        Self::credential(reason, "28000", user)
+    }
+}
+
+/// Serves one client, from its first byte to its last.
+pub(crate) async fn serve(app: &'static App, socket: Stream) {
+    let generation = app.state();
+    let limit = generation.config.general.client_login_timeout;
+    let client = socket.peer();
+    // Boxed: a login needs much more room than the session that follows, and sessions are many.
+    let login = Box::pin(log_in(app, socket, generation));
+    match tokio::time::timeout(limit, login).await {
+        Ok(Some(ready)) => ready.session.run(ready.greeting).await,
+        Ok(None) => {}
+        Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client)
+            .refused("login_timeout", None, None),
+    }
+}
+
+/// A client that is in, and what it still has to be told.
+struct Ready {
+    session: Session,
+    greeting: Vec<u8>,
+}
+
+async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) -> Option<Ready> {
+    let config = &generation.config;
+    let mut attempt = Attempt::new(Instant::now(), socket.peer());
+    let options =
+        HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
+    let (mut stream, startup) = match handshake::handshake(socket, &options).await {
+        Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
+        Ok(handshake::Opening::Cancel { process, key }) => {
+            let found = cancel::cancel(process, &key);
+            debug!(client = attempt.client(), found, "cancel request");
+            return None;
+        }
+        Err(HandshakeError::Closed) => {
+            debug!(client = attempt.client(), "closed before the first byte");
+            return None;
+        }
+        Err(error) => {
+            attempt.refused("handshake", Some(&error.to_string()), None);
+            return None;
+        }
+    };
+    let user = startup.get("user").unwrap_or_default().to_owned();
+    let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
+    attempt.identify(stream.is_tls(), &user, &database);
+    match admit(app, &mut stream, &startup, &user, &database, &generation).await {
+        Ok(admitted) => {
+            if config.general.log_connections || admitted.who.grant().is_some() {
+                let role = admitted.pools.spec.identity.role.as_deref();
+                attempt.accepted(admitted.who.grant(), role);
+            }
+            let Admitted { who, pools, settings, registration, greeting } = admitted;
+            let opening = session::Opening { client: stream, who, pools, settings, registration, generation };
+            Some(Ready { session: Session::new(app, opening), greeting })
+        }
+        Err((refused, who)) => {
+            let grant = who.as_ref().and_then(|who| who.grant());
+            if refused.reason == "left" {
+                // psql asks whether a password is needed by trying without one.
+                debug!(client = attempt.client(), user, "left when asked for its password");
+            } else {
+                attempt.refused(refused.reason, refused.detail.as_deref(), grant);
+            }
+            if let Some(error) = refused.error {
+                let mut out = Vec::new();
+                error.write(&mut out);
+                let _ = stream.write_all(&out).await;
+                let _ = stream.shutdown().await;
+            }
+            None
+        }
+    }
+}
+
+struct Admitted {
+    who: Who,
+    pools: Membership,
+    settings: Arc<crate::backend::settings::Settings>,
+    registration: cancel::Registration,
+    greeting: Vec<u8>,
+}
+
+async fn admit(
+    app: &'static App,
+    stream: &mut Stream,
+    startup: &Startup,
+    user: &str,
+    database: &str,
+    generation: &Arc<Generation>,
+) -> Result<Admitted, (Refused, Option<Who>)> {
+    let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
+    let who = identify(stream, user, database, generation).await.map_err(|refused| (refused, None))?;
+    let settings = match startup_settings::read(startup, who.is_guarded(), &generation.policy.protected) {
+        Ok(settings) => settings,
+        Err(BadParameter::Refused(refusal)) => {
+            let error = PgError::fatal(refusal.sqlstate, refusal.message).hint(refusal.hint);
+            return Err((Refused::new("startup_parameter", error).detail(refusal.message), Some(who)));
+        }
+        Err(BadParameter::Malformed(text)) => {
+            return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
+        }
+    };
+    let pools = match who.pools(&generation.registry, database) {
+        Ok(pools) => Membership::new(pools),
+        Err(error) => return Err((welcome::no_pool(error, &who, database), Some(who))),
+    };
+    let parameters = match welcome::parameters(&pools, &settings, &who).await {
+        Ok(parameters) => parameters,
+        Err(refused) => return Err((refused, Some(who))),
+    };
+    let registration = match cancel::register(negotiated) {
+        Ok(registration) => registration,
+        Err(_) => {
+            let error = PgError::fatal("58000", "no random numbers are to be had");
+            return Err((Refused::new("internal", error), Some(who)));
+        }
+    };
+    let _ = app;
+    let greeting = welcome::greeting(&parameters, &settings, &registration);
+    Ok(Admitted { who, pools, settings: Arc::new(settings), registration, greeting })
+}
+
+/// Checks the start-up packet and agrees on the protocol.
+async fn prepare(
+    stream: &mut Stream,
+    startup: &Startup,
+    user: &str,
+) -> Result<crate::wire::startup::Version, Refused> {
+    if user.is_empty() {
+        let error = PgError::fatal("28000", "no PostgreSQL user name specified in startup packet");
+        return Err(Refused::new("no_user", error));
+    }
+    if startup.get("replication").is_some_and(|value| !is_off(value)) {
+        let error = PgError::fatal("0A000", "replication connections are not supported here")
+            .hint("Connect to PostgreSQL itself for replication.");
+        return Err(Refused::new("replication", error));
+    }
+    let negotiated = negotiate(startup);
+    if let Some(message) = &negotiated.message {
+        stream.write_all(message).await.map_err(left)?;
+    }
+    Ok(negotiated.version)
+}
+
+fn is_off(value: &str) -> bool {
+    ["false", "off", "no", "0"].iter().any(|off| value.eq_ignore_ascii_case(off))
+}
+
+/// Finds out who the client is, by the method that is the user's.
+async fn identify(
+    stream: &mut Stream,
+    user: &str,
+    database: &str,
+    generation: &Generation,
+) -> Result<Who, Refused> {
+    let config = &generation.config;
+    let entry = config.user(user, database);
+    match (&config.jwt, &generation.authenticator) {
+        (Some(jwt), Some(authenticator)) if is_token_user(jwt, user, entry) => {
+            by_token(stream, user, database, jwt, authenticator).await
+        }
+        (Some(jwt), _) => by_password(stream, user, entry, jwt.password_auth_type, generation).await,
+        (None, _) => by_password(stream, user, entry, config.general.auth_type, generation).await,
+    }
+}
+
+/// With a suffix, the users that have it; without one, all but those that users.toml gives a password.
+fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool {
+    match &jwt.core.user_suffix {
+        Some(suffix) => user.ends_with(suffix.as_str()),
+        None => !entry.is_some_and(User::has_password),
+    }
+}
+
+async fn by_token(
+    stream: &mut Stream,
+    user: &str,
+    database: &str,
+    jwt: &Jwt,
+    authenticator: &pgdog_jwt::Authenticator,
+) -> Result<Who, Refused> {
+    if !stream.is_tls() && !stream.is_local() && !jwt.allow_plaintext {
+        // Said before the token is asked for, so that it is never sent.
+        let error = PgError::fatal("28000", "a token is not accepted over an unencrypted connection")
+            .hint("Connect with TLS (sslmode=require or stronger).");
+        return Err(Refused::new("plaintext", error));
+    }
+    let mut ask = Vec::new();
+    message::authentication_cleartext(&mut ask);
+    stream.write_all(&ask).await.map_err(left)?;
+    let mut body = Vec::new();
+    match read_message(stream, jwt.max_password_size, &mut body).await {
+        Ok(b'p') => {}
+        Ok(b'X') | Err(crate::net::read::ReadError::Closed) => return Err(gone()),
+        Ok(_) => return Err(Refused::new("protocol", PgError::fatal("08P01", "expected a password message"))),
+        Err(error) => {
+            return Err(Refused::credential("unreadable_credential", "28000", user).detail(error.to_string()));
+        }
+    }
+    let credential = body.strip_suffix(&[0]).unwrap_or(&body);
+    let context = AuthContext {
+        user,
+        database,
+        credential: Credential::new(credential),
+        client_addr: stream.peer().map(|peer| peer.ip()),
+        tls: stream.is_tls(),
+        tls_identity: None,
+    };
+    match authenticator.authenticate(context).await {
+        AuthDecision::Allow(grant) => Ok(Who::Token(grant)),
+        AuthDecision::Deny(reason) => {
+            Err(Refused::credential(reason.code(), "28000", user).detail(reason.to_string()))
+        }
+        // The suffix was checked before; should the two ever differ, nobody gets in.
+        AuthDecision::Skip => Err(Refused::credential("not_a_token_user", "28000", user)),
+    }
+}
+
+async fn by_password(
+    stream: &mut Stream,
+    user: &str,
+    entry: Option<&User>,
+    auth_type: AuthType,
+    generation: &Generation,
+) -> Result<Who, Refused> {
+    let method = match auth_type {
+        AuthType::Trust if entry.is_some() => return Ok(Who::User(user.to_owned())),
+        AuthType::Trust => return Err(Refused::credential("unknown_user", "28P01", user)),
+        AuthType::Md5 => Method::Md5,
+        AuthType::Plain => Method::Plain,
+        AuthType::Scram | AuthType::Jwt => Method::Scram,
+    };
+    let none = Candidates::none();
+    let config: &Config = &generation.config;
+    let candidates = entry.and_then(|entry| generation.passwords.of(config, entry)).unwrap_or(&none);
+    match methods::authenticate(stream, method, user, candidates).await {
+        Ok(Verdict::Accepted) if entry.is_some() => Ok(Who::User(user.to_owned())),
+        Ok(_) => {
+            let reason = if entry.is_some() { "wrong_password" } else { "unknown_user" };
+            Err(Refused::credential(reason, "28P01", user))
+        }
+        Err(MethodError::Closed) => Err(gone()),
+        Err(error) => {
+            info!(user, %error, "a password could not be read");
+            Err(Refused { reason: "protocol", detail: Some(error.to_string()), error: error.client_error() })
+        }
+    }
+}
+
+fn gone() -> Refused {
+    Refused { reason: "left", detail: None, error: None }
+}
+
+fn left(_: std::io::Error) -> Refused {
+    gone()
+}

@@ -1,0 +1,411 @@
+//! Getting a server for the next request, and giving it back when nothing holds the session to it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::turn::closed;
+use super::{Barrier, Batch, End, Session};
+use crate::backend::cluster::{Membership, NoServer, PoolSet};
+use crate::backend::connect;
+use crate::backend::identity::IdentityError;
+use crate::backend::pool::CheckoutError;
+use crate::backend::server::Server;
+use crate::config::PoolerMode;
+use crate::frontend::cancel::Signal;
+use crate::router::Access;
+use crate::wire::{Header, PgError, Severity, message};
+
+/// Servers that are tried when one turns out to be gone at the moment it is needed.
+const ATTEMPTS: usize = 3;
+
+/// Limit for passing a cancel request on.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// A free server that is the client's already: no wait, no round trip.
+    #[inline]
+    pub(super) fn try_acquire(&mut self, access: Access) -> bool {
+        let Some(server) = self.pools.try_check_out(access) else { return false };
+        match server.confirm_now(&self.pools.spec.identity, &self.settings) {
+            Ok(server) => self.hold(server),
+            Err(server) => {
+                crate::backend::pool::Pool::check_in(*server);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn hold(&mut self, server: Server) {
+        debug_assert!(self.server.is_none() && self.expected.is_empty());
+        self.server = Some(server);
+        self.carry.clear();
+        self.replying = 0;
+        self.copy_in = false;
+    }
+
+    /// Gets a server for the request that is next in the input, or answers that request with the reason why not.
+    pub(super) async fn acquire(&mut self, access: Access) -> Result<(), End> {
+        let mut attempt = 1;
+        loop {
+            let pools = self.pools.clone();
+            let settings = self.settings().clone();
+            let checkout = check_out(&pools, access, &settings);
+            match self.while_waiting(checkout).await? {
+                Ok(server) => {
+                    self.hold(server);
+                    return Ok(());
+                }
+                Err(NoServer::Checkout(CheckoutError::Closed)) if attempt < ATTEMPTS => self.find_pools_again()?,
+                Err(error) if error.is_gone() && attempt < ATTEMPTS => debug!(%error, "a free server was gone"),
+                Err(error) => {
+                    warn!(
+                        event = "checkout",
+                        user = self.who.user(),
+                        database = self.pools.key.database,
+                        reason = %error,
+                        "no server for a client"
+                    );
+                    return self.fail_request(&error.for_client());
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// The configuration has changed under the session: its pools are others now.
+    fn find_pools_again(&mut self) -> Result<(), End> {
+        let generation = self.app.state();
+        let database = &self.pools.key.database;
+        match self.who.pools(&generation.registry, database) {
+            Ok(pools) => {
+                self.pools = Membership::new(pools);
+                self.generation = generation;
+                Ok(())
+            }
+            Err(_) => Err(End::Fatal(PgError::fatal(
+                "57P01",
+                "terminating connection because its user or database is no longer configured",
+            ))),
+        }
+    }
+
+    /// Waits for a server; meanwhile the client gets what it is owed.
+    async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = pin!(work);
+        loop {
+            let event = poll_fn(|cx| {
+                if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(done));
+                }
+                if let Some(signal) = self.registration.poll_signal(cx) {
+                    return Poll::Ready(Err(Some(signal)));
+                }
+                match self.poll_client_write(cx) {
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(None)),
+                    _ => Poll::Pending,
+                }
+            })
+            .await;
+            match event {
+                Ok(done) => return Ok(done),
+                Err(Some(signal)) => self.signal(signal)?,
+                Err(None) => return Err(End::Left),
+            }
+        }
+    }
+
+    /// Answers the next request with an error; of a batch, everything up to its Sync.
+    fn fail_request(&mut self, error: &PgError) -> Result<(), End> {
+        let Some(header) = Header::parse(self.input.bytes())? else { return Ok(()) };
+        self.say(error);
+        self.barrier = Barrier::None;
+        match header.tag {
+            b'Q' | b'F' => message::ready_for_query(&mut self.out, b'I'),
+            _ => self.batch = Batch::Refused,
+        }
+        self.discard(header.size);
+        Ok(())
+    }
+
+    /// When the server owes nothing: confirms its identity where that is in doubt, gives it back where nothing keeps the
+    /// session on it. `true`: it owes nothing.
+    pub(super) async fn settle(&mut self) -> Result<bool, End> {
+        let Some(server) = &self.server else { return Ok(true) };
+        if !self.is_quiet() || !self.requests.is_empty() || !self.carry.is_empty() || self.replying > 0 {
+            return Ok(false);
+        }
+        self.asked_at = None;
+        let idle = server.status() == b'I';
+        if self.barrier == Barrier::Sent && idle {
+            // DISCARD ALL took the client's statements with it, and whatever pinned the session.
+            self.statements.clear();
+            self.barrier_names.clear();
+            self.unnamed_tag = 0;
+            self.pinned = false;
+        }
+        self.barrier = Barrier::None;
+        if idle && self.rules.mode != PoolerMode::Session && !self.pinned {
+            self.release();
+        } else if !server.identity_known() {
+            self.confirm_again().await?;
+        }
+        Ok(true)
+    }
+
+    async fn confirm_again(&mut self) -> Result<(), End> {
+        let Some(server) = self.server.take() else { return Ok(()) };
+        let pools = self.pools.clone();
+        let settings = self.settings().clone();
+        let confirm = async { server.confirm_again(&pools.spec.identity, &settings).await };
+        match self.while_waiting(confirm).await? {
+            Ok(server) => {
+                self.server = Some(server);
+                Ok(())
+            }
+            Err(error) => {
+                warn!(event = "identity", user = self.who.user(), reason = %error, "identity could not be confirmed");
+                Err(End::Fatal(NoServer::Checkout(error.into()).for_client()))
+            }
+        }
+    }
+
+    /// Gives the server back: as it is, or by way of a cleaning that nobody waits for.
+    #[inline]
+    fn release(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        self.expected.shrink();
+        match self.cancelling.take() {
+            None if server.is_clean() && server.identity_known() => server.check_in(),
+            cancelling => self.clean(server, cancelling),
+        }
+    }
+
+    fn clean(&self, mut server: Server, cancelling: Option<tokio::task::JoinHandle<()>>) {
+        let limit = self.generation.config.general.rollback_timeout;
+        tokio::spawn(async move {
+            if let Some(cancelling) = cancelling {
+                // The server must not be another client's while a cancel request for it is on its way (S11).
+                let _ = cancelling.await;
+                server.mark_dirty();
+            }
+            server.clean(limit).await;
+        });
+    }
+
+    /// The server is gone. What it still owed is answered with the error; the session goes on where nothing of it was
+    /// lost with the server.
+    pub(super) fn server_lost(&mut self, error: PgError) -> Result<(), End> {
+        let Some(server) = self.server.take() else { return Ok(()) };
+        let in_transaction = server.status() != b'I';
+        drop(server);
+        self.requests.clear();
+        self.requests_at = 0;
+        self.carry.clear();
+        self.copy_in = false;
+        self.asked_at = None;
+        self.barrier = Barrier::None;
+        if self.passing > 0 {
+            self.passing_to_nobody = true;
+        }
+        warn!(
+            event = "server_lost",
+            user = self.who.user(),
+            database = self.pools.key.database,
+            reason = %error.message,
+            "server lost"
+        );
+        if std::mem::take(&mut self.replying) > 0 {
+            return Err(End::Broken(error));
+        }
+        if self.rules.mode == PoolerMode::Session || self.pinned {
+            return Err(End::Fatal(error.with_severity(Severity::Fatal)));
+        }
+        if self.expected.is_empty() && self.batch == Batch::None {
+            if in_transaction {
+                self.lost = Some(Box::new(error));
+            }
+            return Ok(());
+        }
+        let mut told = self.batch == Batch::Failed && self.expected.is_empty();
+        let owed: Vec<bool> = self.expected.drain().map(|expect| expect.ends_with_ready()).collect();
+        for ready in owed {
+            if !std::mem::replace(&mut told, true) {
+                self.say(&error);
+            }
+            if ready {
+                message::ready_for_query(&mut self.out, b'I');
+                told = false;
+            }
+        }
+        if matches!(self.batch, Batch::Open | Batch::Failed) {
+            if !told {
+                self.say(&error);
+            }
+            self.batch = Batch::Refused;
+        }
+        Ok(())
+    }
+
+    /// Does what another task asked of this session.
+    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
+        if signal.cancel {
+            self.cancel();
+        }
+        if signal.terminate {
+            let text = "terminating connection due to administrator command";
+            return Err(End::Fatal(PgError::fatal("57P01", text)));
+        }
+        if signal.drain {
+            self.registration.drain();
+        }
+        if self.registration.is_draining() && self.may_leave() {
+            return Err(self.shut_down());
+        }
+        Ok(())
+    }
+
+    pub(super) fn shut_down(&self) -> End {
+        End::Fatal(PgError::fatal("57P01", "terminating connection because the gateway shuts down"))
+    }
+
+    /// Whether the client would lose nothing by being cut off.
+    pub(super) fn may_leave(&self) -> bool {
+        let in_transaction = self.server.as_ref().is_some_and(|server| server.status() != b'I');
+        self.is_quiet() && !in_transaction && self.input.is_empty()
+    }
+
+    /// Passes a cancel request on, if something of this session runs (S11).
+    fn cancel(&mut self) {
+        let Some(server) = self.server.as_ref().filter(|_| !self.expected.is_empty()) else { return };
+        let connection = server.connection();
+        let (process, key) = (connection.process, connection.key.clone());
+        let node = server.pool().node.clone();
+        let earlier = self.cancelling.take();
+        self.cancelling = Some(tokio::spawn(async move {
+            if let Some(earlier) = earlier {
+                let _ = earlier.await;
+            }
+            let tls = node.tls.load_full();
+            let cancel = connect::cancel(&node.address, &tls, process, &key);
+            match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
+                Err(_) => warn!("a cancel request took too long"),
+            }
+        }));
+    }
+
+    /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
+    pub(super) async fn leave(mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        if self.rules.mode == PoolerMode::Session {
+            server.mark_dirty();
+        }
+        let quiet = self.is_quiet() && self.requests.is_empty() && self.carry.is_empty() && self.replying == 0;
+        if quiet {
+            let cancelling = self.cancelling.take();
+            self.clean(server, cancelling);
+            return;
+        }
+        if self.copy_in || self.batch != Batch::None || self.passing > 0 {
+            // Half a request cannot be finished: closing the connection makes PostgreSQL forget it.
+            return;
+        }
+        self.server = Some(server);
+        let limit = self.generation.config.general.rollback_timeout;
+        let finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx))).await;
+        match finished {
+            Ok(Ok(())) => {
+                if let Some(server) = self.server.take() {
+                    let cancelling = self.cancelling.take();
+                    self.clean(server, cancelling);
+                }
+            }
+            Ok(Err(error)) => debug!(%error, "a server was lost after its client"),
+            Err(_) => {
+                self.cancel();
+                if let Some(cancelling) = self.cancelling.take() {
+                    let _ = cancelling.await;
+                }
+            }
+        }
+    }
+
+    /// Reads what the server still owes, for nobody.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<PgError>>> {
+        loop {
+            if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
+                return Poll::Ready(Err(Box::new(closed())));
+            }
+            if self.requests.is_empty() && self.is_quiet() && self.carry.is_empty() && self.replying == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_server_read(cx))?;
+            self.out.clear();
+            self.forward = crate::net::buffer::Chunk::default();
+        }
+    }
+}
+
+/// Checks a server out and makes it the client's.
+async fn check_out(
+    pools: &PoolSet,
+    access: Access,
+    settings: &std::sync::Arc<crate::backend::settings::Settings>,
+) -> Result<Server, NoServer> {
+    let server = pools.check_out(access).await?;
+    let limit = server.slot.pool().spec.limits.connect_timeout;
+    match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, settings)).await {
+        Ok(Ok(server)) => Ok(server),
+        Ok(Err(error)) => Err(NoServer::Checkout(error.into())),
+        Err(_) => Err(NoServer::Checkout(CheckoutError::ConnectTimeout(limit))),
+    }
+}
+
+impl NoServer {
+    /// Whether a server that was free turned out to be gone: the next one may do.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Checkout(CheckoutError::Identity(IdentityError::Lost(_))))
+    }
+
+    /// What the client hears. Addresses and accounts of servers are not for it.
+    pub(crate) fn for_client(&self) -> PgError {
+        match self {
+            Self::NoReplica => PgError::error("25006", "cannot run this read-only user's statement: no replica is configured")
+                .hint("Read-only users are served by replicas only. Add a replica to the database in pgdog.toml."),
+            Self::ReplicaDown(_) => PgError::error("25006", "cannot run this read-only user's statement: no replica can be reached")
+                .hint("Read-only users are served by replicas only, never by the primary. Try again when a replica is back."),
+            Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
+                .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
+            Self::Checkout(error) => error.for_client(),
+        }
+    }
+}
+
+impl CheckoutError {
+    fn for_client(&self) -> PgError {
+        match self {
+            Self::Timeout(limit) => {
+                let text = format!("no server connection became free within {} ms", limit.as_millis());
+                PgError::error("53300", text)
+                    .hint("All connections of this pool are in use: raise pool_size or checkout_timeout, or end idle transactions.")
+            }
+            Self::Closed => PgError::error("57P01", "the pool was closed because the configuration changed"),
+            Self::Connect(connect::ConnectError::Refused(fields)) if fields.code.starts_with("28") => {
+                PgError::error("08004", "the database server refused the gateway's login")
+            }
+            Self::Connect(connect::ConnectError::Refused(fields)) => fields.clone().into_error(Severity::Error),
+            Self::Connect(_) | Self::ConnectTimeout(_) => {
+                PgError::error("08006", "the database server cannot be reached").hint("Try again later.")
+            }
+            Self::Identity(IdentityError::Setting(fields)) => fields.clone().into_error(Severity::Error),
+            Self::Identity(IdentityError::Lost(_)) => closed(),
+            Self::Identity(_) => PgError::error("42501", "the session's identity could not be established"),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A session: a client's life after login. One task owns the client's socket and, while a statement or transaction runs,
+//! a server connection as well; bytes go from one to the other without passing through anything else.
+//!
+//! `requests` reads what the client sends and decides, `replies` reads what the server answers, `turn` moves bytes until
+//! something has to be decided, `checkout` gets and gives back servers.
+
+mod checkout;
+mod expect;
+mod extended;
+mod replies;
+mod requests;
+mod turn;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use tracing::info;
+
+use crate::app::state::{App, Generation};
+use crate::backend::cluster::Membership;
+use crate::backend::server::Server;
+use crate::backend::settings::Settings;
+use crate::backend::statements::Statement;
+use crate::config::{PoolerMode, PreparedStatements};
+use crate::frontend::cancel::Registration;
+use crate::frontend::grant::Who;
+use crate::net::buffer::Chunk;
+use crate::net::stream::Stream;
+use crate::wire::{PgError, Severity};
+
+use expect::Expected;
+
+/// What the client typed as its name for a statement, and what it stands for.
+type Statements = HashMap<Box<[u8]>, Arc<Statement>, RandomState>;
+
+/// Everything that a login decided.
+pub(crate) struct Opening {
+    pub(crate) client: Stream,
+    pub(crate) who: Who,
+    pub(crate) pools: Membership,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) registration: Registration,
+    pub(crate) generation: Arc<Generation>,
+}
+
+/// See the module.
+pub(crate) struct Session {
+    app: &'static App,
+    client: Stream,
+    who: Who,
+    pools: Membership,
+    settings: Arc<Settings>,
+    registration: Registration,
+    generation: Arc<Generation>,
+    /// How this session uses servers.
+    rules: Rules,
+
+    /// What the client sent and the session has not dealt with.
+    input: Chunk,
+    /// Bytes of a message that is passed on (or dropped) without being looked at.
+    passing: usize,
+    passing_to_nobody: bool,
+    /// Replies for the client: first `out`, then `forward`.
+    out: Vec<u8>,
+    out_at: usize,
+    forward: Chunk,
+
+    server: Option<Server>,
+    /// Requests for the server.
+    requests: Vec<u8>,
+    requests_at: usize,
+    /// The start of a reply that has not arrived whole.
+    carry: Vec<u8>,
+    /// Bytes of a reply that is forwarded without being looked at.
+    replying: usize,
+
+    expected: Expected,
+    batch: Batch,
+    /// The next request must wait until the server is idle and its identity is confirmed.
+    barrier: Barrier,
+    copy_in: bool,
+    /// The session left state on its server that cannot follow it elsewhere.
+    pinned: bool,
+    /// A server was lost while nothing was asked of it: the next request hears why.
+    lost: Option<Box<PgError>>,
+    /// A cancel request is on its way to the server.
+    cancelling: Option<tokio::task::JoinHandle<()>>,
+    /// When the oldest unanswered request was sent, where a limit is configured.
+    asked_at: Option<Instant>,
+
+    statements: Statements,
+    /// The unnamed statement: body of its Parse message behind the name, and a tag that servers remember it by.
+    unnamed: Vec<u8>,
+    unnamed_tag: u64,
+    /// Names of statements that are DISCARD ALL, where names are not followed.
+    barrier_names: Vec<Box<[u8]>>,
+}
+
+/// What does not change during a session.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    mode: PoolerMode,
+    /// The guard is on (S3).
+    guarded: bool,
+    /// Statements are classified: for the guard, the routes, or the state that they leave on a pooled server.
+    reads_sql: bool,
+    /// Prepared statements are renamed and follow the client.
+    follows_statements: bool,
+    /// Largest statement that is read, in bytes.
+    max_statement: usize,
+}
+
+/// Where an extended batch (the messages up to a Sync) stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// No message since the last Sync.
+    None,
+    /// Sent to the server, Sync not yet.
+    Open,
+    /// PostgreSQL answered with an error and discards everything up to Sync; so does the gateway.
+    Failed,
+    /// As `Failed`, but nothing was sent: the gateway itself answers the Sync.
+    Refused,
+}
+
+/// DISCARD ALL, from its request until the identity is confirmed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Barrier {
+    None,
+    /// Bound in the open batch, to be executed.
+    Bound,
+    /// Sent: nothing else may follow in the batch, and the next request waits.
+    Sent,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client said goodbye or went away.
+    Left,
+    /// The client is told why and cut off.
+    Fatal(PgError),
+    /// The client cannot even be told: it is in the middle of a message.
+    Broken(PgError),
+}
+
+impl From<crate::wire::ProtocolViolation> for End {
+    fn from(violation: crate::wire::ProtocolViolation) -> Self {
+        Self::Fatal(PgError::fatal("08P01", violation.to_string()))
+    }
+}
+
+impl Session {
+    pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
+        let Opening { client, who, pools, settings, registration, generation } = opening;
+        let config = &generation.config;
+        let mode = pools.spec.mode;
+        let guarded = who.is_guarded();
+        let rules = Rules {
+            mode,
+            guarded,
+            reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
+            follows_statements: mode != PoolerMode::Session
+                && config.general.prepared_statements != PreparedStatements::Disabled,
+            max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
+        };
+        Self {
+            app,
+            client,
+            who,
+            pools,
+            settings,
+            registration,
+            generation,
+            rules,
+            input: Chunk::default(),
+            passing: 0,
+            passing_to_nobody: false,
+            out: Vec::new(),
+            out_at: 0,
+            forward: Chunk::default(),
+            server: None,
+            requests: Vec::new(),
+            requests_at: 0,
+            carry: Vec::new(),
+            replying: 0,
+            expected: Expected::default(),
+            batch: Batch::None,
+            barrier: Barrier::None,
+            copy_in: false,
+            pinned: false,
+            lost: None,
+            cancelling: None,
+            asked_at: None,
+            statements: Statements::default(),
+            unnamed: Vec::new(),
+            unnamed_tag: 0,
+            barrier_names: Vec::new(),
+        }
+    }
+
+    /// Runs until the client leaves or is cut off. `greeting` is what the client still has to be told of its login.
+    pub(crate) async fn run(mut self, greeting: Vec<u8>) {
+        self.out = greeting;
+        let end = match self.converse().await {
+            Ok(()) => End::Left,
+            Err(end) => end,
+        };
+        let reason = match end {
+            End::Left => None,
+            End::Fatal(error) => {
+                let error = error.with_severity(Severity::Fatal);
+                self.tell(&error).await;
+                Some(error)
+            }
+            End::Broken(error) => Some(error),
+        };
+        if self.generation.config.general.log_disconnections || reason.is_some() {
+            let code = reason.as_ref().map(|error| error.code.as_ref());
+            let why = reason.as_ref().map(|error| error.message.as_ref());
+            info!(
+                event = "disconnect",
+                user = self.who.user(),
+                database = self.pools.key.database,
+                code,
+                reason = why,
+                "disconnect"
+            );
+        }
+        self.leave().await;
+    }
+
+    /// The conversation: deal with what the client sent, get what that needs, move bytes, again.
+    async fn converse(&mut self) -> Result<(), End> {
+        use requests::Next;
+        loop {
+            match self.pump()? {
+                Next::Terminate => return Ok(()),
+                Next::Server(access) => self.acquire(access).await?,
+                Next::Input => self.turn(turn::Until::Input).await?,
+                Next::Room => self.turn(turn::Until::Room).await?,
+                Next::Quiet => self.turn(turn::Until::Quiet).await?,
+            }
+        }
+    }
+
+    /// Whether the server owes nothing and no batch is open.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.expected.is_empty() && matches!(self.batch, Batch::None | Batch::Refused)
+    }
+
+    /// Adds an error to what the client will read.
+    fn say(&mut self, error: &PgError) {
+        self.flush_forward_into_out();
+        error.write(&mut self.out);
+    }
+
+    /// Keeps the order when something must come behind bytes that are forwarded.
+    fn flush_forward_into_out(&mut self) {
+        if !self.forward.is_empty() {
+            self.out.extend_from_slice(self.forward.bytes());
+            self.forward = Chunk::default();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What the client sends: each message is checked, routed, counted, and copied to the server's requests. Large messages
+//! are passed on as they come; only texts of SQL and names of statements are read.
+
+use super::expect::Expect;
+use super::{Barrier, Batch, End, Session};
+use crate::app::worker;
+use crate::backend::settings::Settings;
+use crate::config::PoolerMode;
+use crate::router::{Access, Class, Effects, Refusal, Transaction, Verdict, allowed_function_call};
+use crate::wire::fields::Fields;
+use crate::wire::frame::HEADER_SIZE;
+use crate::wire::{Header, PgError, ProtocolViolation, message};
+
+/// Requests that wait for the server before more of the client's are read, in bytes.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// Effects that live on one server connection and cannot follow the client to another.
+const PINNING: Effects = Effects::of(&[
+    Effects::SETTINGS,
+    Effects::PREPARED,
+    Effects::LISTEN,
+    Effects::TEMP,
+    Effects::ADVISORY_LOCK,
+    Effects::HOLD_CURSOR,
+]);
+
+/// Sent to PostgreSQL in place of a refused statement. It is no SQL, so it fails before anything else can: the batch
+/// ends and an open transaction fails exactly as for an error of PostgreSQL's own. The client hears the refusal instead.
+pub(super) const REFUSED_SQL: &[u8] = b"statement refused by pgdog-jwt";
+
+/// What the session needs before it can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// More from the client.
+    Input,
+    /// Room in the requests to the server.
+    Room,
+    /// The server to be done with what it was asked.
+    Quiet,
+    /// A server for this kind of statement.
+    Server(Access),
+    /// Nothing: the client has said goodbye.
+    Terminate,
+}
+
+/// What became of one message.
+pub(super) enum Step {
+    /// It is dealt with: go on with the next.
+    Done,
+    /// Not yet: the same message again, later.
+    Wait(Next),
+}
+
+impl Session {
+    /// Deals with what the client has sent, as far as possible.
+    pub(super) fn pump(&mut self) -> Result<Next, End> {
+        loop {
+            if self.passing > 0 && !self.pass() {
+                return Ok(Next::Input);
+            }
+            if self.requests.len() - self.requests_at > HIGH_WATER {
+                return Ok(Next::Room);
+            }
+            let Some(header) = Header::parse(self.input.bytes())? else { return Ok(Next::Input) };
+            if header.tag == b'X' {
+                return Ok(Next::Terminate);
+            }
+            match self.request(header)? {
+                Step::Done => {}
+                Step::Wait(next) => return Ok(next),
+            }
+        }
+    }
+
+    /// Passes on the body of a message that is not looked at; `true` when it is complete.
+    fn pass(&mut self) -> bool {
+        let count = self.passing.min(self.input.len());
+        if !self.passing_to_nobody
+            && let Some(bytes) = self.input.bytes().get(..count)
+        {
+            self.requests.extend_from_slice(bytes);
+        }
+        self.input.consume(count);
+        self.passing -= count;
+        self.passing == 0
+    }
+
+    fn request(&mut self, header: Header) -> Result<Step, End> {
+        // After an error in a batch everything up to Sync is discarded, also simple queries (PostgreSQL documentation,
+        // section "Extended Query").
+        if matches!(self.batch, Batch::Failed | Batch::Refused) && header.tag != b'S' {
+            return Ok(self.drop_request(header));
+        }
+        match header.tag {
+            b'Q' => self.query(header),
+            b'P' => self.parse(header),
+            b'B' => self.bind(header),
+            b'D' => self.describe(header),
+            b'E' => self.execute(header),
+            b'C' => self.close(header),
+            b'S' => self.sync(header),
+            b'H' => Ok(self.flush(header)),
+            b'd' | b'c' | b'f' => Ok(self.copy(header)),
+            b'F' => self.function_call(header),
+            tag => Err(ProtocolViolation::Unexpected(char::from(tag)).into()),
+        }
+    }
+
+    /// The whole frame is in the buffer, or more must be read for it.
+    pub(super) fn whole(&mut self, header: Header) -> bool {
+        let here = self.input.len() >= header.size;
+        if !here {
+            self.input.make_room(header.size);
+        }
+        here
+    }
+
+    fn query(&mut self, header: Header) -> Result<Step, End> {
+        let class = match self.class_of_message(header, 0)? {
+            Ok(class) => class,
+            Err(step) => return Ok(step),
+        };
+        if let Some(lost) = self.lost.take() {
+            return Ok(self.answer_query(header, &lost));
+        }
+        let refusal = self.refusal(class);
+        if let (Some(refusal), None) = (&refusal, &self.server) {
+            self.audit_refusal(refusal);
+            return Ok(self.answer_query(header, &refused(refusal)));
+        }
+        if self.barrier == Barrier::Sent && self.batch == Batch::Open {
+            // The Sync that would end the batch of DISCARD ALL is missing: there is nothing to wait for.
+            return Err(ProtocolViolation::Unexpected('Q').into());
+        }
+        if let Some(wait) = self.server_for(self.access(class)) {
+            return Ok(Step::Wait(wait));
+        }
+        // A simple query ends an extended batch that has no Sync yet.
+        self.batch = Batch::None;
+        match refusal {
+            Some(refusal) => {
+                self.audit_refusal(refusal);
+                message::query(&mut self.requests, REFUSED_SQL);
+                self.discard(header.size);
+                self.expected.push(Expect::Query { refusal: Some(Box::new(refused(refusal))) });
+            }
+            None => {
+                self.take_effects(class);
+                if class.effects.intersects(Effects::DISCARD_ALL) {
+                    self.barrier = Barrier::Sent;
+                }
+                self.forward_request(header);
+                self.expected.push(Expect::Query { refusal: None });
+            }
+        }
+        self.asked();
+        Ok(Step::Done)
+    }
+
+    /// An error and ReadyForQuery, without a server.
+    fn answer_query(&mut self, header: Header, error: &PgError) -> Step {
+        self.say(error);
+        message::ready_for_query(&mut self.out, b'I');
+        self.drop_request(header)
+    }
+
+    fn function_call(&mut self, header: Header) -> Result<Step, End> {
+        if self.input.len() < (HEADER_SIZE + 4).min(header.size) {
+            self.input.make_room(HEADER_SIZE + 4);
+            return Ok(Step::Wait(Next::Input));
+        }
+        let oid = Fields(self.input.bytes().get(HEADER_SIZE..).unwrap_or_default()).u32().unwrap_or(0);
+        let allowed = !self.rules.guarded || allowed_function_call(oid);
+        let refused = PgError::error("42501", "this function may not be called by number")
+            .hint("Call it in a SELECT, where the gateway can read what it does.");
+        match (allowed, &self.server) {
+            (false, None) => return Ok(self.answer_query(header, &refused)),
+            (false, Some(_)) => {
+                message::query(&mut self.requests, REFUSED_SQL);
+                self.discard(header.size);
+                self.expected.push(Expect::Query { refusal: Some(Box::new(refused)) });
+            }
+            (true, _) => {
+                if let Some(wait) = self.server_for(Access::Write) {
+                    return Ok(Step::Wait(wait));
+                }
+                if let Some(server) = &mut self.server {
+                    server.mark_dirty();
+                }
+                self.forward_request(header);
+                self.expected.push(Expect::FunctionCall);
+            }
+        }
+        self.asked();
+        Ok(Step::Done)
+    }
+
+    /// Data of a COPY. PostgreSQL ignores it when no COPY runs: it may have failed while the data was on its way.
+    fn copy(&mut self, header: Header) -> Step {
+        if self.server.is_none() {
+            return self.drop_request(header);
+        }
+        if header.tag != b'd' {
+            self.copy_in = false;
+        }
+        self.forward_request(header);
+        Step::Done
+    }
+
+    fn flush(&mut self, header: Header) -> Step {
+        if self.server.is_none() || self.copy_in {
+            return self.drop_request(header);
+        }
+        self.forward_request(header);
+        Step::Done
+    }
+
+    fn sync(&mut self, header: Header) -> Result<Step, End> {
+        if self.batch == Batch::Refused || self.server.is_none() {
+            if !self.is_quiet() {
+                return Ok(Step::Wait(Next::Quiet));
+            }
+            self.batch = Batch::None;
+            self.flush_forward_into_out();
+            message::ready_for_query(&mut self.out, b'I');
+            return Ok(self.drop_request(header));
+        }
+        if self.copy_in {
+            return Ok(self.drop_request(header));
+        }
+        self.batch = Batch::None;
+        self.forward_request(header);
+        self.expected.push(Expect::Sync);
+        self.asked();
+        Ok(Step::Done)
+    }
+
+    /// Classifies the text that starts `offset` bytes into the body of a message. The inner error is a reason to wait.
+    pub(super) fn class_of_message(&mut self, header: Header, offset: usize) -> Result<Result<Class, Step>, End> {
+        if !self.rules.reads_sql {
+            return Ok(Ok(Class::UNKNOWN));
+        }
+        if header.size > self.rules.max_statement {
+            if self.rules.guarded {
+                return Ok(Ok(Class { verdict: Verdict::Refuse(&TOO_LONG), ..Class::UNKNOWN }));
+            }
+            return Ok(Ok(Class::UNKNOWN));
+        }
+        if !self.whole(header) {
+            return Ok(Err(Step::Wait(Next::Input)));
+        }
+        let body = self.input.bytes().get(HEADER_SIZE + offset..header.size).unwrap_or_default();
+        let text = Fields(body).cstr().ok_or(ProtocolViolation::Malformed(char::from(header.tag)))?;
+        Ok(Ok(self.classify(text)))
+    }
+
+    pub(super) fn classify(&self, text: &[u8]) -> Class {
+        worker::with_classifier(&self.generation, self.rules.guarded, |classifier| classifier.classify(text))
+    }
+
+    pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
+        match class.verdict {
+            Verdict::Refuse(refusal) if self.rules.guarded => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Where a statement that starts a transaction, or is one, may run.
+    pub(super) fn access(&self, class: Class) -> Access {
+        match class.transaction {
+            Transaction::None if self.rules.mode != PoolerMode::Session => class.access,
+            _ => Access::Write,
+        }
+    }
+
+    /// Makes sure that a server is held that may run the next request; what to wait for, if not.
+    #[inline]
+    pub(super) fn server_for(&mut self, access: Access) -> Option<Next> {
+        if self.barrier == Barrier::Sent {
+            return Some(Next::Quiet);
+        }
+        let Some(server) = &self.server else {
+            return if self.try_acquire(access) { None } else { Some(Next::Server(access)) };
+        };
+        if self.batch == Batch::None
+            && !self.expected.is_empty()
+            && !self.pools.allows(server.pool(), access)
+            && server.status() == b'I'
+        {
+            // Whether it stays on this server depends on what is still to be answered.
+            return Some(Next::Quiet);
+        }
+        None
+    }
+
+    /// Notes what a statement may leave on the server.
+    pub(super) fn take_effects(&mut self, class: Class) {
+        if class.effects.is_empty() || self.rules.mode == PoolerMode::Session {
+            return;
+        }
+        if class.effects.intersects(PINNING) {
+            self.pinned = true;
+        }
+        if let Some(server) = &mut self.server {
+            server.mark_dirty();
+        }
+    }
+
+    /// Copies a whole message to the server's requests, or what there is of it, the rest as it comes.
+    pub(super) fn forward_request(&mut self, header: Header) {
+        let count = header.size.min(self.input.len());
+        if let Some(bytes) = self.input.bytes().get(..count) {
+            self.requests.extend_from_slice(bytes);
+        }
+        self.input.consume(count);
+        self.passing = header.size - count;
+        self.passing_to_nobody = false;
+    }
+
+    pub(super) fn drop_request(&mut self, header: Header) -> Step {
+        self.discard(header.size);
+        Step::Done
+    }
+
+    /// Drops a message of `size` bytes, also the part that has not arrived.
+    pub(super) fn discard(&mut self, size: usize) {
+        let count = size.min(self.input.len());
+        self.input.consume(count);
+        self.passing = size - count;
+        self.passing_to_nobody = true;
+    }
+
+    /// The server was asked something: the clock of `query_timeout` runs.
+    #[inline]
+    pub(super) fn asked(&mut self) {
+        if self.asked_at.is_none() && self.generation.has_query_timeout {
+            self.asked_at = Some(std::time::Instant::now());
+        }
+    }
+
+    pub(super) fn audit_refusal(&self, refusal: &Refusal) {
+        tracing::warn!(
+            event = "guard",
+            user = self.who.user(),
+            database = self.pools.key.database,
+            code = refusal.sqlstate,
+            reason = refusal.message,
+            "guard"
+        );
+    }
+
+    pub(super) fn settings(&self) -> &std::sync::Arc<Settings> {
+        &self.settings
+    }
+}
+
+static TOO_LONG: Refusal = Refusal {
+    sqlstate: "54000",
+    message: "statement is longer than the gateway reads",
+    hint: "Send data with COPY or as parameters, or raise max_statement_size in [jwt].",
+};
+
+/// The error that a client hears for a refused statement.
+pub(super) fn refused(refusal: &Refusal) -> PgError {
+    PgError::error(refusal.sqlstate, refusal.message).hint(refusal.hint)
+}

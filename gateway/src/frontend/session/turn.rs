@@ -1,0 +1,262 @@
+//! Moving bytes: one poll loop over the client's and the server's socket. In each direction more is read only when what
+//! was read before has been written, so a slow reader holds the other side back and no buffer grows.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::{End, Session};
+use crate::frontend::cancel::Signal;
+use crate::net::buffer::Chunk;
+use crate::wire::PgError;
+
+/// What a turn waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Bytes from the client.
+    Input,
+    /// The requests to be on their way.
+    Room,
+    /// The server to owe nothing.
+    Quiet,
+}
+
+/// What ended a turn's polling.
+enum Event {
+    /// What was waited for.
+    Reached,
+    /// The server owes nothing.
+    ServerQuiet,
+    ServerLost(Box<PgError>),
+    ClientLeft,
+    Signal(Signal),
+}
+
+impl Session {
+    /// Moves bytes until `until`.
+    pub(super) async fn turn(&mut self, until: Until) -> Result<(), End> {
+        loop {
+            if self.settle().await? && until != Until::Input {
+                return Ok(());
+            }
+            if self.registration.is_draining() && self.may_leave() {
+                return Err(self.shut_down());
+            }
+            let event = match self.time_limit() {
+                None => poll_fn(|cx| self.poll_turn(cx, until)).await,
+                Some((limit, kind)) => {
+                    let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
+                    match tokio::time::timeout(limit, polling).await {
+                        Ok(event) => event,
+                        Err(_) => return Err(self.timed_out(kind)),
+                    }
+                }
+            };
+            match event {
+                Event::Reached => return Ok(()),
+                Event::ServerQuiet => {}
+                Event::ServerLost(error) => {
+                    self.server_lost(*error)?;
+                    if until != Until::Input {
+                        return Ok(());
+                    }
+                }
+                Event::ClientLeft => return Err(End::Left),
+                Event::Signal(signal) => self.signal(signal)?,
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until) -> Poll<Event> {
+        if let Some(signal) = self.registration.poll_signal(cx) {
+            return Poll::Ready(Event::Signal(signal));
+        }
+        loop {
+            let mut moved = false;
+            match self.poll_client_write(cx) {
+                Poll::Ready(Ok(wrote)) => moved |= wrote,
+                Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientLeft),
+                Poll::Pending => {}
+            }
+            match self.poll_server_write(cx) {
+                Poll::Ready(Ok(wrote)) => moved |= wrote,
+                Poll::Ready(Err(error)) => return self.poll_last_words(cx, &error),
+                Poll::Pending => {}
+            }
+            if until == Until::Room && self.requests.is_empty() {
+                return Poll::Ready(Event::Reached);
+            }
+            if self.server.is_some() && !self.has_output() {
+                match self.poll_server_read(cx) {
+                    Poll::Ready(Ok(())) => {
+                        if self.is_quiet() && self.carry.is_empty() && self.replying == 0 {
+                            return Poll::Ready(Event::ServerQuiet);
+                        }
+                        moved = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if until == Until::Input && self.requests.is_empty() && !self.has_output() {
+                match self.poll_client_read(cx) {
+                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientLeft),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Event::Reached),
+                    Poll::Pending => {}
+                }
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.forward.is_empty()
+    }
+
+    /// Writes replies to the client; `true` when something was written.
+    pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut wrote = false;
+        while let Some(bytes) = self.out.get(self.out_at..).filter(|bytes| !bytes.is_empty()) {
+            self.out_at += ready!(self.client.poll_write_slice(cx, bytes))?;
+            wrote = true;
+        }
+        if self.out_at > 0 {
+            recycle(&mut self.out, &mut self.out_at);
+        }
+        while !self.forward.is_empty() {
+            let count = ready!(self.client.poll_write_slice(cx, self.forward.bytes()))?;
+            self.forward.consume(count);
+            wrote = true;
+        }
+        if wrote {
+            self.forward = Chunk::default();
+        }
+        Poll::Ready(Ok(wrote))
+    }
+
+    pub(super) fn poll_server_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Some(server) = &mut self.server else { return Poll::Ready(Ok(false)) };
+        let mut wrote = false;
+        while let Some(bytes) = self.requests.get(self.requests_at..).filter(|bytes| !bytes.is_empty()) {
+            self.requests_at += ready!(server.poll_write(cx, bytes))?;
+            wrote = true;
+        }
+        if wrote {
+            recycle(&mut self.requests, &mut self.requests_at);
+        }
+        Poll::Ready(Ok(wrote))
+    }
+
+    pub(super) fn poll_server_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<PgError>>> {
+        let Some(server) = &mut self.server else { return Poll::Pending };
+        let mut chunk = Chunk::take();
+        if !self.carry.is_empty() {
+            chunk.append(&self.carry);
+            if chunk.room().is_empty() {
+                chunk.make_room(chunk.len() * 2);
+            }
+        }
+        match ready!(server.poll_read(cx, &mut chunk)) {
+            Ok(0) => Poll::Ready(Err(Box::new(closed()))),
+            Ok(_) => {
+                self.carry.clear();
+                Poll::Ready(self.replies(chunk))
+            }
+            Err(_) => Poll::Ready(Err(Box::new(closed()))),
+        }
+    }
+
+    /// The server takes no more requests. What it said before it left is worth more than the error of the socket.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>, error: &io::Error) -> Poll<Event> {
+        tracing::debug!(%error, "a server took no more requests");
+        self.requests.clear();
+        self.requests_at = 0;
+        loop {
+            match self.poll_server_read(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                Poll::Pending => return Poll::Ready(Event::ServerLost(Box::new(closed()))),
+            }
+        }
+    }
+
+    /// Reads from the client, into what it has sent before when that is not a whole message yet.
+    fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() {
+            self.input = Chunk::take();
+        } else if self.input.room().is_empty() {
+            self.input.make_room(self.input.len() + 1);
+        }
+        let poll = self.client.poll_read_slice(cx, self.input.room());
+        match poll {
+            Poll::Ready(Ok(count)) => self.input.filled(count),
+            _ if self.input.is_empty() => self.input = Chunk::default(),
+            _ => {}
+        }
+        poll
+    }
+
+    /// Writes an error to a client that is about to be cut off, for a short while.
+    pub(super) async fn tell(&mut self, error: &PgError) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.say(error);
+        let writing = poll_fn(|cx| self.poll_client_write(cx));
+        let _ = tokio::time::timeout(PATIENCE, writing).await;
+    }
+
+    /// The limit that holds now, if one is configured.
+    fn time_limit(&self) -> Option<(Duration, Limit)> {
+        if !self.generation.has_client_limits && !self.generation.has_query_timeout {
+            return None;
+        }
+        let general = &self.generation.config.general;
+        let (limit, kind) = match (&self.server, self.asked_at) {
+            (_, Some(asked)) => (general.query_timeout.saturating_sub(asked.elapsed()), Limit::Query),
+            (Some(server), None) if server.status() != b'I' => {
+                (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
+            }
+            _ if self.is_quiet() => (general.client_idle_timeout, Limit::Idle),
+            _ => return None,
+        };
+        (limit != Duration::MAX).then_some((limit, kind))
+    }
+
+    fn timed_out(&mut self, limit: Limit) -> End {
+        End::Fatal(match limit {
+            Limit::Query => PgError::fatal("57014", "canceling statement due to query_timeout"),
+            Limit::Idle => PgError::fatal("57P05", "terminating connection due to client_idle_timeout"),
+            Limit::IdleInTransaction => {
+                PgError::fatal("25P03", "terminating connection due to client_idle_in_transaction_timeout")
+            }
+        })
+    }
+}
+
+/// Limits on how long a session may wait.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Query,
+    Idle,
+    IdleInTransaction,
+}
+
+/// Empties a buffer; one that grew beyond the ordinary is given back.
+fn recycle(buffer: &mut Vec<u8>, at: &mut usize) {
+    const KEEP: usize = 4096;
+    buffer.clear();
+    *at = 0;
+    if buffer.capacity() > KEEP {
+        *buffer = Vec::new();
+    }
+}
+
+/// The error for a server that went away.
+pub(super) fn closed() -> PgError {
+    PgError::error("08006", "the connection to the server was lost")
+        .hint("Whether the last statement took effect is not known: check before you repeat it.")
+}

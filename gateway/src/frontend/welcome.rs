@@ -1,0 +1,107 @@
+//! The end of a login: the parameters that the client is told, from a server that is the client's already. A role that
+//! does not exist, or may not be assumed, ends the login here (S2).
+
+use super::cancel::Registration;
+use super::grant::Who;
+use super::login::Refused;
+use crate::backend::cluster::{NoServer, PoolSet};
+use crate::backend::connect::ConnectError;
+use crate::backend::greeting::{self, Greeting};
+use crate::backend::identity::IdentityError;
+use crate::backend::pool::CheckoutError;
+use crate::backend::registry::NoPool;
+use crate::backend::server::Server;
+use crate::backend::settings::Settings;
+use crate::router::Access;
+use crate::wire::{PgError, message};
+
+/// Codes with which PostgreSQL refuses a login, a role, or the right to it.
+const IDENTITY_CODES: [&str; 5] = ["28000", "28P01", "22023", "42501", "42704"];
+
+/// The parameters of a server with the client's settings: remembered, or asked of a server now.
+pub(super) async fn parameters(pools: &PoolSet, settings: &Settings, who: &Who) -> Result<Greeting, Refused> {
+    let mut key = settings.clone();
+    key.remove("application_name");
+    if let Some(greeting) = pools.greetings.lock().get(&key) {
+        return Ok(greeting);
+    }
+    let server = check_out(pools, settings).await.map_err(|error| refused(&error, who))?;
+    let greeting = greeting::build(&server.connection().parameters);
+    server.check_in();
+    pools.greetings.lock().put(key, greeting.clone());
+    Ok(greeting)
+}
+
+/// A server of any kind: the primary where there is one.
+async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoServer> {
+    let server = match pools.check_out(Access::Write).await {
+        Err(NoServer::NoPrimary) => pools.check_out(Access::Read).await?,
+        Err(NoServer::Checkout(error)) if error.is_unreachable() && pools.routes() => {
+            pools.check_out(Access::Read).await?
+        }
+        other => other?,
+    };
+    let limit = server.slot.pool().spec.limits.connect_timeout;
+    let settings = std::sync::Arc::new(settings.clone());
+    match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, &settings)).await {
+        Ok(Ok(server)) => Ok(server),
+        Ok(Err(error)) => Err(NoServer::Checkout(error.into())),
+        Err(_) => Err(NoServer::Checkout(CheckoutError::ConnectTimeout(limit))),
+    }
+}
+
+fn refused(error: &NoServer, who: &Who) -> Refused {
+    let detail = error.to_string();
+    let identity = |reason| match who {
+        Who::Token(grant) => Refused::identity(reason, &grant.user),
+        Who::User(_) => Refused::new(reason, error.for_client()),
+    };
+    let refused = match error {
+        NoServer::Checkout(CheckoutError::Identity(IdentityError::Privileged(_))) => identity("role_privileged"),
+        NoServer::Checkout(CheckoutError::Identity(IdentityError::Refused(_) | IdentityError::Mismatch { .. })) => {
+            identity("role_refused")
+        }
+        NoServer::Checkout(CheckoutError::Connect(ConnectError::Refused(fields)))
+            if IDENTITY_CODES.contains(&fields.code.as_str()) =>
+        {
+            identity("role_refused")
+        }
+        NoServer::Checkout(CheckoutError::Identity(IdentityError::Setting(_))) => {
+            Refused::new("startup_parameter", error.for_client())
+        }
+        NoServer::NoReplica | NoServer::ReplicaDown(_) => Refused::new("no_replica", error.for_client()),
+        _ => Refused::new("no_server", error.for_client()),
+    };
+    refused.detail(detail)
+}
+
+/// The refusal for a login without a pool.
+pub(super) fn no_pool(error: NoPool, who: &Who, database: &str) -> Refused {
+    let refused = match error {
+        NoPool::UnknownDatabase => Refused::new(
+            "unknown_database",
+            PgError::fatal("3D000", format!("database \"{database}\" does not exist"))
+                .hint("Databases are listed in pgdog.toml."),
+        ),
+        NoPool::NotProvisioned => Refused::identity("not_provisioned", who.user()),
+        NoPool::UnknownUser => Refused::identity("unknown_user", who.user()),
+        NoPool::TooMany => Refused::new(
+            "too_many_pools",
+            PgError::fatal("53300", "too many token subjects are active")
+                .hint("Raise max_pools in [jwt], or wait until other subjects are idle."),
+        ),
+    };
+    refused.detail(error.to_string())
+}
+
+/// All that the client is told once it is in.
+pub(super) fn greeting(parameters: &Greeting, settings: &Settings, registration: &Registration) -> Vec<u8> {
+    let mut out = Vec::with_capacity(parameters.len() + 128);
+    message::authentication_ok(&mut out);
+    out.extend_from_slice(parameters);
+    let name = settings.get("application_name").unwrap_or_default();
+    message::parameter_status(&mut out, "application_name", name);
+    message::backend_key_data(&mut out, registration.process(), registration.key());
+    message::ready_for_query(&mut out, b'I');
+    out
+}
