@@ -1,3 +1,12 @@
-//! The `pgdog-jwt` program.
+//! The `pgdog-jwt` program: a PostgreSQL pooler whose clients log in with a JWT.
 
-fn main() {}
+mod app;
+mod cli;
+mod config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
