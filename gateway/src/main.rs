@@ -1,6 +1,17 @@
-//! The `pgdog-jwt` program.
+//! The `pgdog-jwt` program: a PostgreSQL pooler whose clients log in with a JWT.
 
-#![allow(dead_code)]
+mod app;
+mod backend;
+mod cli;
+mod config;
+mod frontend;
+mod net;
+mod router;
 mod wire;
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,9 +1,17 @@
 //! What the core must be told. A host builds this value from its own configuration files; two spellings of the same
 //! policy build the same value.
 
+mod check;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use check::ConfigError;
+pub(crate) use check::{check, printable};
+
+/// Largest token accepted unless the configuration says otherwise, in bytes.
+pub const DEFAULT_MAX_TOKEN_SIZE: usize = 16 * 1024;
 
 /// A string that must not be printed: its `Debug` shows that it is set and nothing else (S5).
 #[derive(Clone, PartialEq, Eq)]
@@ -46,8 +54,26 @@ pub struct JwtConfig {
     pub server_password: Option<Secret>,
     /// Whether a subject that the configuration does not name gets a pool of its own.
     pub auto_provision: bool,
-    /// Whether such a subject is read-only.
+    /// Whether such a subject is read-only. The grant says so of every subject; a host that finds the subject in its own
+    /// configuration goes by that instead.
     pub auto_provision_read_only: bool,
+}
+
+impl JwtConfig {
+    /// The defaults, for these issuers. No role is denied: the host knows its own accounts.
+    pub fn new(issuers: Vec<Issuer>) -> Self {
+        Self {
+            issuers,
+            max_token_size: DEFAULT_MAX_TOKEN_SIZE,
+            user_suffix: None,
+            user_match: UserMatch::default(),
+            denied_roles: Vec::new(),
+            server_user: None,
+            server_password: None,
+            auto_provision: false,
+            auto_provision_read_only: false,
+        }
+    }
 }
 
 /// One source of tokens.
@@ -67,6 +93,20 @@ pub struct Issuer {
     pub leeway: Duration,
 }
 
+impl Issuer {
+    /// The defaults, for these keys: any `iss`, any audience, `sub` names the user, no leeway.
+    pub fn new(keys: KeySource) -> Self {
+        Self {
+            issuer: None,
+            keys,
+            audiences: Vec::new(),
+            algorithms: Algorithm::DEFAULT.to_vec(),
+            username_claim: "sub".to_owned(),
+            leeway: Duration::ZERO,
+        }
+    }
+}
+
 /// Where an issuer's public keys come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeySource {
@@ -77,13 +117,14 @@ pub enum KeySource {
 }
 
 /// A key set behind a URL, and the limits of fetching it (S8, S9).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct JwksSource {
     /// `https://…`, or `http://` to a loopback address.
     pub url: String,
     /// How long a fetched set is used without asking again.
     pub cache_ttl: Duration,
-    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch.
+    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch. Less
+    /// than `cache_ttl` means `cache_ttl`.
     pub max_stale: Duration,
     /// Least time between two fetches that an unknown `kid` causes.
     pub min_refresh_interval: Duration,
@@ -93,6 +134,33 @@ pub struct JwksSource {
     pub timeout: Duration,
     /// Largest key set accepted, in bytes.
     pub max_body_size: usize,
+}
+
+impl fmt::Debug for JwksSource {
+    /// Without what follows a `?` in the URL, which may be an access key (S5).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksSource")
+            .field("url", &printable(&self.url))
+            .field("cache_ttl", &self.cache_ttl)
+            .field("max_stale", &self.max_stale)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JwksSource {
+    /// The defaults, for this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            cache_ttl: Duration::from_secs(300),
+            max_stale: Duration::from_secs(24 * 60 * 60),
+            min_refresh_interval: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            max_body_size: 1024 * 1024,
+        }
+    }
 }
 
 /// How the user of the start-up packet relates to the identity in the token.

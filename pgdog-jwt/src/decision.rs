@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use crate::deny::DenyReason;
+
 /// The bytes that a client sent where a password would go. Never printed (S5).
 #[derive(Clone, Copy)]
 pub struct Credential<'a>(&'a [u8]);
@@ -65,7 +67,7 @@ pub struct AuthGrant {
     pub server_user: Option<String>,
     /// Its password.
     pub server_password: Option<String>,
-    /// Never reaches a primary (S10).
+    /// Never reaches a primary (S10), unless the host's own configuration names the subject and says otherwise.
     pub read_only: bool,
     /// Whether a pool may be made for a subject that the configuration does not name.
     pub provision: bool,
@@ -95,12 +97,4 @@ impl fmt::Debug for AuthGrant {
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a login was refused. For the audit log, not for the client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DenyReason {
-    /// The password message was empty.
-    #[error("no credential was sent")]
-    Empty,
 }

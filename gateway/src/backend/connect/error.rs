@@ -1,0 +1,68 @@
+//! Why a connection to a server did not come about. No variant holds a secret.
+
+use std::io;
+
+use crate::net::read::ReadError;
+use crate::net::tls::client::EncryptError;
+use crate::wire::ErrorFields;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// Nobody listens, the name does not resolve, or the connection broke.
+    #[error("server is unreachable: {0}")]
+    Unreachable(io::Error),
+    /// TLS was not to be had as the configuration demands it.
+    #[error("{0}")]
+    Tls(String),
+    /// The server said no, in its own words.
+    #[error("server refused the login: {} ({})", .0.message, .0.code)]
+    Refused(ErrorFields),
+    /// The gateway cannot, or will not, prove itself in the way that the server asks.
+    #[error("{0}")]
+    Authentication(String),
+    /// The server does not follow the protocol.
+    #[error("server broke the protocol: {0}")]
+    Protocol(String),
+}
+
+impl ConnectError {
+    /// The SQLSTATE that says it best: the server's own when it gave one.
+    pub(crate) fn sqlstate(&self) -> &str {
+        match self {
+            Self::Refused(fields) if fields.code.len() == 5 => &fields.code,
+            Self::Unreachable(_) | Self::Tls(_) => "08001",
+            Self::Refused(_) => "08004",
+            Self::Authentication(_) => "28000",
+            Self::Protocol(_) => "08P01",
+        }
+    }
+
+    pub(super) fn authentication(reason: impl Into<String>) -> Self {
+        Self::Authentication(reason.into())
+    }
+
+    pub(super) fn protocol(reason: impl Into<String>) -> Self {
+        Self::Protocol(reason.into())
+    }
+}
+
+impl From<EncryptError> for ConnectError {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::Io(error) => Self::Unreachable(error),
+            other => Self::Tls(other.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for ConnectError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Unreachable(error),
+            ReadError::Closed | ReadError::Truncated => {
+                Self::Unreachable(io::Error::new(io::ErrorKind::UnexpectedEof, error))
+            }
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The command line. Flags and defaults are PgDog's.
+
+mod check;
+mod inspect;
+mod keys;
+mod logging;
+mod mint;
+mod summary;
+mod time;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app;
+use crate::config::{Config, ConfigError, Loaded};
+
+/// Why a command failed, for people.
+type Failure = Box<dyn std::error::Error>;
+
+/// A PostgreSQL pooler whose clients log in with a token instead of a password.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgdog-jwt",
+    version,
+    about,
+    after_help = "\
+Try it:
+  pgdog-jwt check                     say what the files in this folder mean
+  pgdog-jwt                           run with them
+  pgdog-jwt token mint --new-key keys --sub alice --aud postgres
+                                      make a development key pair and a token for it
+
+Every setting: docs/configuration.md"
+)]
+struct Cli {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Files {
+    /// Configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "pgdog.toml"
+    )]
+    config: PathBuf,
+    /// Users file; may be missing unless it is named here [default: users.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    users: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (what happens without a command, too)
+    Run,
+    /// Check both files and say what they mean; fail with file, line and reason when they are wrong
+    #[command(alias = "configcheck")]
+    Check,
+    /// Make and read tokens, for development
+    #[command(subcommand)]
+    Token(Token),
+}
+
+#[derive(Debug, Subcommand)]
+enum Token {
+    /// Sign a token with a private key and print it
+    Mint(mint::Mint),
+    /// Decode a token without checking it
+    Inspect(inspect::Inspect),
+}
+
+/// The files that the configuration comes from, first and at every reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paths {
+    pub(crate) config: PathBuf,
+    pub(crate) users: PathBuf,
+    /// Whether the users file was named, so that it must be there.
+    pub(crate) users_required: bool,
+}
+
+impl Paths {
+    /// Reads the configuration from these files and the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        Config::load(&self.config, &self.users, self.users_required, &|name| {
+            std::env::var(name).ok()
+        })
+    }
+}
+
+impl From<Files> for Paths {
+    fn from(files: Files) -> Self {
+        let users_required = files.users.is_some();
+        let users = files.users.unwrap_or_else(|| PathBuf::from("users.toml"));
+        Self {
+            config: files.config,
+            users,
+            users_required,
+        }
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let paths = Paths::from(cli.files);
+    let outcome = match cli.command {
+        None | Some(Command::Run) => return run(paths),
+        Some(Command::Check) => return check::check(&paths),
+        Some(Command::Token(Token::Mint(mint))) => mint.run(),
+        Some(Command::Token(Token::Inspect(inspect))) => inspect.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pgdog-jwt: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(paths: Paths) -> ExitCode {
+    match paths.load() {
+        Ok(loaded) => {
+            logging::start(&loaded.config.general);
+            for warning in &loaded.warnings {
+                tracing::warn!(place = %warning.spot, reason = %warning.reason, "configuration");
+            }
+            app::run(loaded, paths)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn paths(arguments: &[&str]) -> Paths {
+        Cli::try_parse_from(arguments)
+            .map(|cli| Paths::from(cli.files))
+            .expect("valid arguments")
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_and_defaults_are_those_of_pgdog() {
+        let default = paths(&["pgdog-jwt"]);
+        assert_eq!(default.config, PathBuf::from("pgdog.toml"));
+        assert_eq!(
+            (default.users, default.users_required),
+            (PathBuf::from("users.toml"), false)
+        );
+
+        let named = paths(&["pgdog-jwt", "--config", "a.toml", "--users=b.toml", "run"]);
+        assert_eq!(named.config, PathBuf::from("a.toml"));
+        assert_eq!(
+            (named.users, named.users_required),
+            (PathBuf::from("b.toml"), true)
+        );
+        assert_eq!(
+            paths(&["pgdog-jwt", "check", "-c", "a.toml", "-u", "b.toml"]).config,
+            PathBuf::from("a.toml")
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! What a configuration means, in a page of text. Secrets are not in it.
+
+use std::fmt::{Result, Write};
+use std::time::Duration;
+
+use pgdog_jwt::config::{Issuer, KeySource, UserMatch};
+
+use crate::config::{AuthType, Choice, Config, Database, Databases, Guard, Jwt, User};
+
+/// The page.
+pub(super) fn summary(config: &Config) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut page, config);
+    page
+}
+
+fn write(page: &mut String, config: &Config) -> Result {
+    listener(page, config)?;
+    databases(page, config)?;
+    users(page, config)?;
+    match &config.jwt {
+        Some(jwt) => tokens(page, jwt),
+        None => writeln!(
+            page,
+            "tokens     not accepted: auth_type is \"{}\"",
+            config.general.auth_type.word()
+        ),
+    }
+}
+
+fn listener(page: &mut String, config: &Config) -> Result {
+    let general = &config.general;
+    writeln!(page, "listen     {}:{}", general.host, general.port)?;
+    if let Some(folder) = &general.unix_socket_dir {
+        writeln!(
+            page,
+            "           {}/.s.PGSQL.{}",
+            folder.display(),
+            general.port
+        )?;
+    }
+    let tls = match (&general.tls_certificate, general.tls_client_required) {
+        (Some(path), true) => format!("required, certificate {}", path.display()),
+        (Some(path), false) => format!("offered, certificate {}", path.display()),
+        (None, _) => "none".to_owned(),
+    };
+    writeln!(page, "TLS        {tls}")?;
+    writeln!(page, "servers    TLS {}", general.tls_verify.word())?;
+    let (mode, size) = (general.pooler_mode.word(), general.default_pool_size);
+    writeln!(
+        page,
+        "pools      {mode} mode, up to {size} connections each"
+    )
+}
+
+fn databases(page: &mut String, config: &Config) -> Result {
+    for name in config.database_names() {
+        writeln!(page, "database   {name}")?;
+        for server in config.servers(name) {
+            writeln!(page, "           {}", server_line(server))?;
+        }
+    }
+    Ok(())
+}
+
+fn server_line(server: &Database) -> String {
+    let port = server.port;
+    let address = match server.host.contains(':') {
+        true => format!("[{}]:{port}", server.host),
+        false => format!("{}:{port}", server.host),
+    };
+    let renamed = server
+        .database_name
+        .as_ref()
+        .map_or_else(String::new, |name| format!(", there called {name}"));
+    let account = server
+        .user
+        .as_ref()
+        .map_or_else(String::new, |user| format!(", as {user}"));
+    format!("{} {address}{renamed}{account}", server.role.word())
+}
+
+fn users(page: &mut String, config: &Config) -> Result {
+    for user in &config.users {
+        let databases = match &user.databases {
+            Databases::All => "all databases".to_owned(),
+            Databases::Some(names) => names.join(", "),
+        };
+        let read_only = if user.read_only == Some(true) {
+            ", read-only"
+        } else {
+            ""
+        };
+        writeln!(
+            page,
+            "user       {} on {databases}: {}{read_only}",
+            user.name,
+            method(config, user)
+        )?;
+    }
+    Ok(())
+}
+
+/// How one user of `users.toml` proves itself.
+fn method(config: &Config, user: &User) -> String {
+    match (config.general.auth_type, &config.jwt) {
+        (AuthType::Jwt, Some(jwt)) if user.has_password() => match &jwt.core.user_suffix {
+            Some(suffix) if user.name.ends_with(suffix.as_str()) => "token".to_owned(),
+            _ => jwt.password_auth_type.word().to_owned(),
+        },
+        (AuthType::Jwt, _) => "token".to_owned(),
+        (AuthType::Trust, _) => "trust (no proof)".to_owned(),
+        (method, _) if user.has_password() => method.word().to_owned(),
+        _ => "nothing: it has no password and cannot log in".to_owned(),
+    }
+}
+
+fn tokens(page: &mut String, jwt: &Jwt) -> Result {
+    let core = &jwt.core;
+    for issuer in &core.issuers {
+        self::issuer(page, issuer)?;
+    }
+    let who = match &core.user_suffix {
+        Some(suffix) => format!("users ending in \"{suffix}\""),
+        None => "every user without a password in users.toml".to_owned(),
+    };
+    writeln!(page, "           for {who}")?;
+    let user_match = match core.user_match {
+        UserMatch::Exact => "must be the user name that the client typed",
+        UserMatch::Claim => "decides, whatever user name the client typed",
+    };
+    writeln!(page, "           the token's identity {user_match}")?;
+    let account = core
+        .server_user
+        .as_deref()
+        .unwrap_or("the account in users.toml");
+    writeln!(
+        page,
+        "           PostgreSQL sees {account}, then the role of the subject"
+    )?;
+    let provision = match (core.auto_provision, core.auto_provision_read_only) {
+        (true, true) => format!(
+            "get a read-only pool at first login, up to {}",
+            jwt.max_pools
+        ),
+        (true, false) => format!("get a pool at first login, up to {}", jwt.max_pools),
+        (false, _) => "are refused".to_owned(),
+    };
+    writeln!(
+        page,
+        "           subjects that users.toml does not name {provision}"
+    )?;
+    writeln!(page, "           never as {}", core.denied_roles.join(", "))?;
+    let privileged = if jwt.allow_privileged_roles {
+        "allowed"
+    } else {
+        "refused"
+    };
+    writeln!(
+        page,
+        "           roles with SUPERUSER or BYPASSRLS: {privileged}"
+    )?;
+    let plaintext = if jwt.allow_plaintext {
+        "accepted from anywhere"
+    } else {
+        "accepted from this machine only"
+    };
+    writeln!(page, "           without TLS: {plaintext}")?;
+    let guard = match jwt.guard {
+        Guard::Strict => "strict",
+        Guard::Standard => "standard",
+    };
+    writeln!(page, "           guard: {guard}")
+}
+
+fn issuer(page: &mut String, issuer: &Issuer) -> Result {
+    let from = issuer.issuer.as_deref().unwrap_or("any issuer");
+    writeln!(page, "tokens     of {from}")?;
+    match &issuer.keys {
+        KeySource::PemFiles(paths) => {
+            let names: Vec<_> = paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            writeln!(page, "           keys: {}", names.join(", "))?;
+        }
+        KeySource::Jwks(source) => {
+            // A query may hold an access key (S5).
+            let url = source.url.split(['?', '#']).next().unwrap_or("");
+            let ttl = seconds(source.cache_ttl);
+            let stale = seconds(source.max_stale);
+            writeln!(
+                page,
+                "           keys: {url}, for {ttl}, up to {stale} while it is down"
+            )?;
+        }
+    }
+    let algorithms: Vec<_> = issuer
+        .algorithms
+        .iter()
+        .map(|algorithm| algorithm.name())
+        .collect();
+    writeln!(page, "           algorithms: {}", algorithms.join(", "))?;
+    let audiences = if issuer.audiences.is_empty() {
+        "any".to_owned()
+    } else {
+        issuer.audiences.join(", ")
+    };
+    writeln!(page, "           audience: {audiences}")?;
+    writeln!(
+        page,
+        "           identity: claim \"{}\", clocks may differ by {}",
+        issuer.username_claim,
+        seconds(issuer.leeway)
+    )
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration == Duration::MAX {
+        "ever".to_owned()
+    } else {
+        format!("{} s", duration.as_secs())
+    }
+}

@@ -1,0 +1,272 @@
+//! Token users: the `jwt_` keys of `[general]` that PgDog pull request 1084 introduced, and our own `[jwt]` table for
+//! what they cannot say. Both build one value.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgdog_jwt::config::{Algorithm, Issuer, JwksSource, JwtConfig, KeySource, UserMatch};
+
+use super::choices::{AuthType, Choice};
+use super::jwks_url;
+use super::model::{Jwt, User};
+use super::section::Section;
+
+/// Roles that no token becomes unless the file says so.
+const DENIED_ROLES: [&str; 2] = ["postgres", "pg_*"];
+/// Largest token, in bytes.
+const MAX_TOKEN_SIZE: usize = 16 * 1024;
+/// What a password message may hold beyond the token: header, terminator, stray white space.
+const PASSWORD_SLACK: usize = 256;
+/// Most provisioned pools.
+const MAX_POOLS: usize = 1_000;
+/// Largest statement the guard reads, in bytes.
+const MAX_STATEMENT_SIZE: usize = 16 * 1024 * 1024;
+/// How long a key set is used without asking again.
+const CACHE_TTL: Duration = Duration::from_secs(300);
+/// How long known keys outlive an issuer that cannot be reached.
+const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Least time between two fetches that unknown key ids cause.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Limit for connecting to the issuer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit for a whole fetch.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest fetch that may be configured, in milliseconds (S9).
+const LONGEST_FETCH: i64 = 600_000;
+/// The longest time to live, whatever the file says, so that points in time can be computed with it.
+const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// In seconds.
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+const YEAR: i64 = 365 * DAY;
+/// Largest key set, in bytes.
+const MAX_BODY_SIZE: usize = 1024 * 1024;
+
+impl Choice for UserMatch {
+    const ALL: &'static [(&'static str, Self)] = &[("exact", Self::Exact), ("claim", Self::Claim)];
+}
+
+/// Reads both tables. The value is present exactly when `auth_type` is `jwt`; the keys are checked in any case.
+pub(super) fn jwt(
+    general: &Section<'_>,
+    own: &Section<'_>,
+    auth_type: AuthType,
+    users: &[User],
+) -> Option<Jwt> {
+    let keys = keys(general, own);
+    let server_user = general.filled("jwt_server_user");
+    let max_token_size = own.count("max_token_size", 1).unwrap_or(MAX_TOKEN_SIZE);
+    let issuer = Issuer {
+        issuer: own.filled("issuer"),
+        keys: keys.clone().unwrap_or(KeySource::PemFiles(Vec::new())),
+        audiences: audiences(general),
+        algorithms: algorithms(own),
+        username_claim: general
+            .filled("jwt_username_claim")
+            .unwrap_or_else(|| "sub".to_owned()),
+        leeway: own.seconds_up_to("leeway", HOUR).unwrap_or(Duration::ZERO),
+    };
+    let core = JwtConfig {
+        issuers: vec![issuer],
+        max_token_size,
+        user_suffix: general.filled("jwt_user_suffix"),
+        user_match: own.choice("user_match").unwrap_or_default(),
+        denied_roles: denied_roles(own, server_user.as_deref(), users),
+        server_user,
+        server_password: general.secret("jwt_server_password"),
+        auto_provision: general.boolean("jwt_user_auto_provision").unwrap_or(false),
+        auto_provision_read_only: general
+            .boolean("jwt_user_auto_provision_read_only")
+            .unwrap_or(false),
+    };
+    let jwt = Jwt {
+        core,
+        allow_plaintext: own.boolean("allow_plaintext").unwrap_or(false),
+        password_auth_type: own.choice("password_auth_type").unwrap_or(AuthType::Scram),
+        max_pools: own.count("max_pools", 1).unwrap_or(MAX_POOLS),
+        max_password_size: max_token_size.saturating_add(PASSWORD_SLACK),
+        allow_privileged_roles: own.boolean("allow_privileged_roles").unwrap_or(false),
+        guard: own.choice("guard").unwrap_or_default(),
+        max_statement_size: own
+            .count("max_statement_size", 1)
+            .unwrap_or(MAX_STATEMENT_SIZE),
+    };
+    if own.is_present_key("issuers") {
+        let reason = "[[jwt.issuers]] is not supported yet; describe one issuer with the \"jwt_\" keys and [jwt]";
+        own.report.error(own.spot("issuers"), reason);
+    }
+    if auth_type != AuthType::Jwt {
+        if own.is_present() || keys.is_some() {
+            let spot = if own.is_present() {
+                own.place()
+            } else {
+                general.spot("jwt_public_key_file")
+            };
+            let word = auth_type.word();
+            own.report.warn(
+                spot,
+                format!("the token settings are not used while \"auth_type\" is \"{word}\""),
+            );
+        }
+        return None;
+    }
+    check(general, own, &jwt, keys.is_some());
+    Some(jwt)
+}
+
+/// Files go before the URL, as in pull request 1084.
+fn keys(general: &Section<'_>, own: &Section<'_>) -> Option<KeySource> {
+    let mut files: Vec<PathBuf> = general.path("jwt_public_key_file").into_iter().collect();
+    files.extend(
+        own.strings("key_files")
+            .unwrap_or_default()
+            .into_iter()
+            .map(PathBuf::from),
+    );
+    let url = general.filled("jwt_jwks_url");
+    let jwks = JwksSource {
+        url: url.clone().unwrap_or_default(),
+        cache_ttl: general
+            .seconds("jwt_jwks_cache_ttl")
+            .unwrap_or(CACHE_TTL)
+            .min(LONGEST_TTL),
+        max_stale: own
+            .seconds_up_to("jwks_max_stale", YEAR)
+            .unwrap_or(MAX_STALE),
+        min_refresh_interval: own
+            .seconds_up_to("jwks_min_refresh_interval", DAY)
+            .unwrap_or(MIN_REFRESH_INTERVAL),
+        connect_timeout: own
+            .millis_up_to("jwks_connect_timeout", LONGEST_FETCH)
+            .unwrap_or(CONNECT_TIMEOUT),
+        timeout: own
+            .millis_up_to("jwks_timeout", LONGEST_FETCH)
+            .unwrap_or(FETCH_TIMEOUT),
+        max_body_size: own.count("jwks_max_body_size", 1).unwrap_or(MAX_BODY_SIZE),
+    };
+    if let Some(Err(reason)) = url.as_deref().map(jwks_url::check) {
+        general.report.error(
+            general.spot("jwt_jwks_url"),
+            format!("\"jwt_jwks_url\" {reason}"),
+        );
+    }
+    if url.is_some() && !files.is_empty() {
+        general.report.warn(
+            general.spot("jwt_jwks_url"),
+            "\"jwt_jwks_url\" is not used beside a key file",
+        );
+    }
+    if files.is_empty() {
+        url.map(|_| KeySource::Jwks(jwks))
+    } else {
+        Some(KeySource::PemFiles(files))
+    }
+}
+
+fn audiences(general: &Section<'_>) -> Vec<String> {
+    let audiences = general.strings("jwt_audience").unwrap_or_default();
+    audiences
+        .into_iter()
+        .filter(|audience| !audience.is_empty())
+        .collect()
+}
+
+fn algorithms(own: &Section<'_>) -> Vec<Algorithm> {
+    let Some(names) = own.strings("algorithms") else {
+        return Algorithm::DEFAULT.to_vec();
+    };
+    let mut algorithms = Vec::new();
+    for name in &names {
+        match Algorithm::from_name(name) {
+            Some(algorithm) if !algorithms.contains(&algorithm) => algorithms.push(algorithm),
+            Some(_) => {}
+            None => {
+                let known: Vec<_> = Algorithm::ALL
+                    .iter()
+                    .map(|algorithm| algorithm.name())
+                    .collect();
+                let reason = format!(
+                    "unknown algorithm \"{name}\"; there are {}",
+                    known.join(", ")
+                );
+                own.report.error(own.spot("algorithms"), reason);
+            }
+        }
+    }
+    if names.is_empty() {
+        own.report.error(
+            own.spot("algorithms"),
+            "\"algorithms\" must name at least one algorithm",
+        );
+    }
+    algorithms
+}
+
+/// The server user is denied as well, unless `users.toml` has a user of that name (S13).
+fn denied_roles(own: &Section<'_>, server_user: Option<&str>, users: &[User]) -> Vec<String> {
+    let mut roles = own
+        .strings("deny_roles")
+        .unwrap_or_else(|| DENIED_ROLES.map(str::to_owned).to_vec());
+    let malformed = |role: &String| {
+        role.trim_end_matches('*').contains('*') || role.ends_with("**") || role.is_empty()
+    };
+    if let Some(role) = roles.iter().find(|role| malformed(role)) {
+        let reason = format!(
+            "\"{role}\" in \"deny_roles\" must be a role, or a prefix followed by one \"*\""
+        );
+        own.report.error(own.spot("deny_roles"), reason);
+    }
+    if let Some(name) = server_user
+        && !users.iter().any(|user| user.name == name)
+        && !roles.iter().any(|role| role == name)
+    {
+        roles.push(name.to_owned());
+    }
+    roles
+}
+
+fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
+    let report = general.report;
+    let core = &jwt.core;
+    if !has_keys {
+        let hint = "set \"jwt_public_key_file\" or \"jwt_jwks_url\"";
+        report.error(
+            general.spot("auth_type"),
+            format!("\"auth_type\" = \"jwt\" needs a key to check tokens with; {hint}"),
+        );
+    }
+    if core.auto_provision && core.server_user.is_none() {
+        let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
+        let reason = format!(
+            "\"jwt_user_auto_provision\" needs an account to log in to PostgreSQL with; {hint}"
+        );
+        report.error(general.spot("jwt_user_auto_provision"), reason);
+    }
+    if core.auto_provision_read_only && !core.auto_provision {
+        let reason = "\"jwt_user_auto_provision_read_only\" has no effect without \"jwt_user_auto_provision\"";
+        report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
+    }
+    if core
+        .issuers
+        .iter()
+        .any(|issuer| issuer.audiences.is_empty())
+    {
+        let reason =
+            "no \"jwt_audience\": a token that was issued for another service logs in here as well";
+        report.warn(general.spot("auth_type"), reason);
+    }
+    match jwt.password_auth_type {
+        AuthType::Jwt => report.error(own.spot("password_auth_type"), "\"password_auth_type\" is for passwords; it cannot be \"jwt\""),
+        AuthType::Trust => report.warn(
+            own.spot("password_auth_type"),
+            "\"password_auth_type\" = \"trust\" lets anyone in as any user of users.toml that has a password",
+        ),
+        _ => {}
+    }
+    if core.max_token_size > MAX_STATEMENT_SIZE {
+        report.error(
+            own.spot("max_token_size"),
+            "\"max_token_size\" must be at most 16777216 bytes",
+        );
+    }
+}

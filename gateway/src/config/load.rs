@@ -1,0 +1,161 @@
+//! One pass over both files: every section read, then what spans sections checked.
+
+use super::error::{Spot, nearest};
+use super::file::{File, Report, tables};
+use super::model::{Config, Database, Jwt, User};
+use super::section::{Env, Section};
+use super::{Role, Text, databases, general, jwt, unused, users};
+
+/// The configuration, as far as it can be read. `None` when one of them cannot be parsed.
+pub(super) fn read(
+    pgdog: Text<'_>,
+    users: Text<'_>,
+    env: Env<'_>,
+    report: &Report,
+) -> Option<Config> {
+    let pgdog = File::parse(pgdog.name, pgdog.text, report);
+    let users_file = File::parse(users.name, users.text, report);
+    let (pgdog, users_file) = (pgdog?, users_file?);
+    check_sections(
+        &pgdog,
+        &["general", "admin", "tcp", "databases", "jwt"],
+        unused::SECTIONS,
+        report,
+    );
+    check_sections(&users_file, &["admin", "users"], &[], report);
+
+    let databases = each(
+        &pgdog,
+        "databases",
+        "[[databases]]",
+        unused::DATABASES,
+        report,
+        databases::database,
+    );
+    let users = each(
+        &users_file,
+        "users",
+        "[[users]]",
+        unused::USERS,
+        report,
+        users::user,
+    );
+    databases::check_clusters(&databases, report);
+    users::check_users(&users, &databases, report);
+    let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
+    let databases: Vec<Database> = databases
+        .into_iter()
+        .map(|(database, _)| database)
+        .collect();
+    if databases.is_empty() && pgdog.root().get("databases").is_none() {
+        report.error(
+            Spot::whole(&pgdog.name),
+            "there is no [[databases]]: say which PostgreSQL to connect to",
+        );
+    }
+
+    let general_section = table(&pgdog, "general", "[general]", report).with_env(env);
+    let jwt_section = table(&pgdog, "jwt", "[jwt]", report);
+    let general = general::general(&general_section);
+    let jwt = jwt::jwt(&general_section, &jwt_section, general.auth_type, &users);
+    warn_without_replica(&databases, jwt.as_ref(), &general_section);
+    general_section.finish(unused::GENERAL);
+    jwt_section.finish(&["issuers"]);
+
+    let admin_file = if users_file.root().contains_key("admin") {
+        &users_file
+    } else {
+        &pgdog
+    };
+    let admin_section = table(admin_file, "admin", "[admin]", report);
+    let admin = general::admin(&admin_section);
+    admin_section.finish(&[]);
+    let tcp_section = table(&pgdog, "tcp", "[tcp]", report);
+    let tcp = general::tcp(&tcp_section);
+    tcp_section.finish(&[]);
+    Some(Config {
+        general,
+        admin,
+        tcp,
+        databases,
+        users,
+        jwt,
+    })
+}
+
+fn table<'a>(file: &'a File, name: &str, label: &'static str, report: &'a Report) -> Section<'a> {
+    Section::new(report, label, Some(file), file.root().get(name))
+}
+
+/// Reads every table of a list, each with the place where it stands.
+fn each<T>(
+    file: &File,
+    name: &str,
+    label: &'static str,
+    unused: &[&'static str],
+    report: &Report,
+    read: impl Fn(&Section<'_>) -> Option<T>,
+) -> Vec<(T, Spot)> {
+    let mut values = Vec::new();
+    let Some(tables) = file.root().get(name).map(tables) else {
+        return values;
+    };
+    let Some(tables) = tables else {
+        report.error(
+            file.root_spot(name),
+            format!("\"{name}\" must be a list of tables: write {label}"),
+        );
+        return values;
+    };
+    for (table, span) in tables {
+        let spot = file.spot(span.clone());
+        let section = Section::of_table(report, label, file, table, span);
+        values.extend(read(&section).map(|value| (value, spot)));
+        section.finish(unused);
+    }
+    values
+}
+
+fn check_sections(file: &File, known: &[&str], unused: &[&str], report: &Report) {
+    for (name, item) in file.root().iter() {
+        let spot = || file.root_spot(name);
+        let label = if item.is_array_of_tables() {
+            format!("[[{name}]]")
+        } else {
+            format!("[{name}]")
+        };
+        if unused.contains(&name) {
+            report.warn(spot(), format!("{label} is not used here"));
+        } else if !known.contains(&name) {
+            let kind = if item.is_table() || item.is_array_of_tables() {
+                "section"
+            } else {
+                "key outside of a section:"
+            };
+            let hint = nearest(name, known.iter().chain(unused).copied());
+            report.error(spot(), format!("unknown {kind} {label}{hint}"));
+        }
+    }
+}
+
+/// A read-only subject is never sent to a primary (S10), so a database without a replica has no place for it.
+fn warn_without_replica(databases: &[Database], jwt: Option<&Jwt>, general: &Section<'_>) {
+    if !jwt.is_some_and(|jwt| jwt.core.auto_provision && jwt.core.auto_provision_read_only) {
+        return;
+    }
+    let mut warned: Vec<&str> = Vec::new();
+    for name in databases.iter().map(|database| database.name.as_str()) {
+        let served = databases
+            .iter()
+            .any(|server| server.name == name && server.role != Role::Primary);
+        if !served && !warned.contains(&name) {
+            warned.push(name);
+            let reason = format!(
+                "database \"{name}\" has no replica: read-only subjects will be refused there"
+            );
+            general
+                .report
+                .warn(general.spot("jwt_user_auto_provision_read_only"), reason);
+        }
+    }
+}

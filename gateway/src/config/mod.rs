@@ -1,0 +1,137 @@
+//! Reading `pgdog.toml`, `users.toml` and the environment into one value.
+//!
+//! Loading is pure: it reads two files and what it is given, and changes nothing. It either returns a complete
+//! configuration or everything that is wrong with it, so a reload is all or nothing (S12).
+
+mod choices;
+mod databases;
+mod error;
+mod file;
+mod general;
+mod jwks_url;
+mod jwt;
+mod load;
+mod model;
+mod section;
+mod unused;
+mod users;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+#[allow(
+    unused_imports,
+    reason = "the configuration's vocabulary, for the other modules of the gateway"
+)]
+pub(crate) use choices::{
+    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode,
+    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+};
+pub(crate) use error::{ConfigError, Problem, Spot};
+#[allow(
+    unused_imports,
+    reason = "the configuration's vocabulary, for the other modules of the gateway"
+)]
+pub(crate) use model::{Admin, Config, Database, Databases, General, Jwt, Tcp, User};
+pub(crate) use section::Env;
+
+use file::Report;
+use load::read;
+
+/// A configuration, and what its owner should know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// A file's name for messages, and its text.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
+}
+
+impl Config {
+    /// Reads both files. A missing `users.toml` counts as empty unless it is required.
+    ///
+    /// # Errors
+    /// Everything that one pass finds wrong, each with file and line.
+    pub(crate) fn load(
+        pgdog_toml: &Path,
+        users_toml: &Path,
+        users_required: bool,
+        env: Env<'_>,
+    ) -> Result<Loaded, ConfigError> {
+        let pgdog = read_file(pgdog_toml);
+        let users = match std::fs::read_to_string(users_toml) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !users_required => {
+                Ok(String::new())
+            }
+            _ => read_file(users_toml),
+        };
+        match (pgdog, users) {
+            (Ok(pgdog), Ok(users)) => {
+                let names = (
+                    pgdog_toml.display().to_string(),
+                    users_toml.display().to_string(),
+                );
+                Self::from_texts(
+                    Text {
+                        name: &names.0,
+                        text: &pgdog,
+                    },
+                    Text {
+                        name: &names.1,
+                        text: &users,
+                    },
+                    env,
+                )
+            }
+            (pgdog, users) => Err(ConfigError {
+                problems: pgdog.err().into_iter().chain(users.err()).collect(),
+            }),
+        }
+    }
+
+    /// The same from strings.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn from_texts(
+        pgdog: Text<'_>,
+        users: Text<'_>,
+        env: Env<'_>,
+    ) -> Result<Loaded, ConfigError> {
+        let report = Report::default();
+        let config = read(pgdog, users, env, &report);
+        let sorted = |mut problems: Vec<Problem>| {
+            problems
+                .sort_by_key(|problem| (problem.spot.file == users.name, problem.spot.position));
+            problems
+        };
+        let errors = sorted(report.errors.into_inner());
+        match config {
+            Some(config) if errors.is_empty() => Ok(Loaded {
+                config,
+                warnings: sorted(report.warnings.into_inner()),
+            }),
+            _ => Err(ConfigError { problems: errors }),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(|error| Problem {
+        spot: Spot::whole(path.display().to_string()),
+        reason: match error.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::InvalidData => "the file is not UTF-8 text".to_owned(),
+            _ => error.to_string(),
+        },
+    })
+}

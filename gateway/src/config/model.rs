@@ -1,0 +1,231 @@
+//! The configuration that the rest of the gateway sees: typed, complete, with every default filled in.
+//!
+//! A value is never changed after it was built. A reload builds another one and compares.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgdog_jwt::config::{JwtConfig, Secret};
+
+use super::choices::{
+    AuthType, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode,
+    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+};
+
+/// Everything that `pgdog.toml`, `users.toml` and the environment say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) general: General,
+    pub(crate) admin: Admin,
+    pub(crate) tcp: Tcp,
+    /// One entry per server; entries with one name are one cluster.
+    pub(crate) databases: Vec<Database>,
+    pub(crate) users: Vec<User>,
+    /// Present exactly when `auth_type` is `jwt`.
+    pub(crate) jwt: Option<Jwt>,
+}
+
+impl Config {
+    /// The servers of one database, in the order of the file.
+    pub(crate) fn servers<'a>(&'a self, database: &'a str) -> impl Iterator<Item = &'a Database> {
+        self.databases
+            .iter()
+            .filter(move |server| server.name == database)
+    }
+
+    /// The names of the databases, each once, in the order of the file.
+    pub(crate) fn database_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for database in &self.databases {
+            if !names.contains(&database.name.as_str()) {
+                names.push(&database.name);
+            }
+        }
+        names
+    }
+
+    #[allow(dead_code, reason = "for the modules that log clients in")]
+    /// The entry of `users.toml` for this user and database.
+    pub(crate) fn user(&self, name: &str, database: &str) -> Option<&User> {
+        self.users
+            .iter()
+            .find(|user| user.name == name && user.databases.contains(database))
+    }
+}
+
+/// `[general]`. A field has the name of its key; [`Duration::MAX`] is "no limit".
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub(crate) struct General {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) unix_socket_dir: Option<PathBuf>,
+    pub(crate) workers: usize,
+    pub(crate) default_pool_size: usize,
+    pub(crate) min_pool_size: usize,
+    pub(crate) pooler_mode: PoolerMode,
+    pub(crate) auth_type: AuthType,
+    pub(crate) passthrough_auth: PassthroughAuth,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connect_attempts: usize,
+    pub(crate) checkout_timeout: Duration,
+    pub(crate) query_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) client_idle_timeout: Duration,
+    pub(crate) client_idle_in_transaction_timeout: Duration,
+    pub(crate) client_login_timeout: Duration,
+    pub(crate) server_lifetime: Duration,
+    pub(crate) rollback_timeout: Duration,
+    pub(crate) healthcheck_interval: Duration,
+    pub(crate) healthcheck_timeout: Duration,
+    pub(crate) idle_healthcheck_interval: Duration,
+    pub(crate) healthcheck_port: Option<u16>,
+    pub(crate) ban_timeout: Duration,
+    pub(crate) ban_replica_lag: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) load_balancing_strategy: LoadBalancingStrategy,
+    pub(crate) read_write_strategy: ReadWriteStrategy,
+    pub(crate) read_write_split: ReadWriteSplit,
+    pub(crate) prepared_statements: PreparedStatements,
+    pub(crate) prepared_statements_limit: usize,
+    pub(crate) query_cache_limit: usize,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_private_key: Option<PathBuf>,
+    pub(crate) tls_client_required: bool,
+    pub(crate) tls_client_ca_certificate: Option<PathBuf>,
+    pub(crate) tls_verify: TlsVerify,
+    pub(crate) tls_server_ca_certificate: Option<PathBuf>,
+    pub(crate) tls_server_certificate: Option<PathBuf>,
+    pub(crate) tls_server_private_key: Option<PathBuf>,
+    pub(crate) openmetrics_host: String,
+    pub(crate) openmetrics_port: Option<u16>,
+    pub(crate) openmetrics_namespace: Option<String>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: String,
+    pub(crate) log_connections: bool,
+    pub(crate) log_disconnections: bool,
+}
+
+/// `[admin]`, from `users.toml` when it is there as well. Without a password nobody logs in to the admin database.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Admin {
+    /// Name of the admin database.
+    pub(crate) name: String,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret>,
+}
+
+/// `[tcp]`: socket options of every connection, clients' and servers'.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tcp {
+    pub(crate) keepalive: bool,
+    /// Idle time before the first keep-alive probe.
+    pub(crate) time: Option<Duration>,
+    /// Time between probes.
+    pub(crate) interval: Option<Duration>,
+    /// Probes without an answer before the connection counts as dead.
+    pub(crate) retries: Option<u32>,
+    /// How long sent bytes may stay without acknowledgement.
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) congestion_control: Option<String>,
+}
+
+/// One `[[databases]]` entry: one PostgreSQL server.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Database {
+    /// What clients call it.
+    pub(crate) name: String,
+    /// Host name, address, or the absolute path of a folder with a Unix socket.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) role: Role,
+    /// Always 0 here.
+    pub(crate) shard: usize,
+    /// What PostgreSQL calls it; `None`: the same.
+    pub(crate) database_name: Option<String>,
+    /// The account to log in with, before any that a user names.
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) pool_size: Option<usize>,
+    pub(crate) min_pool_size: Option<usize>,
+    pub(crate) pooler_mode: Option<PoolerMode>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) lb_weight: u8,
+}
+
+#[allow(dead_code, reason = "for the modules that connect to servers")]
+impl Database {
+    /// The name that goes into the server's start-up packet.
+    pub(crate) fn server_database(&self) -> &str {
+        self.database_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether the host is the folder of a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.host.starts_with('/')
+    }
+}
+
+/// The databases that a user may log in to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Databases {
+    All,
+    Some(Vec<String>),
+}
+
+impl Databases {
+    /// Whether this one is among them.
+    pub(crate) fn contains(&self, database: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(names) => names.iter().any(|name| name == database),
+        }
+    }
+}
+
+/// One `[[users]]` entry of `users.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) databases: Databases,
+    /// Any of these lets the user in: `password` first, then `passwords`.
+    pub(crate) passwords: Vec<Secret>,
+    /// A SCRAM-SHA-256 or MD5 verifier as `pg_authid.rolpassword` holds it; its form has been checked.
+    pub(crate) password_hash: Option<Secret>,
+    pub(crate) pool_size: Option<usize>,
+    pub(crate) min_pool_size: Option<usize>,
+    pub(crate) pooler_mode: Option<PoolerMode>,
+    pub(crate) server_user: Option<String>,
+    pub(crate) server_password: Option<Secret>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) read_only: Option<bool>,
+}
+
+impl User {
+    /// Whether the user can prove itself without a token.
+    pub(crate) fn has_password(&self) -> bool {
+        !self.passwords.is_empty() || self.password_hash.is_some()
+    }
+}
+
+/// The policy for token users: `[jwt]` and the `jwt_` keys of `[general]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Jwt {
+    /// What the identity core is told.
+    pub(crate) core: JwtConfig,
+    /// Take tokens over connections without TLS that are neither loopback nor a Unix socket.
+    pub(crate) allow_plaintext: bool,
+    /// How users of `users.toml` that have a password prove themselves. Never [`AuthType::Jwt`].
+    pub(crate) password_auth_type: AuthType,
+    /// Most pools that logins may provision.
+    pub(crate) max_pools: usize,
+    /// Largest password message accepted, in bytes.
+    pub(crate) max_password_size: usize,
+    /// Let tokens become roles with SUPERUSER or BYPASSRLS.
+    pub(crate) allow_privileged_roles: bool,
+    pub(crate) guard: Guard,
+    /// Largest statement text that the guard reads, in bytes; a longer one is refused in a guarded session.
+    pub(crate) max_statement_size: usize,
+}

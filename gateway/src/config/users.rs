@@ -1,0 +1,180 @@
+//! `[[users]]` of `users.toml`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pgdog_jwt::config::Secret;
+
+use super::error::{Spot, nearest};
+use super::file::Report;
+use super::model::{Database, Databases, User};
+use super::section::Section;
+
+/// Reads one user. `None` when it has no name, which is reported.
+pub(super) fn user(section: &Section<'_>) -> Option<User> {
+    let name = section.filled("name");
+    if name.is_none() {
+        section
+            .report
+            .error(section.spot("name"), "[[users]] needs a \"name\"");
+    }
+    let user = User {
+        name: name.clone().unwrap_or_default(),
+        databases: databases(section),
+        passwords: passwords(section),
+        password_hash: password_hash(section),
+        pool_size: section.count("pool_size", 1),
+        min_pool_size: section.count("min_pool_size", 0),
+        pooler_mode: section.choice("pooler_mode"),
+        server_user: section.filled("server_user"),
+        server_password: section.secret("server_password"),
+        statement_timeout: section.millis("statement_timeout"),
+        read_only: section.boolean("read_only"),
+    };
+    name.is_some().then_some(user)
+}
+
+/// `all_databases` goes before `database`, and that before `databases`.
+fn databases(section: &Section<'_>) -> Databases {
+    let one = section.filled("database");
+    let several = section.strings("databases").unwrap_or_default();
+    let all = section.boolean("all_databases").unwrap_or(false);
+    if all {
+        return Databases::All;
+    }
+    if one.is_some() && !several.is_empty() {
+        section.report.warn(
+            section.spot("databases"),
+            "\"databases\" is not used beside \"database\"",
+        );
+    }
+    if one.is_none() && several.is_empty() {
+        let hint = "set \"database\", \"databases\" or \"all_databases\"";
+        section.report.warn(
+            section.spot("name"),
+            format!("this user can log in to no database; {hint}"),
+        );
+    }
+    Databases::Some(one.map_or(several, |database| vec![database]))
+}
+
+/// An empty password lets nobody in.
+fn passwords(section: &Section<'_>) -> Vec<Secret> {
+    let mut passwords: Vec<String> = section.string("password").into_iter().collect();
+    passwords.extend(section.strings("passwords").unwrap_or_default());
+    if passwords.iter().any(String::is_empty) {
+        let key = if section.filled("password").is_some() {
+            "passwords"
+        } else {
+            "password"
+        };
+        section
+            .report
+            .warn(section.spot(key), "an empty password lets nobody in");
+    }
+    passwords
+        .into_iter()
+        .filter(|password| !password.is_empty())
+        .map(Secret::new)
+        .collect()
+}
+
+fn password_hash(section: &Section<'_>) -> Option<Secret> {
+    let hash = section.filled("password_hash")?;
+    if !is_scram_verifier(&hash) && !is_md5_verifier(&hash) {
+        let form = "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, or \"md5\" and 32 hexadecimal digits";
+        let reason = format!("\"password_hash\" is not a verifier of PostgreSQL ({form})");
+        section.report.error(section.spot("password_hash"), reason);
+    }
+    Some(Secret::new(hash))
+}
+
+/// The form of `pg_authid.rolpassword` (PostgreSQL documentation, chapter on `pg_authid`).
+fn is_scram_verifier(hash: &str) -> bool {
+    let key = |text: &str| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    let parts = || {
+        let (head, keys) = hash.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
+        let (iterations, salt) = head.split_once(':')?;
+        let (stored, server) = keys.split_once(':')?;
+        Some((iterations.parse::<u32>().ok()?, salt, stored, server))
+    };
+    parts().is_some_and(|(iterations, salt, stored, server)| {
+        let salted = STANDARD.decode(salt).is_ok_and(|bytes| !bytes.is_empty());
+        iterations > 0 && salted && key(stored) && key(server)
+    })
+}
+
+fn is_md5_verifier(hash: &str) -> bool {
+    hash.strip_prefix("md5").is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Users name databases that exist, and no user is described twice for one database.
+pub(super) fn check_users(users: &[(User, Spot)], databases: &[(Database, Spot)], report: &Report) {
+    let known = || databases.iter().map(|(database, _)| database.name.as_str());
+    for (index, (user, spot)) in users.iter().enumerate() {
+        if let Databases::Some(names) = &user.databases {
+            for name in names
+                .iter()
+                .filter(|name| !known().any(|known| known == **name))
+            {
+                let hint = nearest(name, known());
+                report.error(
+                    spot.clone(),
+                    format!("user \"{}\": unknown database \"{name}\"{hint}", user.name),
+                );
+            }
+        }
+        let twin = users.iter().take(index).find_map(|(other, first)| {
+            (other.name == user.name)
+                .then(|| shared(&other.databases, &user.databases))
+                .flatten()
+                .map(|name| (name, first))
+        });
+        if let Some((database, first)) = twin {
+            let place = first
+                .position
+                .map_or_else(String::new, |(line, _)| format!(" (first in line {line})"));
+            report.error(
+                spot.clone(),
+                format!(
+                    "user \"{}\" is there twice for {database}{place}",
+                    user.name
+                ),
+            );
+        }
+    }
+}
+
+/// What two users of one name have in common.
+fn shared(one: &Databases, other: &Databases) -> Option<String> {
+    match (one, other) {
+        (Databases::All, _) | (_, Databases::All) => Some("all databases".to_owned()),
+        (Databases::Some(names), Databases::Some(_)) => names
+            .iter()
+            .find(|name| other.contains(name))
+            .map(|name| format!("database \"{name}\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verifiers_are_told_from_other_text() {
+        let key = "A".repeat(43) + "=";
+        assert!(is_scram_verifier(&format!(
+            "SCRAM-SHA-256$4096:c2FsdA==${key}:{key}"
+        )));
+        assert!(!is_scram_verifier(&format!(
+            "SCRAM-SHA-256$0:c2FsdA==${key}:{key}"
+        )));
+        assert!(!is_scram_verifier(&format!(
+            "SCRAM-SHA-256$4096:c2FsdA==${key}"
+        )));
+        assert!(!is_scram_verifier("hunter2"));
+        assert!(is_md5_verifier(&format!("md5{}", "0a".repeat(16))));
+        assert!(!is_md5_verifier("md5hunter2"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Clients: how they come in, who they turn out to be, and what they do then.
+
+mod audit;
+pub(crate) mod cancel;
+pub(crate) mod grant;
+mod handshake;
+pub(crate) mod login;
+mod methods;
+mod negotiate;
+pub(crate) mod passwords;
+pub(crate) mod session;
+mod startup_settings;
+mod welcome;

@@ -1,0 +1,113 @@
+//! Options of TCP sockets: `[tcp]` of the configuration, and TCP_NODELAY, which is always on because a pooler forwards
+//! whole messages and gains nothing from waiting for more.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// `[tcp]`. What is `None` stays as the operating system has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TcpOptions {
+    /// Whether a silent peer is probed.
+    pub(crate) keepalive: bool,
+    /// Silence before the first probe.
+    pub(crate) time: Option<Duration>,
+    /// Time between probes.
+    pub(crate) interval: Option<Duration>,
+    /// Unanswered probes after which the connection is dead.
+    pub(crate) retries: Option<u32>,
+    /// How long sent bytes may stay unacknowledged (Linux only).
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            keepalive: true,
+            time: None,
+            interval: None,
+            retries: None,
+            user_timeout: None,
+        }
+    }
+}
+
+impl TcpOptions {
+    /// Sets everything on a connection, accepted or opened.
+    pub(crate) fn apply(&self, socket: &TcpStream) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let socket = SockRef::from(socket);
+        if self.keepalive {
+            socket.set_tcp_keepalive(&self.probes())?;
+        } else {
+            socket.set_keepalive(false)?;
+        }
+        #[cfg(target_os = "linux")]
+        if self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        Ok(())
+    }
+
+    fn probes(&self) -> TcpKeepalive {
+        let mut probes = TcpKeepalive::new();
+        if let Some(time) = self.time {
+            probes = probes.with_time(time);
+        }
+        if let Some(interval) = self.interval {
+            probes = probes.with_interval(interval);
+        }
+        if let Some(retries) = self.retries {
+            probes = probes.with_retries(retries);
+        }
+        probes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn options_reach_the_socket() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let options = TcpOptions {
+            time: Some(Duration::from_secs(30)),
+            interval: Some(Duration::from_secs(5)),
+            retries: Some(3),
+            ..TcpOptions::default()
+        };
+
+        options.apply(&socket).unwrap();
+
+        assert!(socket.nodelay().unwrap());
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(30)
+        );
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn keepalive_can_be_off() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let options = TcpOptions {
+            keepalive: false,
+            ..TcpOptions::default()
+        };
+
+        options.apply(&socket).unwrap();
+
+        assert!(!SockRef::from(&socket).keepalive().unwrap());
+    }
+}

@@ -1,0 +1,79 @@
+//! TLS on both sides, with one crypto provider (aws-lc-rs) that is always named, so that no other part of the process
+//! can change which one is used.
+
+pub(crate) mod client;
+pub(crate) mod end_point;
+pub(crate) mod server;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+pub(crate) use client::{ClientTls, TlsMode};
+pub(crate) use server::server_config;
+
+/// The protocol's registered name in TLS (IANA, "TLS ALPN Protocol IDs"). PostgreSQL 17 and newer agree on it, which
+/// keeps a connection meant for another protocol from being replayed to this one.
+pub(crate) const ALPN: &[u8] = b"postgresql";
+
+/// Why a TLS configuration could not be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("cannot use {what} {}: {reason}", path.display())]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl TlsError {
+    fn file(what: &'static str, path: &Path, reason: impl ToString) -> Self {
+        Self::File {
+            what,
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn setup(reason: impl ToString) -> Self {
+        Self::Setup(reason.to_string())
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// All certificates of a PEM file, at least one.
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| TlsError::file(what, path, error))?;
+    if chain.is_empty() {
+        return Err(TlsError::file(what, path, "no PEM certificate in the file"));
+    }
+    Ok(chain)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| TlsError::file("the TLS private key", path, error))
+}
+
+fn roots(what: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(what, path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::file(what, path, error))?;
+    }
+    Ok(roots)
+}
