@@ -1,9 +1,17 @@
 //! What the core must be told. A host builds this value from its own configuration files; two spellings of the same
 //! policy build the same value.
 
+mod check;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use check::ConfigError;
+pub(crate) use check::{check, printable};
+
+/// Largest token accepted unless the configuration says otherwise, in bytes.
+pub const DEFAULT_MAX_TOKEN_SIZE: usize = 16 * 1024;
 
 /// A string that must not be printed: its `Debug` shows that it is set and nothing else (S5).
 #[derive(Clone, PartialEq, Eq)]
@@ -50,6 +58,23 @@ pub struct JwtConfig {
     pub auto_provision_read_only: bool,
 }
 
+impl JwtConfig {
+    /// The defaults, for these issuers. No role is denied: the host knows its own accounts.
+    pub fn new(issuers: Vec<Issuer>) -> Self {
+        Self {
+            issuers,
+            max_token_size: DEFAULT_MAX_TOKEN_SIZE,
+            user_suffix: None,
+            user_match: UserMatch::default(),
+            denied_roles: Vec::new(),
+            server_user: None,
+            server_password: None,
+            auto_provision: false,
+            auto_provision_read_only: false,
+        }
+    }
+}
+
 /// One source of tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issuer {
@@ -65,6 +90,20 @@ pub struct Issuer {
     pub username_claim: String,
     /// How far the clocks may differ when `exp`, `nbf` and `iat` are compared.
     pub leeway: Duration,
+}
+
+impl Issuer {
+    /// The defaults, for these keys: any `iss`, any audience, `sub` names the user, no leeway.
+    pub fn new(keys: KeySource) -> Self {
+        Self {
+            issuer: None,
+            keys,
+            audiences: Vec::new(),
+            algorithms: Algorithm::DEFAULT.to_vec(),
+            username_claim: "sub".to_owned(),
+            leeway: Duration::ZERO,
+        }
+    }
 }
 
 /// Where an issuer's public keys come from.
@@ -83,7 +122,8 @@ pub struct JwksSource {
     pub url: String,
     /// How long a fetched set is used without asking again.
     pub cache_ttl: Duration,
-    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch.
+    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch. Less
+    /// than `cache_ttl` means `cache_ttl`.
     pub max_stale: Duration,
     /// Least time between two fetches that an unknown `kid` causes.
     pub min_refresh_interval: Duration,
@@ -93,6 +133,21 @@ pub struct JwksSource {
     pub timeout: Duration,
     /// Largest key set accepted, in bytes.
     pub max_body_size: usize,
+}
+
+impl JwksSource {
+    /// The defaults, for this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            cache_ttl: Duration::from_secs(300),
+            max_stale: Duration::from_secs(24 * 60 * 60),
+            min_refresh_interval: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            max_body_size: 1024 * 1024,
+        }
+    }
 }
 
 /// How the user of the start-up packet relates to the identity in the token.

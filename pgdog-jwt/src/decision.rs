@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use crate::deny::DenyReason;
+
 /// The bytes that a client sent where a password would go. Never printed (S5).
 #[derive(Clone, Copy)]
 pub struct Credential<'a>(&'a [u8]);
@@ -95,12 +97,4 @@ impl fmt::Debug for AuthGrant {
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a login was refused. For the audit log, not for the client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DenyReason {
-    /// The password message was empty.
-    #[error("no credential was sent")]
-    Empty,
 }

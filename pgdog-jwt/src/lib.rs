@@ -4,8 +4,24 @@
 //! [`AuthDecision`]: *skip* (not a token user, use your own method), *allow* with a grant that says everything the host
 //! must enforce, or *deny* with a reason for the audit log. The core verifies signatures and policy; it knows nothing of
 //! pools and opens no PostgreSQL socket.
+//!
+//! A login walks through the modules in this order: `token` (the bytes become one parsed JWS) → `keys` (a key that the
+//! issuer published has signed it) → `policy` (issuer, audience, times) → `identity` (claims become a role) →
+//! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together.
 
 pub mod config;
-mod decision;
+pub mod token;
 
-pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential, DenyReason};
+mod authenticator;
+mod claims;
+mod decision;
+mod deny;
+mod identity;
+mod json;
+mod keys;
+mod policy;
+
+pub use authenticator::Authenticator;
+pub use config::{ConfigError, JwtConfig};
+pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential};
+pub use deny::DenyReason;

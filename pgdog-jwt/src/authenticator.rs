@@ -1,0 +1,116 @@
+//! The walk of one login through the core, and the value that a host keeps for it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::claims;
+use crate::config::{self, Algorithm, ConfigError, Issuer, JwtConfig, KeySource};
+use crate::decision::{AuthContext, AuthDecision, AuthGrant};
+use crate::deny::DenyReason;
+use crate::identity;
+use crate::keys::Keys;
+use crate::policy;
+use crate::token::Token;
+
+/// Decides logins. Make one, share it by reference or in an `Arc` with every task on every tokio runtime of the process.
+///
+/// Dropping it ends what it does in the background: watching key files and refreshing key sets.
+pub struct Authenticator {
+    config: JwtConfig,
+    /// As many, and in the order of, `config.issuers`.
+    keys: Vec<Keys>,
+}
+
+impl Authenticator {
+    /// Checks the configuration and reads key files. No issuer is asked: one that is down must not keep a gateway from
+    /// starting. Needs no runtime.
+    ///
+    /// # Errors
+    /// A setting that cannot work, or a key file that cannot be read, by name.
+    pub fn new(config: JwtConfig) -> Result<Self, ConfigError> {
+        Self::build(config, |issuer| Keys::open(issuer))
+    }
+
+    /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, so that a reload
+    /// neither asks the issuer nor forgets its keys; key files are read again.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new). `self` stays as it is.
+    pub fn reconfigured(&self, config: JwtConfig) -> Result<Self, ConfigError> {
+        Self::build(config, |issuer| match self.known_keys(issuer) {
+            Some(keys) => Ok(keys),
+            None => Keys::open(issuer),
+        })
+    }
+
+    fn build(
+        config: JwtConfig,
+        open: impl Fn(&Issuer) -> Result<Keys, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        config::check(&config)?;
+        let keys = config.issuers.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { config, keys })
+    }
+
+    fn known_keys(&self, issuer: &Issuer) -> Option<Keys> {
+        let KeySource::Jwks(source) = &issuer.keys else { return None };
+        let serves = |keys: &&Keys| matches!(keys, Keys::Jwks(store) if store.serves(source, &issuer.algorithms));
+        self.keys.iter().find(serves).cloned()
+    }
+
+    /// Whether a start-up user logs in with a token, so that a host knows which credential to ask for.
+    pub fn is_token_user(&self, user: &str) -> bool {
+        identity::is_token_user(user, &self.config)
+    }
+
+    /// Fetches the key sets that were not fetched yet and returns when that has succeeded, failed or timed out. Optional:
+    /// a host that calls it when it starts spares its first client the wait.
+    pub async fn warm(&self) {
+        for keys in &self.keys {
+            if let Keys::Jwks(store) = keys {
+                store.warm().await;
+            }
+        }
+    }
+
+    /// Decides one login. Waits only when the token needs a key that is not known, and no longer than the source's
+    /// `timeout`. May be dropped at any time. Runs on a tokio runtime with I/O and time enabled.
+    pub async fn authenticate(&self, context: AuthContext<'_>) -> AuthDecision {
+        if !self.is_token_user(context.user) {
+            return AuthDecision::Skip;
+        }
+        match self.decide(&context).await {
+            Ok(grant) => AuthDecision::Allow(Box::new(grant)),
+            Err(reason) => AuthDecision::Deny(reason),
+        }
+    }
+
+    /// The signature comes before any claim is believed: the reason in the audit log is then true, and what it names was
+    /// said by the issuer.
+    async fn decide(&self, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
+        let token = Token::parse(context.credential.expose(), self.config.max_token_size)?;
+        let (issuer, keys) = self.issuer_of(&token)?;
+        let algorithm = Algorithm::from_name(&token.algorithm)
+            .filter(|algorithm| issuer.algorithms.contains(algorithm))
+            .ok_or(DenyReason::AlgorithmNotAllowed)?;
+        keys.verify(&token, algorithm).await?;
+        let expires_at = policy::check(&token.claims, issuer, SystemTime::now())?;
+        identity::grant(context.user, &token.claims, issuer, expires_at, &self.config)
+    }
+
+    /// The one issuer whose keys the token is checked with: the one that it names, else the one without a name. A token
+    /// that names an issuer is never tried with another's keys.
+    fn issuer_of(&self, token: &Token<'_>) -> Result<(&Issuer, &Keys), DenyReason> {
+        let named = claims::optional_string(&token.claims, "iss")?;
+        let find = |name: Option<&str>| {
+            self.config.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer.as_deref() == name)
+        };
+        named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("config", &self.config).finish_non_exhaustive()
+    }
+}

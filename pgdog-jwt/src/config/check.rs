@@ -1,0 +1,200 @@
+//! What is wrong with a configuration is said when it is loaded, not at the first login.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::{Issuer, JwksSource, JwtConfig, KeySource};
+
+/// Why a configuration cannot be used. Names the setting, the file or the URL; never shows a key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Nobody's tokens would be accepted.
+    #[error("no issuer is configured: set a public key file or a JWKS URL")]
+    NoIssuer,
+    /// Two issuers would claim the same token.
+    #[error("two issuers have the same issuer value {}", .0.as_deref().unwrap_or("(any)"))]
+    DuplicateIssuer(Option<String>),
+    /// A setting has a value that cannot work.
+    #[error("{setting} {problem}")]
+    Setting {
+        /// The setting's name in [`JwtConfig`].
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The JWKS URL cannot be used.
+    #[error("JWKS URL {url:?}: {problem}")]
+    JwksUrl {
+        /// The URL, without what follows a `?`.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A key file cannot be used.
+    #[error("key file {}: {problem}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The system did not give what is needed to start.
+    #[error("{0}")]
+    System(String),
+}
+
+fn setting(setting: &'static str, problem: &'static str) -> ConfigError {
+    ConfigError::Setting { setting, problem }
+}
+
+/// Checks everything that can be checked without reading a file or asking an issuer.
+pub(crate) fn check(config: &JwtConfig) -> Result<(), ConfigError> {
+    if config.issuers.is_empty() {
+        return Err(ConfigError::NoIssuer);
+    }
+    if config.max_token_size == 0 {
+        return Err(setting("max_token_size", "must be more than 0"));
+    }
+    let mut names = HashSet::new();
+    for issuer in &config.issuers {
+        if !names.insert(issuer.issuer.as_deref()) {
+            return Err(ConfigError::DuplicateIssuer(issuer.issuer.clone()));
+        }
+        check_issuer(issuer)?;
+    }
+    Ok(())
+}
+
+fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
+    if issuer.issuer.as_deref() == Some("") {
+        return Err(setting("issuer", "must not be empty"));
+    }
+    if issuer.username_claim.is_empty() {
+        return Err(setting("username_claim", "must not be empty"));
+    }
+    if issuer.algorithms.is_empty() {
+        return Err(setting("algorithms", "must name at least one algorithm"));
+    }
+    if issuer.audiences.iter().any(String::is_empty) {
+        return Err(setting("audiences", "must not hold an empty string"));
+    }
+    match &issuer.keys {
+        KeySource::PemFiles(files) if files.is_empty() => Err(setting("keys", "must name at least one file")),
+        KeySource::PemFiles(_) => Ok(()),
+        KeySource::Jwks(source) => check_jwks(source),
+    }
+}
+
+fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
+    let problem = |problem| ConfigError::JwksUrl { url: printable(&source.url), problem };
+    let url = reqwest::Url::parse(&source.url).map_err(|_| problem("is not a URL"))?;
+    let host = url.host_str().ok_or_else(|| problem("has no host"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ConfigError::JwksUrl {
+            url: format!("{}://…@{host}{}", url.scheme(), url.path()),
+            problem: "must not hold a user name or password",
+        });
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(host) => {}
+        "http" => return Err(problem("must be https unless the host is a loopback address")),
+        _ => return Err(problem("must be https")),
+    }
+    for (name, value) in [
+        ("jwks.cache_ttl", source.cache_ttl),
+        ("jwks.connect_timeout", source.connect_timeout),
+        ("jwks.timeout", source.timeout),
+    ] {
+        if value.is_zero() {
+            return Err(setting(name, "must be more than 0"));
+        }
+    }
+    if source.max_body_size == 0 {
+        return Err(setting("jwks.max_body_size", "must be more than 0"));
+    }
+    Ok(())
+}
+
+/// A URL as it may be logged: a query can carry an access key, and a user part a password.
+pub(crate) fn printable(url: &str) -> String {
+    let bare = url.split(['?', '#']).next().unwrap_or_default();
+    match (bare.find("://"), bare.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &bare[..scheme + 3], &bare[at..]),
+        _ => bare.to_owned(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn jwks(url: &str) -> JwtConfig {
+        JwtConfig::new(vec![Issuer::new(KeySource::Jwks(JwksSource::new(url)))])
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for url in [
+            "http://127.0.0.1:8080/jwks",
+            "http://127.8.9.10/jwks",
+            "http://[::1]:80/jwks",
+            "http://localhost/jwks",
+            "https://issuer.example/jwks",
+        ] {
+            assert!(check(&jwks(url)).is_ok(), "{url}");
+        }
+        for url in [
+            "http://issuer.example/jwks",
+            "http://localhost.example/jwks",
+            "http://10.0.0.1/jwks",
+            "http://127.0.0.1.example/jwks",
+            "ftp://127.0.0.1/jwks",
+            "file:///etc/jwks",
+            "nonsense",
+            "",
+        ] {
+            assert!(check(&jwks(url)).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_shown() {
+        let error = check(&jwks("https://me:hunter2@issuer.example/jwks?key=topsecret")).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("topsecret"), "{shown}");
+        assert!(shown.contains("issuer.example"), "{shown}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        let good = jwks("https://issuer.example/jwks");
+        let broken = |change: fn(&mut JwtConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            check(&config).unwrap_err().to_string()
+        };
+        assert!(broken(|c| c.issuers.clear()).contains("no issuer"));
+        assert!(broken(|c| c.max_token_size = 0).contains("max_token_size"));
+        assert!(broken(|c| c.issuers[0].algorithms.clear()).contains("algorithms"));
+        assert!(broken(|c| c.issuers[0].username_claim.clear()).contains("username_claim"));
+        assert!(broken(|c| c.issuers[0].keys = KeySource::PemFiles(vec![])).contains("file"));
+        assert!(broken(|c| c.issuers.push(c.issuers[0].clone())).contains("two issuers"));
+        assert!(
+            broken(|c| {
+                if let KeySource::Jwks(source) = &mut c.issuers[0].keys {
+                    source.timeout = Duration::ZERO;
+                }
+            })
+            .contains("jwks.timeout")
+        );
+    }
+}

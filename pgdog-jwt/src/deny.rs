@@ -1,0 +1,128 @@
+//! Why logins are refused, once for everybody. The client hears one text whatever the reason (S6); the operator's view
+//! (a stable code, a sentence, whether trying again can help) is derived from this enum and holds no secret (S5).
+
+/// Why a login was refused. For the audit log, not for the client.
+///
+/// Variants before [`BadSignature`](Self::BadSignature) are about a token that nobody has vouched for; none of its
+/// content is repeated. Later ones name what a verified token said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DenyReason {
+    /// The password message was empty.
+    #[error("no credential was sent")]
+    Empty,
+    /// The credential is longer than `max_token_size`. It was not looked at.
+    #[error("the credential is longer than a token may be")]
+    TooLarge,
+    /// Not a compact JWS (RFC 7515 section 3.1), for instance an ordinary password.
+    #[error("the credential is not a token: {0}")]
+    Malformed(&'static str),
+    /// The header asks for something that is not supported and must not be ignored (RFC 7515 section 4.1.11).
+    #[error("the token's header has {0:?}, which is not supported")]
+    UnsupportedHeader(&'static str),
+    /// `alg` is not one of the algorithms that this issuer may use.
+    #[error("the token's algorithm is not allowed")]
+    AlgorithmNotAllowed,
+    /// No configured issuer has the token's `iss`.
+    #[error("the token is not from a known issuer")]
+    WrongIssuer,
+    /// The issuer has no key with the token's `kid`, or none at all that fits a token without one.
+    #[error("the issuer has no such key")]
+    UnknownKid,
+    /// The token has no `kid` and more than one key fits.
+    #[error("the token does not say which of several keys signed it")]
+    AmbiguousKey,
+    /// The key that the token names is not for the token's algorithm (S7).
+    #[error("the token's algorithm does not fit its key")]
+    AlgorithmMismatch,
+    /// The issuer's keys could not be fetched, or are too old to be trusted.
+    #[error("the issuer's keys are not available")]
+    KeysUnavailable,
+    /// The signature is not by the key.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// A claim that must be there is not.
+    #[error("the token has no claim {0:?}")]
+    MissingClaim(String),
+    /// A claim has another type than it must have, or a value that makes no sense.
+    #[error("the token's claim {0:?} is not usable")]
+    InvalidClaim(String),
+    /// `aud` does not name this service.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` is in the future.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iat` is in the future.
+    #[error("the token was issued in the future")]
+    IssuedInFuture,
+    /// The start-up user is somebody else than the token's subject.
+    #[error("the token is for {identity:?}, not for the start-up user")]
+    UserMismatch {
+        /// Who the verified token is for.
+        identity: String,
+    },
+    /// The identity cannot be a PostgreSQL role name (S13).
+    #[error("the identity cannot be a role: it {0}")]
+    RoleInvalid(&'static str),
+    /// The identity is on the list of denied roles (S13).
+    #[error("no token may become the role {role:?}")]
+    RoleDenied {
+        /// The role that the verified token asked for.
+        role: String,
+    },
+}
+
+impl DenyReason {
+    /// A name for logs and metrics that never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty_credential",
+            Self::TooLarge => "token_too_large",
+            Self::Malformed(_) => "malformed_token",
+            Self::UnsupportedHeader(_) => "unsupported_header",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::UnknownKid => "unknown_kid",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::AlgorithmMismatch => "algorithm_mismatch",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::BadSignature => "bad_signature",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::InvalidClaim(_) => "invalid_claim",
+            Self::WrongAudience => "wrong_audience",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::IssuedInFuture => "issued_in_future",
+            Self::UserMismatch { .. } => "user_mismatch",
+            Self::RoleInvalid(_) => "role_invalid",
+            Self::RoleDenied { .. } => "role_denied",
+        }
+    }
+
+    /// Whether the same token may be accepted later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::KeysUnavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_missing_keys_are_worth_a_retry() {
+        assert!(DenyReason::KeysUnavailable.is_retryable());
+        assert!(!DenyReason::Expired.is_retryable());
+        assert!(!DenyReason::UnknownKid.is_retryable());
+    }
+
+    #[test]
+    fn a_name_from_a_token_cannot_break_a_log_line() {
+        let reason = DenyReason::UserMismatch { identity: "eve\n2026 login accepted".to_owned() };
+        assert!(!reason.to_string().contains('\n'));
+    }
+}

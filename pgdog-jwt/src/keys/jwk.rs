@@ -1,0 +1,112 @@
+//! A JSON Web Key Set (RFC 7517) into keys. One key that cannot be used never spoils the set.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::KeySet;
+use super::key::{Key, KeyError, KeyKind};
+use crate::config::Algorithm;
+
+/// Most keys of one set. Issuers publish two or three.
+const MAX_KEYS: usize = 128;
+
+/// A key set as it was read.
+pub(crate) struct ParsedSet {
+    pub(crate) keys: KeySet,
+    /// Keys that were left out although they look like signature keys: which, and why.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// What came is not a key set at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is not a JSON Web Key Set")]
+pub(crate) struct NotAKeySet;
+
+#[derive(Deserialize)]
+struct RawSet {
+    keys: Vec<Value>,
+}
+
+/// The parameters that matter (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
+#[derive(Deserialize)]
+struct RawKey {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    d: Option<Value>,
+}
+
+/// Reads a set. An empty one is valid: it says that the issuer has withdrawn every key.
+pub(crate) fn parse(body: &[u8], allowed: &[Algorithm]) -> Result<ParsedSet, NotAKeySet> {
+    let raw: RawSet = serde_json::from_slice(body).map_err(|_| NotAKeySet)?;
+    let mut keys = Vec::new();
+    let mut skipped = Vec::new();
+    for (index, value) in raw.keys.into_iter().enumerate() {
+        if keys.len() == MAX_KEYS {
+            skipped.push(format!("key {index} and later: the set has more than {MAX_KEYS} keys"));
+            break;
+        }
+        let key = serde_json::from_value::<RawKey>(value).map_err(|_| KeyError::Malformed);
+        match key.and_then(|raw| read(raw, allowed)) {
+            Ok(Some(key)) => keys.push(key),
+            Ok(None) => {}
+            Err(error) => skipped.push(format!("key {index} {error}")),
+        }
+    }
+    Ok(ParsedSet { keys: KeySet::new(keys), skipped })
+}
+
+/// One key; `None` for a key that is not meant to verify signatures of the algorithms that we take.
+fn read(raw: RawKey, allowed: &[Algorithm]) -> Result<Option<Key>, KeyError> {
+    let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
+        && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if !for_signatures || raw.kty == "oct" {
+        return Ok(None);
+    }
+    if raw.d.is_some() {
+        return Err(KeyError::Private);
+    }
+    let narrowed: Vec<Algorithm> = match raw.alg.as_deref() {
+        None => allowed.to_vec(),
+        Some(name) => match Algorithm::from_name(name) {
+            Some(algorithm) => allowed.iter().copied().filter(|of| *of == algorithm).collect(),
+            None => return Ok(None),
+        },
+    };
+    let key = match (raw.kty.as_str(), raw.crv.as_deref()) {
+        ("RSA", _) => Key::from_rsa_parts(&bytes(raw.n.as_ref())?, &bytes(raw.e.as_ref())?, raw.kid, &narrowed),
+        ("EC", Some("P-256")) => Key::from_point(KeyKind::P256, &point(&raw, 32)?, raw.kid, &narrowed),
+        ("EC", Some("P-384")) => Key::from_point(KeyKind::P384, &point(&raw, 48)?, raw.kid, &narrowed),
+        ("OKP", Some("Ed25519")) => {
+            Key::from_point(KeyKind::Ed25519, &coordinate(raw.x.as_ref(), 32)?, raw.kid, &narrowed)
+        }
+        _ => return Err(KeyError::Unsupported),
+    };
+    key.map(Some)
+}
+
+/// An uncompressed point (SEC 1 section 2.3.3) from coordinates of full length (RFC 7518 section 6.2.1.2).
+fn point(raw: &RawKey, size: usize) -> Result<Vec<u8>, KeyError> {
+    let x = coordinate(raw.x.as_ref(), size)?;
+    let y = coordinate(raw.y.as_ref(), size)?;
+    Ok([&[4][..], &x, &y].concat())
+}
+
+fn coordinate(encoded: Option<&String>, size: usize) -> Result<Vec<u8>, KeyError> {
+    let bytes = bytes(encoded)?;
+    if bytes.len() == size { Ok(bytes) } else { Err(KeyError::Malformed) }
+}
+
+fn bytes(encoded: Option<&String>) -> Result<Vec<u8>, KeyError> {
+    encoded.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or(KeyError::Malformed)
+}

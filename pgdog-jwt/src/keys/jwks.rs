@@ -1,0 +1,299 @@
+//! A published key set: when the copy we have is good enough, when to ask again, and who waits (S8).
+//!
+//! - A key that is known and not older than `cache_ttl` is used at once; nobody is asked.
+//! - A known key in an older copy, up to `max_stale`, is also used at once, and the set is fetched in the background. So
+//!   an issuer that is slow or down delays no login whose key is known. The price: a key that the issuer withdraws works
+//!   until the next fetch succeeds. To keep that short, the set is fetched again every `cache_ttl` even when nobody logs
+//!   in, from the first fetch on.
+//! - Only a login whose key is missing waits, and no longer than `timeout`. All such logins share one fetch, which is a
+//!   task of its own: a client that gives up does not cancel it for the others.
+//! - Fetches for an unknown `kid` happen at most once per `min_refresh_interval`, and after a failure nobody asks until a
+//!   pause has passed, so that forged tokens cannot turn us against the issuer.
+//!
+//! Logins read the copy without a lock. The lock guards only who fetches, and is never held across an await.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use reqwest::Client;
+use tokio::sync::watch;
+
+use super::fetch;
+use super::jwk::ParsedSet;
+use super::{KeySet, Verdict};
+use crate::config::{Algorithm, ConfigError, JwksSource, printable};
+use crate::deny::DenyReason;
+use crate::token::Token;
+
+/// The pause after one failed fetch; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The background fetch never runs more often than this.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+
+/// The key set of one issuer.
+pub(crate) struct JwksStore {
+    source: JwksSource,
+    algorithms: Vec<Algorithm>,
+    client: Client,
+    copy: ArcSwapOption<Published>,
+    state: Mutex<FetchState>,
+    /// Whether the background task lives.
+    refreshing: AtomicBool,
+}
+
+/// A set as it was fetched.
+struct Published {
+    keys: KeySet,
+    skipped: Vec<String>,
+    fetched: Instant,
+}
+
+#[derive(Default)]
+struct FetchState {
+    /// Closes when the running fetch has ended.
+    running: Option<watch::Receiver<()>>,
+    failures: u32,
+    not_before: Option<Instant>,
+    last_for_unknown_kid: Option<Instant>,
+}
+
+/// Why a fetch is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// There is no copy, or it is getting old.
+    Age,
+    /// The copy lacks a key.
+    UnknownKid,
+}
+
+/// Whether a fetch runs.
+enum Ask {
+    Running(watch::Receiver<()>),
+    /// The last one failed just now.
+    Pausing,
+    /// One for an unknown `kid` was made just now.
+    AskedAlready,
+}
+
+impl JwksStore {
+    pub(crate) fn new(source: &JwksSource, algorithms: &[Algorithm]) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client: fetch::client(source)?,
+            source: source.clone(),
+            algorithms: algorithms.to_vec(),
+            copy: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            refreshing: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether this store gives the answers that another configuration asks for, so that it can live on there.
+    pub(crate) fn serves(&self, source: &JwksSource, algorithms: &[Algorithm]) -> bool {
+        self.source == *source && self.algorithms == algorithms
+    }
+
+    /// Whether the issuer signed the token. Waits only for a missing key, and no longer than `timeout`.
+    pub(crate) async fn verify(
+        self: &Arc<Self>,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+    ) -> Result<(), DenyReason> {
+        let cause = match self.usable_copy() {
+            None => Cause::Age,
+            Some(copy) => {
+                if copy.fetched.elapsed() >= self.source.cache_ttl {
+                    let _in_the_background = self.ask(Cause::Age);
+                }
+                match copy.keys.verify_by_name(token, algorithm) {
+                    Verdict::NoKey => Cause::UnknownKid,
+                    verdict => return reason(verdict),
+                }
+            }
+        };
+        match self.ask(cause) {
+            Ask::Running(end) => self.wait(end).await,
+            Ask::Pausing => return Err(DenyReason::KeysUnavailable),
+            Ask::AskedAlready => return Err(DenyReason::UnknownKid),
+        }
+        self.verify_after_fetch(token, algorithm)
+    }
+
+    /// Fetches the set if there is none yet, so that the first login need not wait.
+    pub(crate) async fn warm(self: &Arc<Self>) {
+        if self.usable_copy().is_none()
+            && let Ask::Running(end) = self.ask(Cause::Age)
+        {
+            self.wait(end).await;
+        }
+    }
+
+    fn verify_after_fetch(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
+        let failed = {
+            let state = self.state.lock();
+            state.running.is_some() || state.failures > 0
+        };
+        match self.usable_copy().map(|copy| copy.keys.verify_by_name(token, algorithm)) {
+            None => Err(DenyReason::KeysUnavailable),
+            Some(Verdict::NoKey) if failed => Err(DenyReason::KeysUnavailable),
+            Some(Verdict::NoKey) => {
+                // This fetch has answered for every unknown `kid`, whatever it was made for.
+                self.state.lock().last_for_unknown_kid.get_or_insert_with(Instant::now);
+                Err(DenyReason::UnknownKid)
+            }
+            Some(verdict) => reason(verdict),
+        }
+    }
+
+    fn usable_copy(&self) -> Option<Arc<Published>> {
+        let limit = self.source.max_stale.max(self.source.cache_ttl);
+        self.copy.load_full().filter(|copy| copy.fetched.elapsed() < limit)
+    }
+
+    async fn wait(&self, mut end: watch::Receiver<()>) {
+        // An error is the normal end: the fetch drops its sender.
+        let _ = tokio::time::timeout(self.source.timeout, end.changed()).await;
+    }
+
+    /// Joins the running fetch or starts one, if one may be started now.
+    fn ask(self: &Arc<Self>, cause: Cause) -> Ask {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if let Some(running) = &state.running {
+            return Ask::Running(running.clone());
+        }
+        if state.not_before.is_some_and(|moment| now < moment) {
+            return Ask::Pausing;
+        }
+        if cause == Cause::UnknownKid {
+            let recent = |last: Instant| now.duration_since(last) < self.source.min_refresh_interval;
+            if state.last_for_unknown_kid.is_some_and(recent) {
+                return Ask::AskedAlready;
+            }
+            state.last_for_unknown_kid = Some(now);
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return Ask::Pausing;
+        };
+        let (ended, running) = watch::channel(());
+        state.running = Some(running.clone());
+        drop(state);
+        runtime.spawn(Fetch { store: Arc::clone(self), outcome: None, _ended: ended }.run());
+        Ask::Running(running)
+    }
+
+    fn accept(self: &Arc<Self>, set: ParsedSet) {
+        let known = self.copy.load();
+        for skipped in &set.skipped {
+            if !known.as_ref().is_some_and(|copy| copy.skipped.contains(skipped)) {
+                tracing::warn!(url = printable(&self.source.url), skipped, "a key of the issuer cannot be used");
+            }
+        }
+        tracing::debug!(url = printable(&self.source.url), keys = set.keys.len(), "key set fetched");
+        let copy = Published { keys: set.keys, skipped: set.skipped, fetched: Instant::now() };
+        self.copy.store(Some(Arc::new(copy)));
+        self.keep_fresh();
+    }
+
+    /// Starts the task that fetches every `cache_ttl`, unless it lives already. It ends with the store, or with the
+    /// runtime that it was started on; then the next fetch starts it again.
+    fn keep_fresh(self: &Arc<Self>) {
+        if self.refreshing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let living = Living(Arc::downgrade(self));
+        tokio::spawn(async move {
+            loop {
+                let pause = match living.0.upgrade() {
+                    Some(store) => store.until_refresh(),
+                    None => return,
+                };
+                tokio::time::sleep(pause).await;
+                let running = match living.0.upgrade() {
+                    Some(store) => store.ask(Cause::Age),
+                    None => return,
+                };
+                if let Ask::Running(mut end) = running {
+                    let _ = end.changed().await;
+                }
+            }
+        });
+    }
+
+    fn until_refresh(&self) -> Duration {
+        let age = self.copy.load().as_ref().map_or(Duration::MAX, |copy| copy.fetched.elapsed());
+        let pause = self.state.lock().not_before.map_or(Duration::ZERO, |moment| {
+            moment.saturating_duration_since(Instant::now())
+        });
+        self.source.cache_ttl.saturating_sub(age).max(pause).max(SHORTEST_REFRESH)
+    }
+}
+
+fn reason(verdict: Verdict) -> Result<(), DenyReason> {
+    match verdict {
+        Verdict::Signed => Ok(()),
+        Verdict::NoKey => Err(DenyReason::UnknownKid),
+        Verdict::Ambiguous => Err(DenyReason::AmbiguousKey),
+        Verdict::WrongAlgorithm => Err(DenyReason::AlgorithmMismatch),
+        Verdict::BadSignature => Err(DenyReason::BadSignature),
+    }
+}
+
+/// Marks the background task as gone, however it goes.
+struct Living(std::sync::Weak<JwksStore>);
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        if let Some(store) = self.0.upgrade() {
+            store.refreshing.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// One running fetch. Its end is recorded in `Drop`, so that a runtime that shuts down under it leaves no login waiting.
+struct Fetch {
+    store: Arc<JwksStore>,
+    outcome: Option<bool>,
+    _ended: watch::Sender<()>,
+}
+
+impl Fetch {
+    async fn run(mut self) {
+        let store = Arc::clone(&self.store);
+        match fetch::fetch(&store.client, &store.source, &store.algorithms).await {
+            Ok(set) => {
+                store.accept(set);
+                self.outcome = Some(true);
+            }
+            Err(error) => {
+                tracing::warn!(url = printable(&store.source.url), %error, "the issuer's keys could not be fetched");
+                self.outcome = Some(false);
+            }
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        let mut state = self.store.state.lock();
+        state.running = None;
+        match self.outcome {
+            Some(true) => {
+                state.failures = 0;
+                state.not_before = None;
+            }
+            Some(false) => {
+                let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(5)).min(LONGEST_PAUSE);
+                state.failures = state.failures.saturating_add(1);
+                state.not_before = Some(Instant::now() + pause);
+                state.last_for_unknown_kid = None;
+            }
+            // Given up with its runtime: the issuer is not to blame.
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether a token whose signature is good is good *here* and *now*: issuer, audience and times (RFC 7519 section 4.1).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::claims::{self, Claims};
+use crate::config::Issuer;
+use crate::deny::DenyReason;
+
+/// Checks the claims against what the issuer's entry asks for. Returns the moment that `exp` names.
+pub(crate) fn check(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
+    check_issuer(claims, issuer)?;
+    check_audience(claims, &issuer.audiences)?;
+    check_times(claims, issuer.leeway, now)
+}
+
+/// `iss` compared byte for byte: a trailing slash is a difference.
+fn check_issuer(claims: &Claims, issuer: &Issuer) -> Result<(), DenyReason> {
+    match (&issuer.issuer, claims::optional_string(claims, "iss")?) {
+        (None, _) => Ok(()),
+        (Some(expected), Some(actual)) if expected == actual => Ok(()),
+        _ => Err(DenyReason::WrongIssuer),
+    }
+}
+
+fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(), DenyReason> {
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    let invalid = || DenyReason::InvalidClaim("aud".to_owned());
+    let is_accepted = |name: &String| accepted.contains(name);
+    let for_us = match claims.get("aud") {
+        None => return Err(DenyReason::MissingClaim("aud".to_owned())),
+        Some(Value::String(name)) => is_accepted(name),
+        Some(Value::Array(names)) => {
+            let mut found = false;
+            for name in names {
+                match name {
+                    Value::String(name) => found |= is_accepted(name),
+                    _ => return Err(invalid()),
+                }
+            }
+            found
+        }
+        Some(_) => return Err(invalid()),
+    };
+    if for_us { Ok(()) } else { Err(DenyReason::WrongAudience) }
+}
+
+/// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
+fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) -> Result<SystemTime, DenyReason> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let latest = now.saturating_add(leeway);
+    let expiry = claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;
+    if now >= expiry.saturating_add(leeway) {
+        return Err(DenyReason::Expired);
+    }
+    if claims::date(claims, "nbf")?.is_some_and(|date| date > latest) {
+        return Err(DenyReason::NotYetValid);
+    }
+    if claims::date(claims, "iat")?.is_some_and(|date| date > latest) {
+        return Err(DenyReason::IssuedInFuture);
+    }
+    UNIX_EPOCH.checked_add(expiry).ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KeySource;
+    use crate::json::parse_object;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn issuer(change: impl FnOnce(&mut Issuer)) -> Issuer {
+        let mut issuer = Issuer::new(KeySource::PemFiles(Vec::new()));
+        change(&mut issuer);
+        issuer
+    }
+
+    fn verdict(claims: &str, issuer: &Issuer) -> Result<SystemTime, DenyReason> {
+        check(&parse_object(claims.as_bytes()).unwrap(), issuer, UNIX_EPOCH + Duration::from_secs(NOW))
+    }
+
+    fn with_exp(claims: &str) -> String {
+        format!("{{\"exp\":{},{claims}}}", NOW + 60)
+    }
+
+    #[test]
+    fn the_second_of_expiry_is_too_late() {
+        let issuer = issuer(|_| {});
+        assert_eq!(verdict(&format!("{{\"exp\":{NOW}}}"), &issuer), Err(DenyReason::Expired));
+        assert_eq!(verdict(&format!("{{\"exp\":{NOW}.001}}"), &issuer).is_ok(), true);
+        assert_eq!(
+            verdict(&format!("{{\"exp\":{}}}", NOW + 1), &issuer),
+            Ok(UNIX_EPOCH + Duration::from_secs(NOW + 1))
+        );
+        assert_eq!(verdict("{}", &issuer), Err(DenyReason::MissingClaim("exp".to_owned())));
+        assert_eq!(verdict("{\"exp\":null}", &issuer), Err(DenyReason::InvalidClaim("exp".to_owned())));
+    }
+
+    #[test]
+    fn the_future_is_refused() {
+        let issuer = issuer(|_| {});
+        assert_eq!(verdict(&with_exp(&format!("\"nbf\":{}", NOW + 1)), &issuer), Err(DenyReason::NotYetValid));
+        assert_eq!(verdict(&with_exp(&format!("\"iat\":{}", NOW + 1)), &issuer), Err(DenyReason::IssuedInFuture));
+        assert!(verdict(&with_exp(&format!("\"nbf\":{NOW},\"iat\":{NOW}")), &issuer).is_ok());
+        assert_eq!(verdict(&with_exp("\"nbf\":\"x\""), &issuer), Err(DenyReason::InvalidClaim("nbf".to_owned())));
+        assert_eq!(verdict(&with_exp("\"iat\":-1"), &issuer), Err(DenyReason::InvalidClaim("iat".to_owned())));
+    }
+
+    #[test]
+    fn leeway_widens_every_time_and_cannot_overflow() {
+        let generous = issuer(|i| i.leeway = Duration::from_secs(10));
+        assert!(verdict(&format!("{{\"exp\":{}}}", NOW - 9), &generous).is_ok());
+        assert_eq!(verdict(&format!("{{\"exp\":{}}}", NOW - 10), &generous), Err(DenyReason::Expired));
+        assert!(verdict(&with_exp(&format!("\"nbf\":{0},\"iat\":{0}", NOW + 10)), &generous).is_ok());
+        assert!(verdict(&with_exp("\"nbf\":1"), &issuer(|i| i.leeway = Duration::MAX)).is_ok());
+    }
+
+    #[test]
+    fn one_audience_of_several_is_enough() {
+        let issuer = issuer(|i| i.audiences = vec!["db".to_owned(), "pg".to_owned()]);
+        for good in [r#""aud":"db""#, r#""aud":["x","pg"]"#] {
+            assert!(verdict(&with_exp(good), &issuer).is_ok(), "{good}");
+        }
+        for wrong in [r#""aud":"DB""#, r#""aud":"db ""#, r#""aud":[]"#, r#""aud":["x"]"#, r#""aud":"""#] {
+            assert_eq!(verdict(&with_exp(wrong), &issuer), Err(DenyReason::WrongAudience), "{wrong}");
+        }
+        for odd in [r#""aud":1"#, r#""aud":["db",1]"#, r#""aud":{"db":"db"}"#, r#""aud":[["db"]]"#, r#""aud":null"#] {
+            assert_eq!(verdict(&with_exp(odd), &issuer), Err(DenyReason::InvalidClaim("aud".to_owned())), "{odd}");
+        }
+        assert_eq!(verdict(&with_exp("\"x\":1"), &issuer), Err(DenyReason::MissingClaim("aud".to_owned())));
+    }
+
+    #[test]
+    fn the_issuer_is_compared_byte_for_byte() {
+        let issuer = issuer(|i| i.issuer = Some("https://id.example/".to_owned()));
+        assert!(verdict(&with_exp(r#""iss":"https://id.example/""#), &issuer).is_ok());
+        for wrong in [r#""iss":"https://id.example""#, r#""iss":"HTTPS://id.example/""#, r#""x":1"#] {
+            assert_eq!(verdict(&with_exp(wrong), &issuer), Err(DenyReason::WrongIssuer), "{wrong}");
+        }
+    }
+}
