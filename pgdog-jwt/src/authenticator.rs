@@ -28,7 +28,7 @@ impl Authenticator {
     /// # Errors
     /// A setting that cannot work, or a key file that cannot be read, by name.
     pub fn new(config: JwtConfig) -> Result<Self, ConfigError> {
-        Self::build(config, |issuer| Keys::open(issuer))
+        Self::build(config, Keys::open)
     }
 
     /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, so that a reload
@@ -53,7 +53,9 @@ impl Authenticator {
     }
 
     fn known_keys(&self, issuer: &Issuer) -> Option<Keys> {
-        let KeySource::Jwks(source) = &issuer.keys else { return None };
+        let KeySource::Jwks(source) = &issuer.keys else {
+            return None;
+        };
         let serves = |keys: &&Keys| matches!(keys, Keys::Jwks(store) if store.serves(source, &issuer.algorithms));
         self.keys.iter().find(serves).cloned()
     }
@@ -95,7 +97,13 @@ impl Authenticator {
             .ok_or(DenyReason::AlgorithmNotAllowed)?;
         keys.verify(&token, algorithm).await?;
         let expires_at = policy::check(&token.claims, issuer, SystemTime::now())?;
-        identity::grant(context.user, &token.claims, issuer, expires_at, &self.config)
+        identity::grant(
+            context.user,
+            &token.claims,
+            issuer,
+            expires_at,
+            &self.config,
+        )
     }
 
     /// The one issuer whose keys the token is checked with: the one that it names, else the one without a name. A token
@@ -103,14 +111,23 @@ impl Authenticator {
     fn issuer_of(&self, token: &Token<'_>) -> Result<(&Issuer, &Keys), DenyReason> {
         let named = claims::optional_string(&token.claims, "iss")?;
         let find = |name: Option<&str>| {
-            self.config.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer.as_deref() == name)
+            self.config
+                .issuers
+                .iter()
+                .zip(&self.keys)
+                .find(|(issuer, _)| issuer.issuer.as_deref() == name)
         };
-        named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)
+        named
+            .and_then(|name| find(Some(name)))
+            .or_else(|| find(None))
+            .ok_or(DenyReason::WrongIssuer)
     }
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Authenticator")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

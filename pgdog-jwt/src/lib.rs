@@ -9,6 +9,33 @@
 //! issuer published has signed it) → `policy` (issuer, audience, times) → `identity` (claims become a role) →
 //! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together.
 
+//!
+//! ```no_run
+//! use pgdog_jwt::config::{Issuer, JwksSource, KeySource};
+//! use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Credential, JwtConfig};
+//!
+//! # async fn login(password: &[u8]) -> Result<(), pgdog_jwt::ConfigError> {
+//! let keys = KeySource::Jwks(JwksSource::new("https://issuer.example/.well-known/jwks.json"));
+//! let authenticator = Authenticator::new(JwtConfig::new(vec![Issuer::new(keys)]))?;
+//! let decision = authenticator
+//!     .authenticate(AuthContext {
+//!         user: "alice",
+//!         database: "app",
+//!         credential: Credential::new(password),
+//!         client_addr: None,
+//!         tls: true,
+//!         tls_identity: None,
+//!     })
+//!     .await;
+//! match decision {
+//!     AuthDecision::Allow(grant) => println!("be {:?} until {:?}", grant.server_role, grant.expires_at),
+//!     AuthDecision::Deny(reason) => println!("refused: {}", reason.code()),
+//!     AuthDecision::Skip => println!("ask for a password"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod config;
 pub mod token;
 

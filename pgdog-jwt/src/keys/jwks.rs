@@ -10,28 +10,25 @@
 //! - Fetches for an unknown `kid` happen at most once per `min_refresh_interval`, and after a failure nobody asks until a
 //!   pause has passed, so that forged tokens cannot turn us against the issuer.
 //!
-//! Logins read the copy without a lock. The lock guards only who fetches, and is never held across an await.
+//! Logins read the copy without a lock; [`Gate`] decides who fetches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use reqwest::Client;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::fetch;
+use super::gate::{Cause, Gate, Outcome, Pass};
 use super::jwk::ParsedSet;
 use super::{KeySet, Verdict};
 use crate::config::{Algorithm, ConfigError, JwksSource, printable};
 use crate::deny::DenyReason;
 use crate::token::Token;
 
-/// The pause after one failed fetch; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The background fetch never runs more often than this.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
@@ -41,7 +38,7 @@ pub(crate) struct JwksStore {
     algorithms: Vec<Algorithm>,
     client: Client,
     copy: ArcSwapOption<Published>,
-    state: Mutex<FetchState>,
+    gate: Gate,
     /// Whether the background task lives.
     refreshing: AtomicBool,
 }
@@ -53,33 +50,6 @@ struct Published {
     fetched: Instant,
 }
 
-#[derive(Default)]
-struct FetchState {
-    /// Closes when the running fetch has ended.
-    running: Option<watch::Receiver<()>>,
-    failures: u32,
-    not_before: Option<Instant>,
-    last_for_unknown_kid: Option<Instant>,
-}
-
-/// Why a fetch is wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// There is no copy, or it is getting old.
-    Age,
-    /// The copy lacks a key.
-    UnknownKid,
-}
-
-/// Whether a fetch runs.
-enum Ask {
-    Running(watch::Receiver<()>),
-    /// The last one failed just now.
-    Pausing,
-    /// One for an unknown `kid` was made just now.
-    AskedAlready,
-}
-
 impl JwksStore {
     pub(crate) fn new(source: &JwksSource, algorithms: &[Algorithm]) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -87,7 +57,7 @@ impl JwksStore {
             source: source.clone(),
             algorithms: algorithms.to_vec(),
             copy: ArcSwapOption::empty(),
-            state: Mutex::default(),
+            gate: Gate::default(),
             refreshing: AtomicBool::new(false),
         })
     }
@@ -115,86 +85,96 @@ impl JwksStore {
                 }
             }
         };
-        match self.ask(cause) {
-            Ask::Running(end) => self.wait(end).await,
-            Ask::Pausing => return Err(DenyReason::KeysUnavailable),
-            Ask::AskedAlready => return Err(DenyReason::UnknownKid),
-        }
+        let running = self.ask(cause)?;
+        self.wait(running).await;
         self.verify_after_fetch(token, algorithm)
     }
 
     /// Fetches the set if there is none yet, so that the first login need not wait.
     pub(crate) async fn warm(self: &Arc<Self>) {
         if self.usable_copy().is_none()
-            && let Ask::Running(end) = self.ask(Cause::Age)
+            && let Ok(running) = self.ask(Cause::Age)
         {
-            self.wait(end).await;
+            self.wait(running).await;
         }
     }
 
-    fn verify_after_fetch(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
-        let failed = {
-            let state = self.state.lock();
-            state.running.is_some() || state.failures > 0
+    fn verify_after_fetch(
+        &self,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+    ) -> Result<(), DenyReason> {
+        let Some(copy) = self.usable_copy() else {
+            return Err(DenyReason::KeysUnavailable);
         };
-        match self.usable_copy().map(|copy| copy.keys.verify_by_name(token, algorithm)) {
-            None => Err(DenyReason::KeysUnavailable),
-            Some(Verdict::NoKey) if failed => Err(DenyReason::KeysUnavailable),
-            Some(Verdict::NoKey) => {
-                // This fetch has answered for every unknown `kid`, whatever it was made for.
-                self.state.lock().last_for_unknown_kid.get_or_insert_with(Instant::now);
+        match copy.keys.verify_by_name(token, algorithm) {
+            Verdict::NoKey if self.gate.is_open() => Err(DenyReason::KeysUnavailable),
+            Verdict::NoKey => {
+                self.gate.answered_for_unknown_kids(Instant::now());
                 Err(DenyReason::UnknownKid)
             }
-            Some(verdict) => reason(verdict),
+            verdict => reason(verdict),
         }
     }
 
     fn usable_copy(&self) -> Option<Arc<Published>> {
         let limit = self.source.max_stale.max(self.source.cache_ttl);
-        self.copy.load_full().filter(|copy| copy.fetched.elapsed() < limit)
+        self.copy
+            .load_full()
+            .filter(|copy| copy.fetched.elapsed() < limit)
     }
 
-    async fn wait(&self, mut end: watch::Receiver<()>) {
+    async fn wait(&self, mut running: watch::Receiver<()>) {
         // An error is the normal end: the fetch drops its sender.
-        let _ = tokio::time::timeout(self.source.timeout, end.changed()).await;
+        let _ = tokio::time::timeout(self.source.timeout, running.changed()).await;
     }
 
-    /// Joins the running fetch or starts one, if one may be started now.
-    fn ask(self: &Arc<Self>, cause: Cause) -> Ask {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        if let Some(running) = &state.running {
-            return Ask::Running(running.clone());
-        }
-        if state.not_before.is_some_and(|moment| now < moment) {
-            return Ask::Pausing;
-        }
-        if cause == Cause::UnknownKid {
-            let recent = |last: Instant| now.duration_since(last) < self.source.min_refresh_interval;
-            if state.last_for_unknown_kid.is_some_and(recent) {
-                return Ask::AskedAlready;
+    /// Joins the running fetch or starts one. If neither may be, says what that means for a login.
+    fn ask(self: &Arc<Self>, cause: Cause) -> Result<watch::Receiver<()>, DenyReason> {
+        let runtime = Handle::try_current().map_err(|_| DenyReason::KeysUnavailable)?;
+        match self
+            .gate
+            .ask(cause, self.source.min_refresh_interval, Instant::now())
+        {
+            Pass::Running(running) => Ok(running),
+            Pass::Start(ended, running) => {
+                let fetch = Fetch {
+                    store: Arc::clone(self),
+                    outcome: Outcome::Abandoned,
+                    _ended: ended,
+                };
+                runtime.spawn(fetch.run());
+                Ok(running)
             }
-            state.last_for_unknown_kid = Some(now);
+            Pass::Pausing => Err(DenyReason::KeysUnavailable),
+            Pass::AskedAlready => Err(DenyReason::UnknownKid),
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return Ask::Pausing;
-        };
-        let (ended, running) = watch::channel(());
-        state.running = Some(running.clone());
-        drop(state);
-        runtime.spawn(Fetch { store: Arc::clone(self), outcome: None, _ended: ended }.run());
-        Ask::Running(running)
     }
 
     fn accept(self: &Arc<Self>, set: ParsedSet) {
         let known = self.copy.load();
         for skipped in &set.skipped {
-            if !known.as_ref().is_some_and(|copy| copy.skipped.contains(skipped)) {
-                tracing::warn!(url = printable(&self.source.url), skipped, "a key of the issuer cannot be used");
+            if !known
+                .as_ref()
+                .is_some_and(|copy| copy.skipped.contains(skipped))
+            {
+                tracing::warn!(
+                    url = printable(&self.source.url),
+                    skipped,
+                    "a key of the issuer cannot be used"
+                );
             }
         }
-        tracing::debug!(url = printable(&self.source.url), keys = set.keys.len(), "key set fetched");
-        let copy = Published { keys: set.keys, skipped: set.skipped, fetched: Instant::now() };
+        tracing::debug!(
+            url = printable(&self.source.url),
+            keys = set.keys.len(),
+            "key set fetched"
+        );
+        let copy = Published {
+            keys: set.keys,
+            skipped: set.skipped,
+            fetched: Instant::now(),
+        };
         self.copy.store(Some(Arc::new(copy)));
         self.keep_fresh();
     }
@@ -213,23 +193,29 @@ impl JwksStore {
                     None => return,
                 };
                 tokio::time::sleep(pause).await;
-                let running = match living.0.upgrade() {
+                let asked = match living.0.upgrade() {
                     Some(store) => store.ask(Cause::Age),
                     None => return,
                 };
-                if let Ask::Running(mut end) = running {
-                    let _ = end.changed().await;
+                if let Ok(mut running) = asked {
+                    let _ = running.changed().await;
                 }
             }
         });
     }
 
     fn until_refresh(&self) -> Duration {
-        let age = self.copy.load().as_ref().map_or(Duration::MAX, |copy| copy.fetched.elapsed());
-        let pause = self.state.lock().not_before.map_or(Duration::ZERO, |moment| {
-            moment.saturating_duration_since(Instant::now())
-        });
-        self.source.cache_ttl.saturating_sub(age).max(pause).max(SHORTEST_REFRESH)
+        let age = self
+            .copy
+            .load()
+            .as_ref()
+            .map_or(Duration::MAX, |copy| copy.fetched.elapsed());
+        let pause = self.gate.pause_left(Instant::now());
+        self.source
+            .cache_ttl
+            .saturating_sub(age)
+            .max(pause)
+            .max(SHORTEST_REFRESH)
     }
 }
 
@@ -257,7 +243,8 @@ impl Drop for Living {
 /// One running fetch. Its end is recorded in `Drop`, so that a runtime that shuts down under it leaves no login waiting.
 struct Fetch {
     store: Arc<JwksStore>,
-    outcome: Option<bool>,
+    outcome: Outcome,
+    /// Dropped last, after the gate is open again: waiters wake and find it so.
     _ended: watch::Sender<()>,
 }
 
@@ -267,11 +254,12 @@ impl Fetch {
         match fetch::fetch(&store.client, &store.source, &store.algorithms).await {
             Ok(set) => {
                 store.accept(set);
-                self.outcome = Some(true);
+                self.outcome = Outcome::Fetched;
             }
             Err(error) => {
-                tracing::warn!(url = printable(&store.source.url), %error, "the issuer's keys could not be fetched");
-                self.outcome = Some(false);
+                let url = printable(&store.source.url);
+                tracing::warn!(url, %error, "the issuer's keys could not be fetched");
+                self.outcome = Outcome::Failed;
             }
         }
     }
@@ -279,21 +267,6 @@ impl Fetch {
 
 impl Drop for Fetch {
     fn drop(&mut self) {
-        let mut state = self.store.state.lock();
-        state.running = None;
-        match self.outcome {
-            Some(true) => {
-                state.failures = 0;
-                state.not_before = None;
-            }
-            Some(false) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(5)).min(LONGEST_PAUSE);
-                state.failures = state.failures.saturating_add(1);
-                state.not_before = Some(Instant::now() + pause);
-                state.last_for_unknown_kid = None;
-            }
-            // Given up with its runtime: the issuer is not to blame.
-            None => {}
-        }
+        self.store.gate.end(self.outcome, Instant::now());
     }
 }

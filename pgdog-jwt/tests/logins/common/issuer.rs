@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 /// What it does with the next request.
 #[derive(Clone)]
 pub enum Behaviour {
@@ -35,19 +37,46 @@ impl TestIssuer {
     }
 
     pub fn new(behaviour: Behaviour) -> Self {
+        Self::listen("http", behaviour, answer)
+    }
+
+    /// Answers over TLS.
+    pub fn serving_tls(body: String, tls: ServerConfig) -> Self {
+        let tls = Arc::new(tls);
+        Self::listen(
+            "https",
+            Behaviour::Answer(200, body),
+            move |stream, behaviour| {
+                let connection = ServerConnection::new(Arc::clone(&tls)).unwrap();
+                answer(StreamOwned::new(connection, stream), behaviour);
+            },
+        )
+    }
+
+    fn listen(
+        scheme: &str,
+        behaviour: Behaviour,
+        answer: impl Fn(TcpStream, Behaviour) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}/jwks", listener.local_addr().unwrap());
         let behaviour = Arc::new(Mutex::new(behaviour));
         let hits = Arc::new(AtomicUsize::new(0));
         let (current, count) = (Arc::clone(&behaviour), Arc::clone(&hits));
+        let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::SeqCst);
                 let behaviour = current.lock().unwrap().clone();
+                let answer = Arc::clone(&answer);
                 std::thread::spawn(move || answer(stream, behaviour));
             }
         });
-        Self { url, behaviour, hits }
+        Self {
+            url,
+            behaviour,
+            hits,
+        }
     }
 
     pub fn now(&self, behaviour: Behaviour) {
@@ -75,7 +104,7 @@ impl TestIssuer {
     }
 }
 
-fn answer(mut stream: TcpStream, behaviour: Behaviour) {
+fn answer(mut stream: impl Read + Write, behaviour: Behaviour) {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -85,7 +114,10 @@ fn answer(mut stream: TcpStream, behaviour: Behaviour) {
         }
     }
     let with_body = |status: u16, body: &str| {
-        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     };
     let response = match behaviour {
         Behaviour::Answer(status, body) => with_body(status, &body),
@@ -97,7 +129,9 @@ fn answer(mut stream: TcpStream, behaviour: Behaviour) {
             let _ = stream.read(&mut buffer);
             return;
         }
-        Behaviour::Redirect(to) => format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"),
+        Behaviour::Redirect(to) => {
+            format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")
+        }
         Behaviour::Endless => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"keys\":[");
             while stream.write_all(&[b' '; 1024]).is_ok() {}
@@ -109,4 +143,5 @@ fn answer(mut stream: TcpStream, behaviour: Behaviour) {
         }
     };
     let _ = stream.write_all(response.as_bytes());
+    let _ = stream.flush();
 }

@@ -1,0 +1,153 @@
+//! What is taken for a token and what is not.
+
+use super::*;
+
+fn encode(header: &str, claims: &str, signature: &[u8]) -> String {
+    format!(
+        "{}.{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims),
+        URL_SAFE_NO_PAD.encode(signature)
+    )
+}
+
+fn refusal(token: &str) -> DenyReason {
+    match Token::parse(token.as_bytes(), 16_384) {
+        Ok(_) => panic!("accepted {token}"),
+        Err(reason) => reason,
+    }
+}
+
+#[test]
+fn a_compact_jws_is_taken_apart() {
+    let text = encode(
+        r#"{"alg":"ES256","typ":"whatever","kid":"k"}"#,
+        r#"{"sub":"alice"}"#,
+        b"sig",
+    );
+    let token = Token::parse(text.as_bytes(), 1000).unwrap_or_else(|reason| panic!("{reason}"));
+    assert_eq!(token.algorithm, "ES256");
+    assert_eq!(token.kid.as_deref(), Some("k"));
+    assert_eq!(token.claims["sub"], "alice");
+    assert_eq!(token.signature, b"sig");
+    assert_eq!(
+        token.signing_input,
+        &text.as_bytes()[..text.rfind('.').unwrap()]
+    );
+}
+
+#[test]
+fn size_is_checked_before_content() {
+    assert_eq!(
+        Token::parse(&[0xff; 101], 100).err(),
+        Some(DenyReason::TooLarge)
+    );
+    assert!(matches!(
+        Token::parse(&[0xff; 100], 100).err(),
+        Some(DenyReason::Malformed(_))
+    ));
+    assert_eq!(Token::parse(b"", 100).err(), Some(DenyReason::Empty));
+}
+
+#[test]
+fn anything_but_three_full_parts_is_refused() {
+    let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sig");
+    let parts: Vec<&str> = good.split('.').collect();
+    for text in [
+        "password".to_owned(),
+        "a.b".to_owned(),
+        "...".to_owned(),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}..{}", parts[0], parts[2]),
+        format!(".{}.{}", parts[1], parts[2]),
+        format!("{good}.{}", parts[2]),
+        format!("{good}.."),
+        format!(" {good}"),
+        format!("{good}\n"),
+        format!("Bearer {good}"),
+        good.replace('.', "\u{ff0e}"),
+    ] {
+        assert_eq!(refusal(&text).code(), "malformed_token", "{text:?}");
+    }
+}
+
+#[test]
+fn base64_has_one_spelling() {
+    let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sign");
+    let (front, signature) = good.rsplit_once('.').unwrap();
+    assert_eq!(signature, "c2lnbg");
+    for spelling in [
+        "c2lnbg==", "c2lnbh", "c2lnb", "c2ln bg", "c2lnbg\n", "c2+nbg", "c2/nbg",
+    ] {
+        assert_eq!(
+            refusal(&format!("{front}.{spelling}")).code(),
+            "malformed_token",
+            "{spelling:?}"
+        );
+    }
+}
+
+#[test]
+fn headers_that_must_not_be_ignored_are_refused() {
+    for name in UNSUPPORTED_HEADERS {
+        for value in [r#"["exp"]"#, "false", "null"] {
+            let header = format!(r#"{{"alg":"ES256","{name}":{value}}}"#);
+            assert_eq!(
+                refusal(&encode(&header, "{}", b"s")),
+                DenyReason::UnsupportedHeader(name)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_header_must_be_an_object_that_names_its_algorithm_once() {
+    for header in [
+        "{}",
+        r#"{"alg":1}"#,
+        r#"{"alg":null}"#,
+        r#"{"alg":["ES256"]}"#,
+        r#"{"alg":"ES256","alg":"ES256"}"#,
+        r#"{"alg":"ES256","kid":7}"#,
+        r#"{"alg":"ES256","kid":null}"#,
+        r#"["ES256"]"#,
+        "",
+    ] {
+        assert_eq!(
+            refusal(&encode(header, "{}", b"s")).code(),
+            "malformed_token",
+            "{header}"
+        );
+    }
+}
+
+#[test]
+fn claims_must_be_an_object_with_unique_names() {
+    for claims in [
+        r#"{"sub":"a","sub":"b"}"#,
+        "[]",
+        "1",
+        "",
+        r#"{"a":{"b":1,"b":2}}"#,
+    ] {
+        assert_eq!(
+            refusal(&encode(r#"{"alg":"ES256"}"#, claims, b"s")).code(),
+            "malformed_token",
+            "{claims}"
+        );
+    }
+}
+
+#[test]
+fn inspection_shows_what_a_login_would_refuse() {
+    let text = encode(r#"{"alg":"none","crit":["x"]}"#, r#"{"sub":"alice"}"#, b"s");
+    let inspection = inspect(&text).unwrap();
+    assert_eq!(inspection.header["alg"], "none");
+    assert_eq!(inspection.claims["sub"], "alice");
+    assert!(!format!("{inspection:?}").contains("alice"));
+    assert!(
+        inspect(text.trim_end_matches(|c| c != '.')).is_ok(),
+        "an unsigned token can be looked at"
+    );
+    assert!(inspect("").is_err() && inspect("password").is_err());
+}

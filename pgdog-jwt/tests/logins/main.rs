@@ -1,0 +1,15 @@
+//! Whole logins through the public face of the crate, against keys made at run time and a real HTTP server.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test binary has no public face, and its panics are its findings"
+)]
+
+mod common;
+mod https;
+mod key_files;
+mod key_sets;
+mod outages;
+mod secrets;
+mod signatures;
