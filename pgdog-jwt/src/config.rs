@@ -54,7 +54,8 @@ pub struct JwtConfig {
     pub server_password: Option<Secret>,
     /// Whether a subject that the configuration does not name gets a pool of its own.
     pub auto_provision: bool,
-    /// Whether such a subject is read-only.
+    /// Whether such a subject is read-only. The grant says so of every subject; a host that finds the subject in its own
+    /// configuration goes by that instead.
     pub auto_provision_read_only: bool,
 }
 
@@ -116,7 +117,7 @@ pub enum KeySource {
 }
 
 /// A key set behind a URL, and the limits of fetching it (S8, S9).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct JwksSource {
     /// `https://…`, or `http://` to a loopback address.
     pub url: String,
@@ -133,6 +134,18 @@ pub struct JwksSource {
     pub timeout: Duration,
     /// Largest key set accepted, in bytes.
     pub max_body_size: usize,
+}
+
+impl fmt::Debug for JwksSource {
+    /// Without what follows a `?` in the URL, which may be an access key (S5).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksSource")
+            .field("url", &printable(&self.url))
+            .field("cache_ttl", &self.cache_ttl)
+            .field("max_stale", &self.max_stale)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl JwksSource {

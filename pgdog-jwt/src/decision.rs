@@ -67,7 +67,7 @@ pub struct AuthGrant {
     pub server_user: Option<String>,
     /// Its password.
     pub server_password: Option<String>,
-    /// Never reaches a primary (S10).
+    /// Never reaches a primary (S10), unless the host's own configuration names the subject and says otherwise.
     pub read_only: bool,
     /// Whether a pool may be made for a subject that the configuration does not name.
     pub provision: bool,

@@ -98,8 +98,10 @@ async fn answers_that_are_not_a_key_set_change_nothing() {
     let key = TestKey::p256("k");
     let huge = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(70_000));
     let elsewhere = TestIssuer::serving(key_set(&[&key]));
+    let huge_without_length = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{huge}");
     for behaviour in [
         Behaviour::Answer(200, huge),
+        Behaviour::Bytes(huge_without_length.into_bytes()),
         Behaviour::Endless,
         Behaviour::Redirect(elsewhere.url.clone()),
         Behaviour::Redirect("file:///etc/passwd".to_owned()),
@@ -209,8 +211,8 @@ async fn a_withdrawn_key_stops_although_nobody_logs_in() {
     let token = key.sign(&claims("alice"));
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     issuer.now_serving(key_set(&[]));
-    issuer.asked(2).await;
-    tokio::time::sleep(OUTDATED).await;
+    // The third fetch begins only after the second has been taken to heart.
+    issuer.asked(3).await;
     assert_eq!(
         verdict(&authenticator, "alice", &token).await,
         "unknown_kid",

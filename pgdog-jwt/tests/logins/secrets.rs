@@ -45,6 +45,13 @@ async fn nothing_shows_a_token_a_password_or_a_key() {
     }
 }
 
+#[test]
+fn the_query_of_a_url_is_not_shown() {
+    let config = jwks_config("https://issuer.example/jwks?api_key=hunter2", |_| {});
+    let shown = format!("{config:?}");
+    assert!(shown.contains("https://issuer.example/jwks") && !shown.contains("hunter2"));
+}
+
 #[tokio::test]
 async fn no_refusal_repeats_what_an_unverified_token_says() {
     let (known, stranger) = (TestKey::p256("known"), TestKey::p256("secret-kid"));
