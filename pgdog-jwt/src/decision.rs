@@ -66,7 +66,7 @@ pub struct AuthGrant {
     /// The account that logs in to PostgreSQL, when the grant decides it.
     pub server_user: Option<String>,
     /// Its password.
-    pub server_password: Option<String>,
+    pub server_password: Option<crate::config::Secret>,
     /// Never reaches a primary (S10), unless the host's own configuration names the subject and says otherwise.
     pub read_only: bool,
     /// Whether a pool may be made for a subject that the configuration does not name.

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use crate::claims::{self, Claims};
-use crate::config::{Issuer, JwtConfig, Secret, UserMatch};
+use crate::config::{Issuer, JwtConfig, UserMatch};
 use crate::decision::AuthGrant;
 use crate::deny::DenyReason;
 
@@ -36,11 +36,7 @@ pub(crate) fn grant(
         user: identity.to_owned(),
         server_role: Some(identity.to_owned()),
         server_user: config.server_user.clone(),
-        server_password: config
-            .server_password
-            .as_ref()
-            .map(Secret::expose)
-            .map(str::to_owned),
+        server_password: config.server_password.clone(),
         read_only: config.auto_provision_read_only,
         provision: config.auto_provision,
         settings: Vec::new(),

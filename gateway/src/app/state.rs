@@ -11,7 +11,7 @@ use pgdog_jwt::Authenticator;
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
 use crate::config::{Config, Guard};
-use crate::frontend::methods::Verifiers;
+use crate::frontend::passwords::Passwords;
 use crate::net::options::TcpOptions;
 use crate::net::tls::{self, ClientTls};
 use crate::router::{GuardMode, Policy, ReadWriteStrategy};
@@ -23,7 +23,7 @@ pub(crate) struct Generation {
     pub(crate) registry: Registry,
     /// Present exactly when tokens are taken.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
-    pub(crate) verifiers: Verifiers,
+    pub(crate) passwords: Passwords,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) tcp: TcpOptions,
     pub(crate) policy: Policy,
@@ -62,20 +62,22 @@ impl Generation {
         let client_tls = Arc::new(ClientTls::from_config(general)?);
         let authenticator = match &config.jwt {
             None => None,
-            Some(jwt) => Some(match previous.and_then(|previous| previous.authenticator_for(jwt)) {
-                // The same policy: its keys stay known, so that a reload does not need the issuer.
-                Some(authenticator) => authenticator,
-                None => Arc::new(
-                    Authenticator::new(jwt.core.clone()).map_err(|error| BuildError::Jwt(error.to_string()))?,
-                ),
-            }),
+            Some(jwt) => {
+                let core = jwt.core.clone();
+                // Known keys stay known, so that a reload does not need the issuer.
+                let built = match previous.and_then(|previous| previous.authenticator.as_ref()) {
+                    Some(authenticator) => authenticator.reconfigured(core),
+                    None => Authenticator::new(core),
+                };
+                Some(Arc::new(built.map_err(|error| BuildError::Jwt(error.to_string()))?))
+            }
         };
         let registry = Registry::build(config.clone(), &client_tls, previous.map(|previous| &previous.registry));
         Ok(Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             registry,
             authenticator,
-            verifiers: Verifiers::default(),
+            passwords: Passwords::new(&config),
             tls,
             tcp: TcpOptions::from(&config.tcp),
             policy: policy(&config),
@@ -84,11 +86,6 @@ impl Generation {
             has_query_timeout: general.query_timeout != Duration::MAX,
             config,
         })
-    }
-
-    fn authenticator_for(&self, jwt: &crate::config::Jwt) -> Option<Arc<Authenticator>> {
-        let same = self.config.jwt.as_ref().is_some_and(|old| old.core == jwt.core);
-        self.authenticator.clone().filter(|_| same)
     }
 }
 

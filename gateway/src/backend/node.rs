@@ -1,5 +1,6 @@
 //! One PostgreSQL of a cluster, as all pools see it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -13,6 +14,12 @@ use crate::net::tls::ClientTls;
 
 /// How long a server that could not be reached is passed over while there is another.
 const DOWN_FOR: Duration = Duration::from_secs(2);
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 

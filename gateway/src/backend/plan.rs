@@ -107,7 +107,7 @@ fn pool(
         min_size: min_size.min(size),
         limits: PoolLimits {
             connect_timeout: general.connect_timeout,
-            connect_attempts: general.connect_attempts.max(1),
+            connect_attempts: general.connect_attempts.max(1) as u32,
             checkout_timeout: general.checkout_timeout,
             idle_timeout: general.idle_timeout,
             server_lifetime: general.server_lifetime,

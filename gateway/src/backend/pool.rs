@@ -58,6 +58,18 @@ pub(crate) enum CheckoutError {
     Identity(#[from] IdentityError),
 }
 
+impl ConnectError {
+    /// Whether there was no answer at all, so that another server may still do.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            // The server starts, stops, or has no room (PostgreSQL documentation, class 57P and 53).
+            Self::Refused(fields) => fields.code.starts_with("57P"),
+            _ => false,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Pool {
     pub(crate) spec: PoolSpec,
@@ -254,7 +266,7 @@ impl Pool {
             parameters: &parameters,
         };
         let tls = self.node.tls.load_full();
-        let connected = connect::connect(&self.node.address, &login, &tls, &self.node.tcp).await?;
+        let connected = connect::connect(&self.node.address, login, &tls, &self.node.tcp).await?;
         Ok(Connection::new(connected))
     }
 

@@ -2,6 +2,7 @@
 //! socket options, and reading one message at a time while a login is going on.
 
 pub(crate) mod buffer;
+mod from_config;
 pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod stream;

@@ -51,6 +51,16 @@ pub(crate) struct Class {
     pub transaction: Transaction,
 }
 
+impl Class {
+    /// What is known of a text that was not read.
+    pub(crate) const UNKNOWN: Self = Self {
+        access: Access::Write,
+        verdict: Verdict::Allow,
+        effects: Effects::UNKNOWN,
+        transaction: Transaction::Mixed,
+    };
+}
+
 /// Where a text may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -131,6 +141,17 @@ impl Effects {
     pub(crate) const COPY: Self = Self(1 << 11);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.
     pub(crate) const UNKNOWN: Self = Self(1 << 12);
+
+    /// All of `list`.
+    pub(crate) const fn of(list: &[Self]) -> Self {
+        let mut all = Self::NONE;
+        let mut at = 0;
+        while at < list.len() {
+            all.0 |= list[at].0;
+            at += 1;
+        }
+        all
+    }
 
     /// Whether nothing is left.
     pub(crate) const fn is_empty(self) -> bool {

@@ -25,7 +25,7 @@ use cache::Memory;
 pub(crate) use class::{Access, Class, Effects, GuardMode, Policy, ReadWriteStrategy, Refusal, Transaction, Verdict};
 pub(crate) use functions::allowed_function_call;
 use pg_query::protobuf::{DiscardMode, VariableSetKind};
-pub(crate) use startup::refused_startup_parameter;
+pub(crate) use startup::{refused_startup_parameter, startup_assignments};
 use tree::Tree;
 
 /// Longer texts are judged each time (bytes), unless they have a short template.

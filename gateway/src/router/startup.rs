@@ -19,22 +19,26 @@ pub(crate) fn refused_startup_parameter(name: &str, value: &str, protected: &[Bo
 /// `options` are a command line for the server process. Only the two forms that set a variable are let through: others
 /// (`-e`, clusters such as `-ec role=x`) are for developers and would need the server's own getopt to be read right.
 fn options(value: &str, protected: &[Box<str>]) -> Option<&'static Refusal> {
-    let mut words = split(value).into_iter();
+    let Some(assignments) = startup_assignments(value) else { return Some(&refusal::OPTIONS) };
+    assignments.iter().find_map(|(name, value)| guard::setting(name, Some(value), protected))
+}
+
+/// The names and values inside `options`; `None` when there is anything else in it.
+pub(crate) fn startup_assignments(options: &str) -> Option<Vec<(String, String)>> {
+    let mut assignments = Vec::new();
+    let mut words = split(options).into_iter();
     while let Some(word) = words.next() {
         let assignment = match word.strip_prefix("--") {
             Some(long) => Some(long.to_owned()),
             None if word == "-c" => words.next(),
             None => word.strip_prefix("-c").map(str::to_owned),
         };
-        let Some((name, value)) = assignment.as_deref().and_then(|text| text.split_once('=')) else {
-            return Some(&refusal::OPTIONS);
-        };
         // The server turns dashes of such names into underscores (PostgreSQL, 19.1.3).
-        if let Some(refusal) = guard::setting(&name.replace('-', "_"), Some(value), protected) {
-            return Some(refusal);
-        }
+        let assignment = assignment?;
+        let (name, value) = assignment.split_once('=')?;
+        assignments.push((name.replace('-', "_"), value.to_owned()));
     }
-    None
+    Some(assignments)
 }
 
 /// Splits at white space; a backslash keeps the next character (PostgreSQL, 34.1.2 on `options`).
