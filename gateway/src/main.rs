@@ -1,3 +1,5 @@
 //! The `pgdog-jwt` program.
 
+mod router;
+
 fn main() {}

@@ -1,0 +1,105 @@
+//! Reads and writes, and what a statement does to the transaction.
+
+use pg_query::protobuf::TransactionStmtKind as Kind;
+
+use super::class::{Access, ReadWriteStrategy, Transaction};
+use super::functions::needs_primary;
+use super::tree::{Tree, Value};
+
+/// Whether a node, wherever it is in a statement, makes the statement one for the primary.
+pub(super) fn writes(node: &Tree) -> bool {
+    match node.kind {
+        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" | "IntoClause" => true,
+        // Row locks are written to the rows (PostgreSQL, 13.3.2).
+        "LockingClause" => true,
+        "FuncCall" => needs_primary(node.last_name("funcname")),
+        _ => false,
+    }
+}
+
+/// Where one statement may run, given whether anything in it writes.
+pub(super) fn of(statement: &Tree, writes: bool, strategy: ReadWriteStrategy) -> Access {
+    let read = match statement.kind {
+        "SelectStmt" => !writes,
+        "VariableShowStmt" => true,
+        "ExplainStmt" => !analyzes(statement) || (is_select(statement) && !writes),
+        "TransactionStmt" => match control(statement) {
+            Control::Begin { read_only } => read_only || strategy == ReadWriteStrategy::Aggressive,
+            Control::Inside | Control::End | Control::Chain => true,
+            Control::Elsewhere => false,
+        },
+        _ => false,
+    };
+    if read { Access::Read } else { Access::Write }
+}
+
+/// `ANALYZE` runs what is explained. An explicit `ANALYZE off` counts as on, which costs a trip to the primary.
+fn analyzes(explain: &Tree) -> bool {
+    explain.list("options").iter().filter_map(Value::node).any(|option| option.text("defname") == "analyze")
+}
+
+fn is_select(explain: &Tree) -> bool {
+    explain.node("query").is_some_and(|query| query.kind == "SelectStmt")
+}
+
+/// What all statements of a text together do to the transaction.
+pub(super) fn transaction(statements: &[Tree]) -> Transaction {
+    let control = statements.iter().map(|statement| match statement.kind {
+        "TransactionStmt" => control(statement),
+        _ => Control::Inside,
+    });
+    match (statements.len(), control.reduce(Control::merge)) {
+        (_, None | Some(Control::Inside | Control::Elsewhere)) => Transaction::None,
+        (1, Some(Control::Begin { read_only })) => Transaction::Begin { read_only },
+        (1, Some(Control::End)) => Transaction::End,
+        _ => Transaction::Mixed,
+    }
+}
+
+/// What one statement does to the transaction.
+#[derive(Clone, Copy)]
+enum Control {
+    Begin {
+        read_only: bool,
+    },
+    End,
+    /// Ends one and opens the next.
+    Chain,
+    /// Savepoints, and everything that is not transaction control.
+    Inside,
+    /// `COMMIT PREPARED`, `ROLLBACK PREPARED`: another transaction's end, which only the primary knows.
+    Elsewhere,
+}
+
+impl Control {
+    fn merge(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Inside | Self::Elsewhere, other) => other,
+            (first, Self::Inside | Self::Elsewhere) => first,
+            _ => Self::Chain,
+        }
+    }
+}
+
+fn control(statement: &Tree) -> Control {
+    let kind = statement.num("kind");
+    let is = |wanted: Kind| kind == wanted as i64;
+    if is(Kind::TransStmtBegin) || is(Kind::TransStmtStart) {
+        // The last of contradicting modes is the one that the server applies.
+        let modes = statement.list("options").iter().filter_map(Value::node);
+        let read_only = modes.rev().find(|mode| mode.text("defname") == "transaction_read_only");
+        Control::Begin { read_only: read_only.is_some_and(is_true) }
+    } else if statement.flag("chain") {
+        Control::Chain
+    } else if is(Kind::TransStmtCommit) || is(Kind::TransStmtRollback) || is(Kind::TransStmtPrepare) {
+        Control::End
+    } else if is(Kind::TransStmtSavepoint) || is(Kind::TransStmtRelease) || is(Kind::TransStmtRollbackTo) {
+        Control::Inside
+    } else {
+        Control::Elsewhere
+    }
+}
+
+fn is_true(mode: &Tree) -> bool {
+    mode.node("arg").and_then(|arg| arg.node("val")).is_some_and(|value| value.num("ival") != 0)
+}

@@ -1,0 +1,121 @@
+//! What PostgreSQL's own functions do that a query's shape does not show, by name.
+//!
+//! A name counts whatever its schema: `pg_catalog.nextval`, `nextval`, and a lookalike in somebody's schema are the
+//! same here. Functions that are on no list are taken for reads without side effects, as PgDog takes every `SELECT`;
+//! a user's function that writes, called in a plain `SELECT`, must be sent inside a transaction.
+
+/// `set_config` changes any variable by name, so it is judged by its arguments (PostgreSQL, 9.28.1).
+pub(super) const SET_CONFIG: &str = "set_config";
+
+/// `ts_rewrite` runs SQL in its form with two arguments, not in the one with three (PostgreSQL, 12.4.2.1).
+pub(super) const TS_REWRITE: &str = "ts_rewrite";
+
+/// Functions that run SQL given as text: the guard cannot see what that text would do.
+///
+/// Core: 9.15.3 (XML) and 12.4.4 (`cursor_to_xml`, `table_to_xml` and their kin take names, not SQL). The others come
+/// with extensions: tablefunc, xml2, Citus, TimescaleDB, pglogical, pg_background.
+const RUNS_SQL: [&str; 10] = [
+    "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "ts_stat",
+    "connectby",
+    "xpath_table",
+    "distributed_exec",
+    "master_run_on_worker",
+    "replicate_ddl_command",
+    "pg_background_launch",
+];
+
+/// Families of which every member does.
+const RUNS_SQL_PREFIXES: [&str; 3] = ["dblink", "crosstab", "run_command_on_"];
+
+/// Whether a function runs SQL that it is given as text.
+pub(super) fn runs_sql(name: &str) -> bool {
+    RUNS_SQL.contains(&name) || RUNS_SQL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a text in lower case holds, anywhere, a name that the guard would look at.
+pub(super) fn mentions_guarded_name(text: &str) -> bool {
+    let others = [SET_CONFIG, TS_REWRITE, "pg_settings"];
+    others.iter().chain(&RUNS_SQL).chain(&RUNS_SQL_PREFIXES).any(|name| text.contains(name))
+}
+
+/// Whether a name may appear only where a function is plainly called, with its arguments in view.
+pub(super) fn must_be_called_plainly(name: &str) -> bool {
+    name == SET_CONFIG || name == TS_REWRITE || runs_sql(name)
+}
+
+/// Session-level advisory locks, and what gives them back (PostgreSQL, 9.28.10).
+pub(super) fn holds_advisory_lock(name: &str) -> bool {
+    matches!(
+        name,
+        "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared"
+    )
+}
+
+/// Functions that leave session state of a kind that no statement names.
+pub(super) fn leaves_unknown_state(name: &str) -> bool {
+    name.starts_with("pg_replication_origin_session_")
+        || matches!(name, "setseed" | "lo_open" | "lo_creat")
+        || runs_sql(name)
+}
+
+/// Whether a function needs the primary: it writes, or it reads what only the primary's session has.
+pub(super) fn needs_primary(name: &str) -> bool {
+    runs_sql(name)
+        || PRIMARY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            // Sequences; `currval` and `lastval` are state of the session that called `nextval` (9.17).
+            "nextval" | "setval" | "currval" | "lastval"
+            // Settings and notifications.
+            | "set_config" | "pg_notify" | "setseed" | "pg_notification_queue_usage"
+            // Transaction ids are given out by the primary only (9.27.9).
+            | "txid_current" | "pg_current_xact_id" | "txid_status" | "pg_xact_status" | "pg_export_snapshot"
+            // Large objects (35.4).
+            | "lo_creat" | "lo_create" | "lo_unlink" | "lo_import" | "lo_export" | "lo_from_bytea" | "lo_put"
+            | "lo_truncate" | "lo_truncate64" | "lo_open" | "lo_close" | "loread" | "lowrite" | "lo_lseek"
+            | "lo_lseek64" | "lo_tell" | "lo_tell64"
+            // Server administration (9.28): write-ahead log, replication, backup, statistics, maintenance.
+            | "pg_switch_wal" | "pg_current_wal_lsn" | "pg_current_wal_insert_lsn" | "pg_current_wal_flush_lsn"
+            | "pg_walfile_name" | "pg_walfile_name_offset" | "pg_backup_start" | "pg_backup_stop" | "pg_start_backup"
+            | "pg_stop_backup" | "pg_promote" | "pg_reload_conf" | "pg_rotate_logfile" | "pg_cancel_backend"
+            | "pg_terminate_backend" | "pg_log_backend_memory_contexts" | "pg_drop_replication_slot"
+            | "pg_replication_slot_advance" | "pg_sync_replication_slots" | "pg_log_standby_snapshot"
+            | "pg_import_system_collations" | "pg_nextoid" | "gin_clean_pending_list" | "brin_summarize_new_values"
+            | "brin_summarize_range" | "brin_desummarize_range" | "pg_stat_force_next_flush" | "currtid2"
+            | "pg_restore_relation_stats" | "pg_restore_attribute_stats" | "pg_clear_relation_stats"
+            | "pg_clear_attribute_stats"
+            // Extensions.
+            | "pg_prewarm" | "autoprewarm_start_worker" | "autoprewarm_dump_now" | "pg_truncate_visibility_map"
+            | "create_hypertable" | "add_retention_policy" | "create_distributed_table"
+        )
+}
+
+/// Families of which every member needs the primary.
+const PRIMARY_PREFIXES: [&str; 9] = [
+    "pg_advisory",
+    "pg_try_advisory",
+    "pg_create_",
+    "pg_copy_",
+    "pg_stat_reset",
+    "pg_replication_origin_",
+    "pg_logical_",
+    "pg_wal_replay_",
+    "binary_upgrade_",
+];
+
+/// The large-object functions that libpq calls by FunctionCall message, by their fixed object ids (`pg_proc.dat`).
+///
+/// A guarded session may call nothing else that way: an object id does not say what the function does.
+pub(crate) fn allowed_function_call(oid: u32) -> bool {
+    matches!(
+        oid,
+        715 // lo_create
+        | 952..=958 // lo_open, lo_close, loread, lowrite, lo_lseek, lo_creat, lo_tell
+        | 964 // lo_unlink
+        | 1004 // lo_truncate
+        | 3170..=3172 // lo_lseek64, lo_tell64, lo_truncate64
+    )
+}
