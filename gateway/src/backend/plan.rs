@@ -53,7 +53,12 @@ pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&Us
     let allow_privileged = config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
     let role = grant.server_role.clone().filter(|role| role != login);
     let identity = Arc::new(Identity { role, allow_privileged, read_only });
-    let pools = servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
+    let mut pools: Vec<PoolSpec> =
+        servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
+    for pool in &mut pools {
+        // The guard reads strings as the standard does, so the server must as well, whatever its owner has set.
+        pool.parameters.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
+    }
     set(config, servers, user, identity, pools)
 }
 

@@ -10,23 +10,35 @@ pub(super) const SET_CONFIG: &str = "set_config";
 /// `ts_rewrite` runs SQL in its form with two arguments, not in the one with three (PostgreSQL, 12.4.2.1).
 pub(super) const TS_REWRITE: &str = "ts_rewrite";
 
-/// Whether a function runs SQL that it is given as text: the guard cannot see what that text would do.
+/// Functions that run SQL given as text: the guard cannot see what that text would do.
+///
+/// Core: 9.15.3 (XML) and 12.4.4 (`cursor_to_xml`, `table_to_xml` and their kin take names, not SQL). The others come
+/// with extensions: tablefunc, xml2, Citus, TimescaleDB, pglogical, pg_background.
+const RUNS_SQL: [&str; 10] = [
+    "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "ts_stat",
+    "connectby",
+    "xpath_table",
+    "distributed_exec",
+    "master_run_on_worker",
+    "replicate_ddl_command",
+    "pg_background_launch",
+];
+
+/// Families of which every member does.
+const RUNS_SQL_PREFIXES: [&str; 3] = ["dblink", "crosstab", "run_command_on_"];
+
+/// Whether a function runs SQL that it is given as text.
 pub(super) fn runs_sql(name: &str) -> bool {
-    // Core: 9.15.3 (XML) and 12.4.4. The others come with extensions: dblink, tablefunc, xml2, Citus, TimescaleDB,
-    // pglogical, pg_background. `cursor_to_xml`, `table_to_xml` and their kin take names, not SQL.
-    matches!(
-        name,
-        "query_to_xml"
-            | "query_to_xmlschema"
-            | "query_to_xml_and_xmlschema"
-            | "ts_stat"
-            | "connectby"
-            | "xpath_table"
-            | "distributed_exec"
-            | "master_run_on_worker"
-            | "replicate_ddl_command"
-            | "pg_background_launch"
-    ) || ["dblink", "crosstab", "run_command_on_"].iter().any(|prefix| name.starts_with(prefix))
+    RUNS_SQL.contains(&name) || RUNS_SQL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a text in lower case holds, anywhere, a name that the guard would look at.
+pub(super) fn mentions_guarded_name(text: &str) -> bool {
+    let others = [SET_CONFIG, TS_REWRITE, "pg_settings"];
+    others.iter().chain(&RUNS_SQL).chain(&RUNS_SQL_PREFIXES).any(|name| text.contains(name))
 }
 
 /// Whether a name may appear only where a function is plainly called, with its arguments in view.

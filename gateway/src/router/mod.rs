@@ -86,7 +86,8 @@ fn judge(sql: &[u8], policy: &Policy) -> Judged {
     match parse(sql) {
         Ok(statements) => judge_statements(&statements, policy),
         Err(refusal) => {
-            let verdict = if policy.guard == GuardMode::Off { Verdict::Allow } else { Verdict::Refuse(refusal) };
+            let allowed = policy.guard == GuardMode::Off || refusal.is_none();
+            let verdict = refusal.filter(|_| !allowed).map_or(Verdict::Allow, Verdict::Refuse);
             let class =
                 Class { access: Access::Write, verdict, effects: Effects::UNKNOWN, transaction: Transaction::Mixed };
             Judged { class, any_constants: false }
@@ -94,16 +95,17 @@ fn judge(sql: &[u8], policy: &Policy) -> Judged {
     }
 }
 
-fn parse(sql: &[u8]) -> Result<Vec<Tree>, &'static Refusal> {
+/// The statements, or why the guard refuses a text that cannot be read (`None`: it may pass all the same).
+fn parse(sql: &[u8]) -> Result<Vec<Tree>, Option<&'static Refusal>> {
     let sql = std::str::from_utf8(sql).map_err(|_| &refusal::NOT_UTF8)?;
     // A defect in the parser's bindings must not take the worker's other clients with it.
     let parsed = catch_unwind(AssertUnwindSafe(|| pg_query::parse(sql, 0))).map_err(|_| &refusal::UNPARSABLE)?;
     let parsed = parsed.map_err(|error| match error {
-        pg_query::Error::Decode(_) => &refusal::TOO_DEEP,
-        _ => &refusal::UNPARSABLE,
+        pg_query::Error::Decode(_) => guard::too_deep(sql),
+        _ => Some(&refusal::UNPARSABLE),
     })?;
     let statements = parsed.protobuf.stmts.iter().map(|raw| raw.stmt.as_deref().and_then(Tree::of));
-    statements.collect::<Option<_>>().ok_or(&refusal::UNPARSABLE)
+    Ok(statements.collect::<Option<_>>().ok_or(&refusal::UNPARSABLE)?)
 }
 
 fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {

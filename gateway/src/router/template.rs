@@ -75,6 +75,7 @@ impl Scanner {
             {
                 self.out.extend_from_slice(b", ");
                 self.out.extend_from_slice(constant);
+                self.out.push(b' ');
             }
             let after_values = std::mem::take(&mut self.values);
             match kind {
@@ -83,7 +84,8 @@ impl Scanner {
                     let word = &sql[start..at];
                     if sql.get(at) == Some(&b'\'') {
                         // E'…' has its own rule below; B, N, X and types in front of a string are left alone.
-                        if !word.eq_ignore_ascii_case(b"e") || after_string {
+                        let after_ampersand = start > 0 && sql[start - 1] == b'&';
+                        if !word.eq_ignore_ascii_case(b"e") || after_string || after_ampersand {
                             return None;
                         }
                         at = end_of_escape_string(sql, at)?;
