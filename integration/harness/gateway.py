@@ -143,7 +143,7 @@ class Gateway:
     def exited(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Such as SIGHUP, to read the files again."""
         assert self.process
         self.process.send_signal(number)

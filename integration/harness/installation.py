@@ -1,4 +1,4 @@
-"""Finding PostgreSQL: what the caller names, what is installed, or the servers that come as a Python package."""
+"""Finding PostgreSQL: what the caller names, what is installed, or what comes as a Python package."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ class Installation:
             shutil.copytree(libraries, folder / libraries.name, symlinks=True)
         moved = Installation(copy / "bin")
         if not moved._runs_as(account):
-            raise RuntimeError(
-                f"{self.bin}: user {account.name} cannot run these programs, nor a copy of them"
-            )
+            raise RuntimeError(f"{self.bin}: user {account.name} can run neither these programs nor a copy")
         return moved
 
     def _runs_as(self, account: Account) -> bool:

@@ -139,7 +139,7 @@ class Wire:
         self.send(startup(protocol, **parameters))
 
     def login(self, user: str, database: str, password: str, **parameters: str) -> list[Message]:
-        """Start-up with a cleartext password. Gives what came after AuthenticationOk; raises `ServerError`."""
+        """Start-up with a cleartext password. Gives what follows AuthenticationOk; raises `ServerError`."""
         self.startup(user=user, database=database, **parameters)
         request = self.receive()
         if request.type == "E":
