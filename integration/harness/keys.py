@@ -65,7 +65,11 @@ class KeyPair:
 
     def sign(self, claims: dict[str, Any], headers: dict[str, Any] | None = None) -> str:
         """A compact JWS. A header of `None` is left out."""
-        wanted = {"kid": self.kid} | (headers or {})
+        return self.sign_bytes(json.dumps(claims).encode(), headers)
+
+    def sign_bytes(self, payload: bytes, headers: dict[str, Any] | None = None) -> str:
+        """A compact JWS of any payload."""
+        wanted = {"typ": "JWT", "kid": self.kid} | (headers or {})
         algorithm = wanted.pop("alg", self.algorithm)
         kept = {name: value for name, value in wanted.items() if value is not None}
-        return jwt.encode(claims, self.private, algorithm=algorithm, headers=kept)
+        return jwt.PyJWS().encode(payload, self.private, algorithm=algorithm, headers=kept)

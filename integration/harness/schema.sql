@@ -32,6 +32,10 @@ GRANT alice, bob, carol, reader, "o""brien; DROP TABLE notes --", "Zoë 'Ünïco
 
 -- Exists, but the gateway was not given it.
 CREATE ROLE stranger NOLOGIN;
+-- The gateway was given these, but no token may become them: row-level security would not hold them.
+CREATE ROLE boss NOLOGIN SUPERUSER;
+CREATE ROLE snoop NOLOGIN BYPASSRLS;
+GRANT boss, snoop TO gateway;
 -- Services that log in with a password of their own.
 CREATE ROLE service LOGIN PASSWORD 'service-secret';
 CREATE ROLE reports LOGIN PASSWORD 'reports-secret';

@@ -153,7 +153,7 @@ class Wire:
         greeting = self.receive_until("Z", "E")
         for message in greeting:
             if message.type == "S":
-                name, value = message.body.rstrip(b"\0").split(b"\0", 1)
+                name, value = message.body[:-1].split(b"\0", 1)
                 self.parameters[name.decode()] = value.decode()
             elif message.type == "K":
                 self.cancel_key = message.body
