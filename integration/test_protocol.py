@@ -39,7 +39,7 @@ def test_several_statements_in_one_query(wire: Wire) -> None:
 
 
 def test_an_error_ends_a_query_of_several_statements(wire: Wire) -> None:
-    assert w.types_of(wire.query("SELECT 1; SELECT 1/0; SELECT 3")) == "TDCEZ" or "TDCTEZ"
+    assert w.types_of(wire.query("SELECT 1; SELECT missing; SELECT 3")) == "TDCEZ"
     assert wire.value("SELECT 4") == "4"
 
 
@@ -110,7 +110,7 @@ def test_an_error_in_a_pipeline_skips_to_the_sync(wire: Wire) -> None:
     good, bad = ((w.parse(sql) + w.bind() + w.execute()) for sql in ("SELECT 1", "SELECT 1/0"))
     wire.send(good, bad, good, good, w.SYNC, w.extended("SELECT 2"))
 
-    assert w.types_of(wire.until_ready()) == "12DC12EZ"
+    assert w.types_of(wire.until_ready()) == "12DC1EZ"
     assert wire.until_ready()[3].row == ("2",)
 
 

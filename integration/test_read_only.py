@@ -64,17 +64,14 @@ def test_everything_of_a_read_only_subject_goes_to_the_replica(gateway: Target) 
         assert "replica" in [message.row[0] for message in wire.until_ready() if message.type == "D"]
 
 
-@pytest.mark.parametrize(
-    "parameters", [{"pgdog.role": "primary"}, {"options": "-c pgdog.role=primary"}], ids=str
-)
-def test_a_start_up_parameter_does_not_lead_to_the_primary(
-    gateway: Target, parameters: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("parameters", [{"pgdog.role": "primary"}, {"options": "-c pgdog.role=primary"}])
+def test_a_start_up_parameter_leads_to_no_primary(gateway: Target, parameters: dict[str, str]) -> None:
     try:
-        with gateway.wire("reader", **parameters) as wire:
-            assert wire.value("SELECT served_by()") == "replica"
-    except ServerError as error:
-        assert error.fields["S"] == "FATAL"
+        wire = gateway.wire("reader", **parameters)
+    except ServerError:
+        return  # a refusal is an answer, too
+    with wire:
+        assert wire.value("SELECT served_by()") == "replica"
 
 
 @pytest.mark.parametrize("sql", WRITES)
@@ -86,7 +83,7 @@ def test_a_write_is_refused_and_changes_nothing(
         error = w.error_of(wire.query(sql))
         wire.query("ROLLBACK")
 
-        assert error["C"] in ("25006", "42501", "25001", "22023"), error
+        assert error["C"] in ("25006", "42501", "25001", "0A000"), error
         assert wire.rows("SELECT current_user, served_by()") == [("reader", "replica")]
     assert contents() == before
 

@@ -1,4 +1,4 @@
-"""Where the statements of ordinary users go: reads to a replica or the primary, everything else to the primary."""
+"""Where statements of ordinary users go: reads to a replica, everything else to the primary."""
 
 from __future__ import annotations
 
