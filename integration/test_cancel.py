@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness import eventually
 from harness import wire as w
+from harness.activity import await_sleep, sleep_statement, sleeping
 from harness.target import Target
 from harness.wire import Wire
 
 CANCELLED = "57014"
-SLEEP = "SELECT pg_sleep(60) /* {} */"
 
 
 @pytest.fixture(params=["transaction", "session"], scope="module")
@@ -32,19 +31,9 @@ def cancel(target: Target, key: bytes) -> None:
         assert wire.closed_by_peer()
 
 
-def running(cluster: Any, mark: str) -> int:
-    """How many statements with this mark run, on whichever server."""
-    total = 0
-    for server in (cluster.primary, cluster.replica):
-        with server.admin() as admin:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
-            total += admin.execute(query, [f"SELECT pg_sleep%{mark} */"]).fetchone()[0]
-    return total
-
-
 def start_sleep(wire: Wire, cluster: Any, mark: str) -> None:
-    wire.send(w.query(SLEEP.format(mark)))
-    eventually(lambda: running(cluster, mark) == 1, "the start of the statement")
+    wire.send(w.query(sleep_statement(mark)))
+    await_sleep(cluster, mark)
 
 
 def test_a_running_statement_is_cancelled(target: Target, cluster: Any) -> None:
@@ -65,7 +54,7 @@ def test_a_cancel_ends_the_statement_of_its_own_session_only(target: Target, clu
         cancel(target, one.cancel_key)
 
         assert w.error_of(one.until_ready())["C"] == CANCELLED
-        assert running(cluster, "other") == 1
+        assert sleeping(cluster, "other") == 1
         cancel(target, other.cancel_key)
         assert w.error_of(other.until_ready())["C"] == CANCELLED
 
@@ -84,7 +73,7 @@ def test_a_key_of_nobody_cancels_nothing(target: Target, cluster: Any) -> None:
         for key in wrong:
             cancel(target, key)
 
-        assert running(cluster, "guarded") == 1
+        assert sleeping(cluster, "guarded") == 1
         cancel(target, right)
         assert w.error_of(wire.until_ready())["C"] == CANCELLED
 
@@ -116,20 +105,20 @@ def test_psycopg_cancels(target: Target, cluster: Any) -> None:
     with target.connect("alice") as connection:
 
         def cancel_it() -> None:
-            eventually(lambda: running(cluster, "psycopg") == 1, "the start of the statement")
+            await_sleep(cluster, "psycopg")
             connection.cancel()
 
         canceller = threading.Thread(target=cancel_it)
         canceller.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute(SLEEP.format("psycopg"))
+            connection.execute(sleep_statement("psycopg"))
         canceller.join()
 
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_interrupting_psql_cancels_its_statement(target: Target, cluster: Any) -> None:
-    command = [*target.psql_command("alice"), "-c", SLEEP.format("psql")]
+    command = [*target.psql_command("alice"), "-c", sleep_statement("psql")]
     psql = subprocess.Popen(
         command,
         env=target.psql_environment("alice"),
@@ -138,11 +127,11 @@ def test_interrupting_psql_cancels_its_statement(target: Target, cluster: Any) -
         start_new_session=True,
     )
     try:
-        eventually(lambda: running(cluster, "psql") == 1, "the start of the statement")
+        await_sleep(cluster, "psql")
         psql.send_signal(signal.SIGINT)
         _, errors = psql.communicate(timeout=20)
     finally:
         psql.kill()
 
     assert "canceling statement due to user request" in errors
-    assert running(cluster, "psql") == 0
+    assert sleeping(cluster, "psql") == 0

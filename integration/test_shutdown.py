@@ -9,6 +9,7 @@ from typing import Any
 
 from harness import eventually
 from harness import wire as w
+from harness.activity import await_sleep, sleep_statement
 from harness.target import Target
 
 MakeGateway = Callable[..., Target]
@@ -49,15 +50,15 @@ def test_a_running_transaction_finishes(make_gateway: MakeGateway, cluster: Any)
     assert stored == (1,)
 
 
-def test_a_running_statement_finishes(make_gateway: MakeGateway) -> None:
+def test_a_running_statement_finishes(make_gateway: MakeGateway, cluster: Any) -> None:
     target = make_gateway(general={"shutdown_timeout": 30_000})
     with target.wire("alice") as wire:
-        wire.send(w.query("SELECT pg_sleep(1), 'done'"))
-        assert wire.receive().type == "T"
+        wire.send(w.query(sleep_statement("shutdown", seconds=2)))
+        await_sleep(cluster, "shutdown")
 
         target.gateway.send(signal.SIGTERM)
 
-        assert wire.receive().row[1] == "done"
+        assert w.types_of(wire.receive_until("C")) == "TDC"
         assert target.gateway.wait(timeout=15) == 0
 
 
