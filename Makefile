@@ -1,0 +1,52 @@
+# Every target installs what it needs (scripts/setup); `make help` lists them.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+# What setup found out about the build; cargo must see it.
+CARGO := set -e; . .build/env; cargo
+# The release build is what the demo, the integration tests and the benchmark run: one heavy build for all three.
+GATEWAY := $(CARGO) build --release --locked -p pgdog-jwt-gateway
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-integration lint fmt bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Show the product on a PostgreSQL of its own, then stay up for psql; ONCE=1: exit after the show
+	@scripts/setup build postgres
+	@$(GATEWAY)
+	@exec $(PYTHON) integration/demo.py $(if $(ONCE),--once)
+
+test: test-rust test-integration ## Run all tests
+
+test-rust: ## Run the Rust tests
+	@scripts/setup build
+	@$(CARGO) test --workspace --locked
+
+test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k cancel" for some of them
+	@scripts/setup build versions
+	@$(GATEWAY)
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+lint: ## Check format and lints, Rust and Python
+	@scripts/setup build python
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+fmt: ## Format all code
+	@scripts/setup build python
+	@$(CARGO) fmt --all
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+bench: ## Measure against PostgreSQL alone and PgBouncer; see bench/
+	@scripts/setup build postgres
+	@$(GATEWAY)
+	@exec env PYTHONPATH=integration $(PYTHON) bench/run.py $(ARGS)
+
+clean: ## Remove everything that was built or installed here
+	rm -rf target .venv .build .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

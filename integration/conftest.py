@@ -1,0 +1,138 @@
+"""Fixtures: one primary with a replica for the whole run, and gateways in front of them.
+
+Set `PGDOG_JWT_TEST_GATEWAY` and its companions (harness/external.py) to test a gateway that runs elsewhere;
+tests that must start, signal or reconfigure processes then skip and say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged
+from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
+from harness.external import ExternalCluster, external_issuer, external_target, is_external
+from harness.target import Target
+
+MakeGateway = Callable[..., Target]
+
+GATEWAY_ACCOUNT = {"server_user": SERVER_USER, "server_password": SERVER_PASSWORD}
+READER = {"name": "reader", "database": DATABASE, "read_only": True, **GATEWAY_ACCOUNT}
+SERVICE = {"name": "service", "database": DATABASE, "password": "service-secret"}
+USERS = {"users": [READER, SERVICE]}
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Workspace]:
+    with Workspace() as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def cluster(workspace: Workspace) -> Any:
+    """PostgreSQL: `cluster.admin()` is a superuser's connection past the gateway."""
+    return ExternalCluster() if is_external() else Cluster(workspace)
+
+
+@pytest.fixture
+def servers(cluster: Any) -> Iterator[Cluster]:
+    """The same, for tests that stop servers. They run again afterwards."""
+    if is_external():
+        pytest.skip("stops and starts PostgreSQL servers, and these run elsewhere")
+    yield cluster
+    for server in (cluster.primary, cluster.replica):
+        if server.pid is None:
+            server.start()
+    cluster.wait_for_streaming()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """Not to be changed by a test: see `own_issuer`."""
+    issuer = external_issuer() if is_external() else Issuer()
+    yield issuer
+    issuer.close()
+
+
+@pytest.fixture
+def own_issuer() -> Iterator[Issuer]:
+    """An issuer whose keys and server a test may do anything with."""
+    issuer = Issuer()
+    yield issuer
+    issuer.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(workspace: Workspace, cluster: Any, issuer: Issuer) -> Iterator[Target]:
+    """The gateway with its usual configuration, transaction mode, shared by many tests."""
+    if is_external():
+        yield external_target(issuer)
+        return
+    process = Gateway(workspace, default_config(cluster, issuer), USERS).start()
+    yield Target.of(process, issuer)
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def make_module_gateway(
+    workspace: Workspace, request: pytest.FixtureRequest, issuer: Issuer
+) -> Iterator[MakeGateway]:
+    """As `make_gateway`, for a whole module."""
+    with gateway_maker(workspace, request, issuer) as make:
+        yield make
+
+
+@pytest.fixture
+def make_gateway(
+    workspace: Workspace, request: pytest.FixtureRequest, issuer: Issuer
+) -> Iterator[MakeGateway]:
+    """Starts gateways of a test's own: `make_gateway(general={…}, jwt={…}, users=[…], issuer=…)`.
+
+    What is given is laid over the usual configuration; `None` takes a key away. With `start=False`, only the
+    files are written.
+    """
+    with gateway_maker(workspace, request, issuer) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def gateway_maker(
+    workspace: Workspace, request: pytest.FixtureRequest, issuer: Issuer
+) -> Iterator[MakeGateway]:
+    if is_external():
+        pytest.skip("starts a gateway of its own, and this run tests one elsewhere")
+    shared_issuer = issuer
+    cluster = request.getfixturevalue("cluster")
+    started: list[Gateway] = []
+
+    def make(
+        *,
+        issuer: Issuer | None = None,
+        users: list[dict[str, Any]] | None = None,
+        env: dict[str, str] | None = None,
+        start: bool = True,
+        **tables: Any,
+    ) -> Target:
+        issuer = issuer or shared_issuer
+        config = merged(default_config(cluster, issuer), tables)
+        process = Gateway(workspace, config, USERS if users is None else {"users": users}, env)
+        started.append(process)
+        if start:
+            process.start()
+        return Target.of(process, issuer)
+
+    yield make
+    for process in reversed(started):
+        process.stop(timeout=5)
+
+
+@pytest.fixture
+def logged(gateway: Target) -> Target:
+    """The usual gateway, for tests that read its log."""
+    if gateway.process is None:
+        pytest.skip("reads the gateway's log, and the gateway runs elsewhere")
+    gateway.process.mark()
+    return gateway

@@ -1,0 +1,106 @@
+"""SIGHUP: a good file counts from then on, a bad one changes nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness import eventually, merged
+from harness.target import Target
+
+MakeGateway = Callable[..., Target]
+
+
+def logged_in(target: Target, audience: str) -> bool:
+    try:
+        target.wire("alice", target.issuer.token("alice", aud=audience)).close()
+    except Exception:
+        return False
+    return True
+
+
+def test_a_good_file_counts_for_new_logins(make_gateway: MakeGateway) -> None:
+    target = make_gateway()
+    assert not logged_in(target, "new-audience")
+
+    target.gateway.write(merged(target.gateway.config, {"general": {"jwt_audience": "new-audience"}}))
+    target.gateway.send(signal.SIGHUP)
+
+    eventually(lambda: logged_in(target, "new-audience"), "the new audience")
+    assert not logged_in(target, "postgres")
+
+
+def test_a_new_database_appears(make_gateway: MakeGateway, cluster: Any) -> None:
+    target = make_gateway()
+    assert target.refusal("alice", database="second")["S"] == "FATAL"
+    second = {"name": "second", "host": "127.0.0.1", "port": cluster.primary.port, "database_name": "demo"}
+
+    databases = [*target.gateway.config["databases"], second]
+    target.gateway.write(merged(target.gateway.config, {"databases": databases}))
+    target.gateway.send(signal.SIGHUP)
+
+    eventually(lambda: target.wire("alice", database="second").close() is None, "the new database")
+
+
+def test_a_new_user_of_the_users_file_appears(make_gateway: MakeGateway) -> None:
+    target = make_gateway(users=[])
+    reports = {"name": "reports", "database": "demo", "password": "reports-secret"}
+
+    target.gateway.write(users={"users": [reports]})
+    target.gateway.send(signal.SIGHUP)
+
+    eventually(lambda: target.connect("reports", "reports-secret").close() is None, "the new user")
+
+
+def test_sessions_go_on_over_a_reload(make_gateway: MakeGateway) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire:
+        wire.rows("BEGIN")
+        pid = wire.value("SELECT pg_backend_pid()")
+
+        target.gateway.write(merged(target.gateway.config, {"general": {"default_pool_size": 2}}))
+        target.gateway.send(signal.SIGHUP)
+        eventually(lambda: target.wire("bob").close() is None, "a login after the reload")
+
+        assert wire.value("SELECT pg_backend_pid()") == pid
+        wire.rows("COMMIT")
+        assert wire.value("SELECT current_user") == "alice"
+
+
+BAD_FILES = {
+    "no TOML": "[general\nport = 6432\n",
+    "unknown key": '[general]\nporrt = 6432\nhost = "127.0.0.1"\n',
+    "wrong type": '[general]\nport = "many"\n',
+    "impossible value": '[general]\npooler_mode = "sometimes"\n',
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_bad_file_changes_nothing_and_is_explained(make_gateway: MakeGateway, text: str) -> None:
+    target = make_gateway()
+    seen = len(target.gateway.log())
+
+    target.gateway.config_file.write_text(text)
+    target.gateway.send(signal.SIGHUP)
+
+    def complaint() -> list[dict[str, Any]]:
+        return [event for event in target.gateway.log()[seen:] if event.get("level") == "ERROR"]
+
+    explained = str(eventually(complaint, "a line in the log"))
+    assert "pgdog.toml:" in explained
+    assert logged_in(target, "postgres")
+    assert not target.gateway.exited
+
+
+def test_a_missing_file_changes_nothing(make_gateway: MakeGateway) -> None:
+    target = make_gateway()
+    seen = len(target.gateway.log())
+
+    target.gateway.config_file.unlink()
+    target.gateway.send(signal.SIGHUP)
+
+    eventually(lambda: "pgdog.toml" in str(target.gateway.log()[seen:]), "a line in the log")
+    assert logged_in(target, "postgres")
