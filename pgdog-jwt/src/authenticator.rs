@@ -43,10 +43,7 @@ impl Authenticator {
         })
     }
 
-    fn build(
-        config: JwtConfig,
-        open: impl Fn(&Issuer) -> Result<Keys, ConfigError>,
-    ) -> Result<Self, ConfigError> {
+    fn build(config: JwtConfig, open: impl Fn(&Issuer) -> Result<Keys, ConfigError>) -> Result<Self, ConfigError> {
         config::check(&config)?;
         let keys = config.issuers.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { config, keys })
@@ -97,13 +94,7 @@ impl Authenticator {
             .ok_or(DenyReason::AlgorithmNotAllowed)?;
         keys.verify(&token, algorithm).await?;
         let expires_at = policy::check(&token.claims, issuer, SystemTime::now())?;
-        identity::grant(
-            context.user,
-            &token.claims,
-            issuer,
-            expires_at,
-            &self.config,
-        )
+        identity::grant(context.user, &token.claims, issuer, expires_at, &self.config)
     }
 
     /// The one issuer whose keys the token is checked with: the one that it names, else the one without a name. A token
@@ -111,23 +102,14 @@ impl Authenticator {
     fn issuer_of(&self, token: &Token<'_>) -> Result<(&Issuer, &Keys), DenyReason> {
         let named = claims::optional_string(&token.claims, "iss")?;
         let find = |name: Option<&str>| {
-            self.config
-                .issuers
-                .iter()
-                .zip(&self.keys)
-                .find(|(issuer, _)| issuer.issuer.as_deref() == name)
+            self.config.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer.as_deref() == name)
         };
-        named
-            .and_then(|name| find(Some(name)))
-            .or_else(|| find(None))
-            .ok_or(DenyReason::WrongIssuer)
+        named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)
     }
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -19,11 +19,10 @@ pub(crate) fn find<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
     }
-    path.rmatch_indices('.')
-        .find_map(|(dot, _)| match claims.get(&path[..dot]) {
-            Some(Value::Object(inner)) => find(inner, &path[dot + 1..]),
-            _ => None,
-        })
+    path.rmatch_indices('.').find_map(|(dot, _)| match claims.get(&path[..dot]) {
+        Some(Value::Object(inner)) => find(inner, &path[dot + 1..]),
+        _ => None,
+    })
 }
 
 /// A claim that must be a non-empty string.
@@ -36,10 +35,7 @@ pub(crate) fn required_string<'a>(claims: &'a Claims, path: &str) -> Result<&'a 
 }
 
 /// A claim that may be missing and else must be a string.
-pub(crate) fn optional_string<'a>(
-    claims: &'a Claims,
-    name: &str,
-) -> Result<Option<&'a str>, DenyReason> {
+pub(crate) fn optional_string<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, DenyReason> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -54,9 +50,7 @@ pub(crate) fn date(claims: &Claims, name: &str) -> Result<Option<Duration>, Deny
     };
     let date = match value.as_u64() {
         Some(seconds) => Some(Duration::from_secs(seconds)),
-        None => value
-            .as_f64()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        None => value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
     };
     match date {
         Some(date) if date <= LAST_DATE => Ok(Some(date)),
@@ -85,56 +79,29 @@ mod tests {
             r#"{"realm_access":{"user":"alice","x.y":{"z":"deep"}},
                 "https://example.com/user":"bob","https://example.com/claims":{"user":"carol"}}"#,
         );
-        assert_eq!(
-            required_string(&claims, "realm_access.user").unwrap(),
-            "alice"
-        );
-        assert_eq!(
-            required_string(&claims, "realm_access.x.y.z").unwrap(),
-            "deep"
-        );
-        assert_eq!(
-            required_string(&claims, "https://example.com/user").unwrap(),
-            "bob"
-        );
-        assert_eq!(
-            required_string(&claims, "https://example.com/claims.user").unwrap(),
-            "carol"
-        );
+        assert_eq!(required_string(&claims, "realm_access.user").unwrap(), "alice");
+        assert_eq!(required_string(&claims, "realm_access.x.y.z").unwrap(), "deep");
+        assert_eq!(required_string(&claims, "https://example.com/user").unwrap(), "bob");
+        assert_eq!(required_string(&claims, "https://example.com/claims.user").unwrap(), "carol");
     }
 
     #[test]
     fn a_user_must_be_a_string_with_something_in_it() {
         let claims = claims(r#"{"a":"","b":1,"c":["x"],"d":null,"e":{"f":true}}"#);
         for path in ["a", "b", "c", "d", "e", "e.f"] {
-            assert_eq!(
-                required_string(&claims, path),
-                Err(DenyReason::InvalidClaim(path.to_owned()))
-            );
+            assert_eq!(required_string(&claims, path), Err(DenyReason::InvalidClaim(path.to_owned())));
         }
         for path in ["z", "e.z", "a.b", ".", "..", "e."] {
-            assert_eq!(
-                required_string(&claims, path),
-                Err(DenyReason::MissingClaim(path.to_owned()))
-            );
+            assert_eq!(required_string(&claims, path), Err(DenyReason::MissingClaim(path.to_owned())));
         }
     }
 
     #[test]
     fn dates_may_have_fractions() {
         let claims = claims(r#"{"a":1700000000,"b":1700000000.25,"c":1.7e9,"d":0}"#);
-        assert_eq!(
-            date(&claims, "a").unwrap(),
-            Some(Duration::from_secs(1_700_000_000))
-        );
-        assert_eq!(
-            date(&claims, "b").unwrap(),
-            Some(Duration::new(1_700_000_000, 250_000_000))
-        );
-        assert_eq!(
-            date(&claims, "c").unwrap(),
-            Some(Duration::from_secs(1_700_000_000))
-        );
+        assert_eq!(date(&claims, "a").unwrap(), Some(Duration::from_secs(1_700_000_000)));
+        assert_eq!(date(&claims, "b").unwrap(), Some(Duration::new(1_700_000_000, 250_000_000)));
+        assert_eq!(date(&claims, "c").unwrap(), Some(Duration::from_secs(1_700_000_000)));
         assert_eq!(date(&claims, "d").unwrap(), Some(Duration::ZERO));
         assert_eq!(date(&claims, "z").unwrap(), None);
     }
@@ -154,11 +121,7 @@ mod tests {
             "[1]",
         ] {
             let claims = claims(&format!("{{\"exp\":{value}}}"));
-            assert_eq!(
-                date(&claims, "exp"),
-                Err(DenyReason::InvalidClaim("exp".to_owned())),
-                "{value}"
-            );
+            assert_eq!(date(&claims, "exp"), Err(DenyReason::InvalidClaim("exp".to_owned())), "{value}");
         }
     }
 }

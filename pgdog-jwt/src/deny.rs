@@ -122,9 +122,7 @@ mod tests {
 
     #[test]
     fn a_name_from_a_token_cannot_break_a_log_line() {
-        let reason = DenyReason::UserMismatch {
-            identity: "eve\n2026 login accepted".to_owned(),
-        };
+        let reason = DenyReason::UserMismatch { identity: "eve\n2026 login accepted".to_owned() };
         assert!(!reason.to_string().contains('\n'));
     }
 }

@@ -14,10 +14,7 @@ const MAX_ROLE_BYTES: usize = 63;
 
 /// Whether a start-up user logs in by token. Without a suffix every user does.
 pub(crate) fn is_token_user(user: &str, config: &JwtConfig) -> bool {
-    config
-        .user_suffix
-        .as_deref()
-        .is_none_or(|suffix| user.ends_with(suffix))
+    config.user_suffix.as_deref().is_none_or(|suffix| user.ends_with(suffix))
 }
 
 /// Turns verified claims into a grant.
@@ -42,10 +39,7 @@ pub(crate) fn grant(
         settings: Vec::new(),
         subject: subject.unwrap_or(identity).to_owned(),
         issuer: claims::optional_string(claims, "iss")?.map(str::to_owned),
-        token_id: claims
-            .get("jti")
-            .and_then(|id| id.as_str())
-            .map(str::to_owned),
+        token_id: claims.get("jti").and_then(|id| id.as_str()).map(str::to_owned),
         expires_at,
     })
 }
@@ -56,20 +50,11 @@ fn check_user(user: &str, identity: &str, config: &JwtConfig) -> Result<(), Deny
     let same = match config.user_match {
         UserMatch::Claim => true,
         UserMatch::Exact => {
-            let bare = config
-                .user_suffix
-                .as_deref()
-                .and_then(|suffix| user.strip_suffix(suffix));
+            let bare = config.user_suffix.as_deref().and_then(|suffix| user.strip_suffix(suffix));
             identity == user || bare == Some(identity)
         }
     };
-    if same {
-        Ok(())
-    } else {
-        Err(DenyReason::UserMismatch {
-            identity: identity.to_owned(),
-        })
-    }
+    if same { Ok(()) } else { Err(DenyReason::UserMismatch { identity: identity.to_owned() }) }
 }
 
 /// PostgreSQL takes the value `none` of the setting `role` for "no role" (`check_role` in `variable.c`, compared with
@@ -85,14 +70,10 @@ fn check_role(role: &str, denied: &[String]) -> Result<(), DenyReason> {
         return Err(DenyReason::RoleInvalid("has a NUL in it"));
     }
     if role.eq_ignore_ascii_case("none") {
-        return Err(DenyReason::RoleInvalid(
-            "means no role at all to PostgreSQL",
-        ));
+        return Err(DenyReason::RoleInvalid("means no role at all to PostgreSQL"));
     }
     if denied.iter().any(|pattern| matches(pattern, role)) {
-        return Err(DenyReason::RoleDenied {
-            role: role.to_owned(),
-        });
+        return Err(DenyReason::RoleDenied { role: role.to_owned() });
     }
     Ok(())
 }

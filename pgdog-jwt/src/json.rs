@@ -49,9 +49,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("not a number"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -89,37 +87,19 @@ mod tests {
     fn an_object_is_read_as_serde_json_reads_it() {
         let text = r#"{"a":[1,-2,3.5,null,true,"x\u0041"],"b":{"c":{}}}"#;
         let expected: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            Value::Object(parse_object(text.as_bytes()).unwrap()),
-            expected
-        );
+        assert_eq!(Value::Object(parse_object(text.as_bytes()).unwrap()), expected);
     }
 
     #[test]
     fn a_repeated_name_is_refused_at_any_depth_and_in_any_spelling() {
-        for text in [
-            r#"{"a":1,"a":1}"#,
-            r#"{"a":1,"\u0061":2}"#,
-            r#"{"x":[{"b":{"c":1,"c":2}}]}"#,
-        ] {
+        for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"{"x":[{"b":{"c":1,"c":2}}]}"#] {
             assert!(parse_object(text.as_bytes()).is_none(), "{text}");
         }
     }
 
     #[test]
     fn whatever_is_not_one_object_is_refused() {
-        for text in [
-            "",
-            "1",
-            "[]",
-            "null",
-            "\"a\"",
-            "{} {}",
-            "{}x",
-            "{\"a\":1e999}",
-            "{\"a\":NaN}",
-            "\u{feff}{}",
-        ] {
+        for text in ["", "1", "[]", "null", "\"a\"", "{} {}", "{}x", "{\"a\":1e999}", "{\"a\":NaN}", "\u{feff}{}"] {
             assert!(parse_object(text.as_bytes()).is_none(), "{text}");
         }
         assert!(parse_object(b"{\"a\":\"\xff\"}").is_none());

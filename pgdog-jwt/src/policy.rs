@@ -9,11 +9,7 @@ use crate::config::Issuer;
 use crate::deny::DenyReason;
 
 /// Checks the claims against what the issuer's entry asks for. Returns the moment that `exp` names.
-pub(crate) fn check(
-    claims: &Claims,
-    issuer: &Issuer,
-    now: SystemTime,
-) -> Result<SystemTime, DenyReason> {
+pub(crate) fn check(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
     check_issuer(claims, issuer)?;
     check_audience(claims, &issuer.audiences)?;
     check_times(claims, issuer.leeway, now)
@@ -49,23 +45,14 @@ fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(), DenyReason
         }
         Some(_) => return Err(invalid()),
     };
-    if for_us {
-        Ok(())
-    } else {
-        Err(DenyReason::WrongAudience)
-    }
+    if for_us { Ok(()) } else { Err(DenyReason::WrongAudience) }
 }
 
 /// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
-fn check_times(
-    claims: &Claims,
-    leeway: Duration,
-    now: SystemTime,
-) -> Result<SystemTime, DenyReason> {
+fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) -> Result<SystemTime, DenyReason> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let latest = now.saturating_add(leeway);
-    let expiry =
-        claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;
+    let expiry = claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;
     if now >= expiry.saturating_add(leeway) {
         return Err(DenyReason::Expired);
     }
@@ -75,9 +62,7 @@ fn check_times(
     if claims::date(claims, "iat")?.is_some_and(|date| date > latest) {
         return Err(DenyReason::IssuedInFuture);
     }
-    UNIX_EPOCH
-        .checked_add(expiry)
-        .ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
+    UNIX_EPOCH.checked_add(expiry).ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
 }
 
 #[cfg(test)]
@@ -95,11 +80,7 @@ mod tests {
     }
 
     fn verdict(claims: &str, issuer: &Issuer) -> Result<SystemTime, DenyReason> {
-        check(
-            &parse_object(claims.as_bytes()).unwrap(),
-            issuer,
-            UNIX_EPOCH + Duration::from_secs(NOW),
-        )
+        check(&parse_object(claims.as_bytes()).unwrap(), issuer, UNIX_EPOCH + Duration::from_secs(NOW))
     }
 
     fn with_exp(claims: &str) -> String {
@@ -109,69 +90,33 @@ mod tests {
     #[test]
     fn the_second_of_expiry_is_too_late() {
         let issuer = issuer(|_| {});
-        assert_eq!(
-            verdict(&format!("{{\"exp\":{NOW}}}"), &issuer),
-            Err(DenyReason::Expired)
-        );
+        assert_eq!(verdict(&format!("{{\"exp\":{NOW}}}"), &issuer), Err(DenyReason::Expired));
         assert!(verdict(&format!("{{\"exp\":{NOW}.001}}"), &issuer).is_ok());
         assert_eq!(
             verdict(&format!("{{\"exp\":{}}}", NOW + 1), &issuer),
             Ok(UNIX_EPOCH + Duration::from_secs(NOW + 1))
         );
-        assert_eq!(
-            verdict("{}", &issuer),
-            Err(DenyReason::MissingClaim("exp".to_owned()))
-        );
-        assert_eq!(
-            verdict("{\"exp\":null}", &issuer),
-            Err(DenyReason::InvalidClaim("exp".to_owned()))
-        );
+        assert_eq!(verdict("{}", &issuer), Err(DenyReason::MissingClaim("exp".to_owned())));
+        assert_eq!(verdict("{\"exp\":null}", &issuer), Err(DenyReason::InvalidClaim("exp".to_owned())));
     }
 
     #[test]
     fn the_future_is_refused() {
         let issuer = issuer(|_| {});
-        assert_eq!(
-            verdict(&with_exp(&format!("\"nbf\":{}", NOW + 1)), &issuer),
-            Err(DenyReason::NotYetValid)
-        );
-        assert_eq!(
-            verdict(&with_exp(&format!("\"iat\":{}", NOW + 1)), &issuer),
-            Err(DenyReason::IssuedInFuture)
-        );
+        assert_eq!(verdict(&with_exp(&format!("\"nbf\":{}", NOW + 1)), &issuer), Err(DenyReason::NotYetValid));
+        assert_eq!(verdict(&with_exp(&format!("\"iat\":{}", NOW + 1)), &issuer), Err(DenyReason::IssuedInFuture));
         assert!(verdict(&with_exp(&format!("\"nbf\":{NOW},\"iat\":{NOW}")), &issuer).is_ok());
-        assert_eq!(
-            verdict(&with_exp("\"nbf\":\"x\""), &issuer),
-            Err(DenyReason::InvalidClaim("nbf".to_owned()))
-        );
-        assert_eq!(
-            verdict(&with_exp("\"iat\":-1"), &issuer),
-            Err(DenyReason::InvalidClaim("iat".to_owned()))
-        );
+        assert_eq!(verdict(&with_exp("\"nbf\":\"x\""), &issuer), Err(DenyReason::InvalidClaim("nbf".to_owned())));
+        assert_eq!(verdict(&with_exp("\"iat\":-1"), &issuer), Err(DenyReason::InvalidClaim("iat".to_owned())));
     }
 
     #[test]
     fn leeway_widens_every_time_and_cannot_overflow() {
         let generous = issuer(|i| i.leeway = Duration::from_secs(10));
         assert!(verdict(&format!("{{\"exp\":{}}}", NOW - 9), &generous).is_ok());
-        assert_eq!(
-            verdict(&format!("{{\"exp\":{}}}", NOW - 10), &generous),
-            Err(DenyReason::Expired)
-        );
-        assert!(
-            verdict(
-                &with_exp(&format!("\"nbf\":{0},\"iat\":{0}", NOW + 10)),
-                &generous
-            )
-            .is_ok()
-        );
-        assert!(
-            verdict(
-                &with_exp("\"nbf\":1"),
-                &issuer(|i| i.leeway = Duration::MAX)
-            )
-            .is_ok()
-        );
+        assert_eq!(verdict(&format!("{{\"exp\":{}}}", NOW - 10), &generous), Err(DenyReason::Expired));
+        assert!(verdict(&with_exp(&format!("\"nbf\":{0},\"iat\":{0}", NOW + 10)), &generous).is_ok());
+        assert!(verdict(&with_exp("\"nbf\":1"), &issuer(|i| i.leeway = Duration::MAX)).is_ok());
     }
 
     #[test]
@@ -180,52 +125,21 @@ mod tests {
         for good in [r#""aud":"db""#, r#""aud":["x","pg"]"#] {
             assert!(verdict(&with_exp(good), &issuer).is_ok(), "{good}");
         }
-        for wrong in [
-            r#""aud":"DB""#,
-            r#""aud":"db ""#,
-            r#""aud":[]"#,
-            r#""aud":["x"]"#,
-            r#""aud":"""#,
-        ] {
-            assert_eq!(
-                verdict(&with_exp(wrong), &issuer),
-                Err(DenyReason::WrongAudience),
-                "{wrong}"
-            );
+        for wrong in [r#""aud":"DB""#, r#""aud":"db ""#, r#""aud":[]"#, r#""aud":["x"]"#, r#""aud":"""#] {
+            assert_eq!(verdict(&with_exp(wrong), &issuer), Err(DenyReason::WrongAudience), "{wrong}");
         }
-        for odd in [
-            r#""aud":1"#,
-            r#""aud":["db",1]"#,
-            r#""aud":{"db":"db"}"#,
-            r#""aud":[["db"]]"#,
-            r#""aud":null"#,
-        ] {
-            assert_eq!(
-                verdict(&with_exp(odd), &issuer),
-                Err(DenyReason::InvalidClaim("aud".to_owned())),
-                "{odd}"
-            );
+        for odd in [r#""aud":1"#, r#""aud":["db",1]"#, r#""aud":{"db":"db"}"#, r#""aud":[["db"]]"#, r#""aud":null"#] {
+            assert_eq!(verdict(&with_exp(odd), &issuer), Err(DenyReason::InvalidClaim("aud".to_owned())), "{odd}");
         }
-        assert_eq!(
-            verdict(&with_exp("\"x\":1"), &issuer),
-            Err(DenyReason::MissingClaim("aud".to_owned()))
-        );
+        assert_eq!(verdict(&with_exp("\"x\":1"), &issuer), Err(DenyReason::MissingClaim("aud".to_owned())));
     }
 
     #[test]
     fn the_issuer_is_compared_byte_for_byte() {
         let issuer = issuer(|i| i.issuer = Some("https://id.example/".to_owned()));
         assert!(verdict(&with_exp(r#""iss":"https://id.example/""#), &issuer).is_ok());
-        for wrong in [
-            r#""iss":"https://id.example""#,
-            r#""iss":"HTTPS://id.example/""#,
-            r#""x":1"#,
-        ] {
-            assert_eq!(
-                verdict(&with_exp(wrong), &issuer),
-                Err(DenyReason::WrongIssuer),
-                "{wrong}"
-            );
+        for wrong in [r#""iss":"https://id.example""#, r#""iss":"HTTPS://id.example/""#, r#""x":1"#] {
+            assert_eq!(verdict(&with_exp(wrong), &issuer), Err(DenyReason::WrongIssuer), "{wrong}");
         }
     }
 }

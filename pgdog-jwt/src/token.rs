@@ -39,18 +39,13 @@ impl<'a> Token<'a> {
             return Err(DenyReason::Malformed("it is not signed"));
         }
         let header = parts.header()?;
-        if let Some(name) = UNSUPPORTED_HEADERS
-            .into_iter()
-            .find(|name| header.contains_key(*name))
-        {
+        if let Some(name) = UNSUPPORTED_HEADERS.into_iter().find(|name| header.contains_key(*name)) {
             return Err(DenyReason::UnsupportedHeader(name));
         }
         let algorithm = match header.get("alg") {
             Some(Value::String(name)) => name.clone(),
             _ => {
-                return Err(DenyReason::Malformed(
-                    "its header does not name an algorithm",
-                ));
+                return Err(DenyReason::Malformed("its header does not name an algorithm"));
             }
         };
         let kid = match header.get("kid") {
@@ -83,41 +78,29 @@ impl<'a> Parts<'a> {
             return Err(DenyReason::Malformed("it is not ASCII text"));
         }
         let mut segments = text.split(|byte| *byte == b'.');
-        let (Some(header), Some(payload), Some(signature), None) = (
-            segments.next(),
-            segments.next(),
-            segments.next(),
-            segments.next(),
-        ) else {
+        let (Some(header), Some(payload), Some(signature), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
             return Err(NOT_THREE);
         };
         let signing_input = &text[..header.len() + 1 + payload.len()];
-        Ok(Self {
-            signing_input,
-            header,
-            payload,
-            signature,
-        })
+        Ok(Self { signing_input, header, payload, signature })
     }
 
     fn header(&self) -> Result<Map<String, Value>, DenyReason> {
-        json::parse_object(&decode(self.header)?).ok_or(DenyReason::Malformed(
-            "its header is not a JSON object with unique names",
-        ))
+        json::parse_object(&decode(self.header)?)
+            .ok_or(DenyReason::Malformed("its header is not a JSON object with unique names"))
     }
 
     fn claims(&self) -> Result<Map<String, Value>, DenyReason> {
-        json::parse_object(&decode(self.payload)?).ok_or(DenyReason::Malformed(
-            "its payload is not a JSON object with unique names",
-        ))
+        json::parse_object(&decode(self.payload)?)
+            .ok_or(DenyReason::Malformed("its payload is not a JSON object with unique names"))
     }
 }
 
 /// base64url without padding (RFC 7515 section 2). Unused bits must be zero, so that no two texts mean the same bytes.
 fn decode(segment: &[u8]) -> Result<Vec<u8>, DenyReason> {
-    URL_SAFE_NO_PAD
-        .decode(segment)
-        .map_err(|_| DenyReason::Malformed("a part of it is not base64url"))
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| DenyReason::Malformed("a part of it is not base64url"))
 }
 
 /// What a token says, for a person to look at. **Not verified**: no decision may rest on it.
@@ -145,10 +128,7 @@ pub fn inspect(token: &str) -> Result<Inspection, DenyReason> {
         return Err(DenyReason::Empty);
     }
     let parts = Parts::split(token.as_bytes())?;
-    Ok(Inspection {
-        header: Value::Object(parts.header()?),
-        claims: Value::Object(parts.claims()?),
-    })
+    Ok(Inspection { header: Value::Object(parts.header()?), claims: Value::Object(parts.claims()?) })
 }
 
 #[cfg(test)]

@@ -71,9 +71,8 @@ enum Accepted {
 pub(super) async fn bind(general: &General) -> Result<Vec<Listener>, BindError> {
     let named = |error, address: &str| BindError { address: address.to_owned(), error };
     let name = format!("{}:{}", general.host, general.port);
-    let addresses = tokio::net::lookup_host((general.host.as_str(), general.port))
-        .await
-        .map_err(|error| named(error, &name))?;
+    let addresses =
+        tokio::net::lookup_host((general.host.as_str(), general.port)).await.map_err(|error| named(error, &name))?;
     let mut listeners = Vec::new();
     for address in addresses {
         let listener = tcp(address).map_err(|error| named(error, &address.to_string()))?;

@@ -35,7 +35,11 @@ pub(crate) fn current() -> usize {
 
 /// Lends the worker's classifier: the guard's, or the one that only routes.
 #[inline]
-pub(crate) fn with_classifier<T>(generation: &Generation, guarded: bool, use_it: impl FnOnce(&mut Classifier) -> T) -> T {
+pub(crate) fn with_classifier<T>(
+    generation: &Generation,
+    guarded: bool,
+    use_it: impl FnOnce(&mut Classifier) -> T,
+) -> T {
     CLASSIFIERS.with_borrow_mut(|slot| {
         if slot.as_ref().is_none_or(|known| known.generation < generation.number) {
             *slot = None;

@@ -16,7 +16,6 @@ use crate::router::Access;
 
 /// A database: one primary and any number of replicas.
 pub(crate) struct Cluster {
-    pub(crate) name: String,
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) balancing: LoadBalancingStrategy,
     pub(crate) split: ReadWriteSplit,
@@ -24,13 +23,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(
-        name: String,
-        nodes: Vec<Arc<Node>>,
-        balancing: LoadBalancingStrategy,
-        split: ReadWriteSplit,
-    ) -> Arc<Self> {
-        Arc::new(Self { name, nodes, balancing, split, turn: AtomicUsize::new(0) })
+    pub(crate) fn new(nodes: Vec<Arc<Node>>, balancing: LoadBalancingStrategy, split: ReadWriteSplit) -> Arc<Self> {
+        Arc::new(Self { nodes, balancing, split, turn: AtomicUsize::new(0) })
     }
 }
 

@@ -17,6 +17,9 @@ use super::statements::Held;
 use crate::app::worker;
 use pgdog_jwt::config::Secret;
 
+/// Failed connections ahead of need are tried again after 2, 4, 8 … seconds, at most 2 to this power.
+const MAX_BACK_OFF: u32 = 6;
+
 /// What a pool connects to, as whom, and its limits. Two equal specifications are the same pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PoolSpec {
@@ -94,6 +97,9 @@ struct Inner {
     size: usize,
     waiters: VecDeque<oneshot::Sender<Handover>>,
     closed: bool,
+    /// Connections ahead of need that failed in a row, and when the next may be tried.
+    failures: u32,
+    open_after: Option<Instant>,
 }
 
 struct Idle {
@@ -126,7 +132,7 @@ impl Drop for Slot {
 
 /// The first step of a check-out.
 enum Found {
-    Server(Unconfirmed),
+    Server(Box<Unconfirmed>),
     Slot(Slot),
     Wait(oneshot::Receiver<Handover>),
 }
@@ -157,9 +163,9 @@ impl Pool {
     pub(crate) async fn check_out(self: &Arc<Self>) -> Result<Unconfirmed, CheckoutError> {
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         loop {
-            let found = self.find()?;
+            let found = self.find().ok_or(CheckoutError::Closed)?;
             let handover = match found {
-                Found::Server(server) => Handover::Server(Box::new(server)),
+                Found::Server(server) => Handover::Server(server),
                 Found::Slot(slot) => Handover::Slot(slot),
                 Found::Wait(receiver) => self.wait(receiver, deadline).await?,
             };
@@ -174,26 +180,27 @@ impl Pool {
         }
     }
 
-    fn find(self: &Arc<Self>) -> Result<Found, CheckoutError> {
+    /// `None`: the pool is closed.
+    fn find(self: &Arc<Self>) -> Option<Found> {
         let mut inner = self.inner.lock();
         if inner.closed {
-            return Err(CheckoutError::Closed);
+            return None;
         }
         while inner.waiters.front().is_some_and(oneshot::Sender::is_closed) {
             inner.waiters.pop_front();
         }
         if inner.waiters.is_empty() {
             if let Some(server) = inner.take_idle() {
-                return Ok(Found::Server(server));
+                return Some(Found::Server(Box::new(server)));
             }
             if inner.size < self.spec.size {
                 inner.size += 1;
-                return Ok(Found::Slot(Slot(self.clone())));
+                return Some(Found::Slot(Slot(self.clone())));
             }
         }
         let (sender, receiver) = oneshot::channel();
         inner.waiters.push_back(sender);
-        Ok(Found::Wait(receiver))
+        Some(Found::Wait(receiver))
     }
 
     async fn wait(
@@ -329,7 +336,8 @@ impl Pool {
                 at += 1;
             }
         }
-        let missing = if inner.closed { 0 } else { self.spec.min_size.saturating_sub(inner.size - leaving.len()) };
+        let wait = inner.closed || inner.open_after.is_some_and(|after| after > Instant::now());
+        let missing = if wait { 0 } else { self.spec.min_size.saturating_sub(inner.size - leaving.len()) };
         drop(inner);
         for idle in &mut leaving {
             idle.server.connection.farewell();
@@ -347,7 +355,12 @@ impl Pool {
             inner.size += 1;
             Slot(self.clone())
         };
-        Self::check_in(self.connect(slot).await?);
+        let made = self.connect(slot).await;
+        let mut inner = self.inner.lock();
+        inner.failures = if made.is_ok() { 0 } else { (inner.failures + 1).min(MAX_BACK_OFF) };
+        inner.open_after = made.is_err().then(|| Instant::now() + Duration::from_secs(1 << inner.failures));
+        drop(inner);
+        Self::check_in(made?);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::cluster::{Cluster, PoolKey, PoolSet, PoolSetSpec};
 use super::connect::ServerAddress;
 use super::node::Node;
 use super::plan;
-use crate::config::{Config, Database, Databases};
+use crate::config::{AuthType, Config, Database, Databases};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
 
@@ -21,7 +21,9 @@ pub(crate) struct Registry {
     clusters: HashMap<String, Arc<Cluster>>,
     /// Pools of users that users.toml names, without tokens.
     named: HashMap<PoolKey, Arc<PoolSet>>,
-    /// Pools of token subjects, made at their first login.
+    /// Pools of token subjects that users.toml names, made at their first login.
+    entries: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
+    /// Pools of all other token subjects, made at their first login, limited in number.
     subjects: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
     max_subjects: usize,
 }
@@ -50,12 +52,18 @@ impl Registry {
             .map(|name| {
                 let nodes = servers(&config, name).into_iter().map(|server| node(&config, server, tls, previous));
                 let (balancing, split) = (config.general.load_balancing_strategy, config.general.read_write_split);
-                (name.to_owned(), Cluster::new(name.to_owned(), nodes.collect(), balancing, split))
+                (name.to_owned(), Cluster::new(nodes.collect(), balancing, split))
             })
             .collect();
         let max_subjects = config.jwt.as_ref().map_or(0, |jwt| jwt.max_pools);
-        let mut registry =
-            Self { config, clusters, named: HashMap::new(), subjects: Mutex::default(), max_subjects };
+        let mut registry = Self {
+            config,
+            clusters,
+            named: HashMap::new(),
+            entries: Mutex::default(),
+            subjects: Mutex::default(),
+            max_subjects,
+        };
         registry.named = registry.name_pools(previous);
         registry
     }
@@ -69,7 +77,9 @@ impl Registry {
                     Databases::All => true,
                     Databases::Some(names) => names.contains(database),
                 };
-                if !serves || named.contains_key(&key(database, &user.name)) {
+                // Who can only come with a token gets pools then.
+                let comes = user.has_password() || password_method(&self.config) == AuthType::Trust;
+                if !serves || !comes || named.contains_key(&key(database, &user.name)) {
                     continue;
                 }
                 let key = key(database, &user.name);
@@ -98,8 +108,8 @@ impl Registry {
             return Err(NoPool::NotProvisioned);
         }
         let key = key(database, &grant.user);
-        let mut subjects = self.subjects.lock();
-        if let Some(set) = subjects.get(&key) {
+        let mut sets = if user.is_some() { self.entries.lock() } else { self.subjects.lock() };
+        if let Some(set) = sets.get(&key) {
             return Ok(set.clone());
         }
         let spec = plan::for_grant(&self.config, &servers(&self.config, database), user, grant);
@@ -107,23 +117,25 @@ impl Registry {
         if let Some(named) = self.named.get(&key).filter(|named| *named.spec.identity == *spec.identity) {
             return Ok(named.clone());
         }
-        if subjects.len() >= self.max_subjects {
-            evict(&mut subjects)?;
+        if user.is_none() && sets.len() >= self.max_subjects {
+            evict(&mut sets)?;
         }
         let set = PoolSet::new(key.clone(), spec, cluster.clone());
-        subjects.insert(key, set.clone());
+        sets.insert(key, set.clone());
         Ok(set)
     }
 
     /// Takes over the subjects' pools of `previous` that would be the same, then closes what is left of it.
     pub(crate) fn replace(&self, previous: &Self) {
-        let mut subjects = self.subjects.lock();
-        for (key, set) in previous.subjects.lock().drain() {
-            match self.clusters.get(&key.database).filter(|cluster| same_nodes(cluster, &set.cluster)) {
-                Some(_) if previous.config.as_ref() == self.config.as_ref() => {
-                    subjects.insert(key, set);
+        for (new, old) in [(&self.entries, &previous.entries), (&self.subjects, &previous.subjects)] {
+            let mut new = new.lock();
+            for (key, set) in old.lock().drain() {
+                let same = self.clusters.get(&key.database).is_some_and(|cluster| same_nodes(cluster, &set.cluster));
+                if same && previous.config == self.config && !new.contains_key(&key) {
+                    new.insert(key, set);
+                } else {
+                    set.close();
                 }
-                _ => set.close(),
             }
         }
         for (key, set) in &previous.named {
@@ -135,7 +147,10 @@ impl Registry {
 
     /// All sets of pools.
     pub(crate) fn sets(&self) -> Vec<Arc<PoolSet>> {
-        self.named.values().cloned().chain(self.subjects.lock().values().cloned()).collect()
+        let mut sets: Vec<_> = self.named.values().cloned().collect();
+        sets.extend(self.entries.lock().values().cloned());
+        sets.extend(self.subjects.lock().values().cloned());
+        sets
     }
 
     /// Forgets subjects that have no session and no server connection.
@@ -160,6 +175,11 @@ fn evict(subjects: &mut HashMap<PoolKey, Arc<PoolSet>>) -> Result<(), NoPool> {
         set.close();
     }
     Ok(())
+}
+
+/// How users with passwords log in.
+fn password_method(config: &Config) -> AuthType {
+    config.jwt.as_ref().map_or(config.general.auth_type, |jwt| jwt.password_auth_type)
 }
 
 fn key(database: &str, user: &str) -> PoolKey {

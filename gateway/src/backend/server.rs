@@ -81,11 +81,6 @@ impl Server {
         self.inner.known.is_some()
     }
 
-    /// Gives up the right to take a client's bytes, to be confirmed again.
-    pub(crate) fn into_unconfirmed(self) -> Unconfirmed {
-        self.inner
-    }
-
     /// Whether the connection can go back to its pool as it is.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {

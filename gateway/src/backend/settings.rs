@@ -29,12 +29,12 @@ impl Settings {
         Some(self.0.remove(at).1)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Appends the SQL that turns a session with these settings into one with `wanted`; nothing when they are equal.
@@ -117,7 +117,10 @@ mod tests {
     fn only_the_difference_is_sent() {
         let from = settings(&[("a.b", "1"), ("timezone", "UTC")]);
         let to = settings(&[("timezone", "UTC"), ("search_path", "x, y")]);
-        assert_eq!(difference(&from, &to), "RESET \"a\".\"b\";SELECT pg_catalog.set_config('search_path','x, y',false);");
+        assert_eq!(
+            difference(&from, &to),
+            "RESET \"a\".\"b\";SELECT pg_catalog.set_config('search_path','x, y',false);"
+        );
     }
 
     #[test]

@@ -81,7 +81,13 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
         return statement;
     }
     let id = INTERNED.next.fetch_add(1, Ordering::Relaxed);
-    let statement = Arc::new(Statement { id, server_name: Statement::name_on_server(id).into(), body: body.into(), text_size, class });
+    let statement = Arc::new(Statement {
+        id,
+        server_name: Statement::name_on_server(id).into(),
+        body: body.into(),
+        text_size,
+        class,
+    });
     if table.entries.len() >= table.sweep_at {
         table.entries.retain(|(_, weak)| weak.strong_count() > 0);
         table.sweep_at = (table.entries.len() * 2).max(1024);
@@ -121,10 +127,6 @@ impl Held {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 }
 

@@ -40,14 +40,8 @@ fn unreadable_files(config: &Config) -> Vec<String> {
     let mut files: Vec<(&str, &Path)> = [
         ("tls_certificate", &general.tls_certificate),
         ("tls_private_key", &general.tls_private_key),
-        (
-            "tls_client_ca_certificate",
-            &general.tls_client_ca_certificate,
-        ),
-        (
-            "tls_server_ca_certificate",
-            &general.tls_server_ca_certificate,
-        ),
+        ("tls_client_ca_certificate", &general.tls_client_ca_certificate),
+        ("tls_server_ca_certificate", &general.tls_server_ca_certificate),
         ("tls_server_certificate", &general.tls_server_certificate),
         ("tls_server_private_key", &general.tls_server_private_key),
     ]
@@ -56,17 +50,11 @@ fn unreadable_files(config: &Config) -> Vec<String> {
     .collect();
     for issuer in config.jwt.iter().flat_map(|jwt| &jwt.core.issuers) {
         if let KeySource::PemFiles(paths) = &issuer.keys {
-            files.extend(
-                paths
-                    .iter()
-                    .map(|path| ("jwt_public_key_file", path.as_path())),
-            );
+            files.extend(paths.iter().map(|path| ("jwt_public_key_file", path.as_path())));
         }
     }
     let unreadable = |(key, path): (&str, &Path)| {
-        File::open(path)
-            .err()
-            .map(|error| format!("\"{key}\": {} cannot be read: {error}", path.display()))
+        File::open(path).err().map(|error| format!("\"{key}\": {} cannot be read: {error}", path.display()))
     };
     files.into_iter().filter_map(unreadable).collect()
 }

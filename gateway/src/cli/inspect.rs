@@ -23,16 +23,9 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let text = if self.token == "-" {
-            from_stdin()?
-        } else {
-            self.token.clone()
-        };
+        let text = if self.token == "-" { from_stdin()? } else { self.token.clone() };
         let (header, claims) = decode(text.trim())?;
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({ "header": header, "claims": claims }))?
-        );
+        println!("{}", serde_json::to_string_pretty(&json!({ "header": header, "claims": claims }))?);
         for line in times(&claims, time::now()) {
             eprintln!("{line}");
         }
@@ -57,9 +50,7 @@ fn decode(token: &str) -> Result<(Object, Object), Failure> {
 }
 
 fn object(name: &str, part: &str) -> Result<Object, Failure> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_| format!("the {name} is not base64url"))?;
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| format!("the {name} is not base64url"))?;
     serde_json::from_slice(&bytes).map_err(|_| format!("the {name} is not a JSON object").into())
 }
 
@@ -68,16 +59,10 @@ fn times(claims: &Object, now: i64) -> Vec<String> {
     let names = [("iat", "issued"), ("nbf", "valid from"), ("exp", "expires")];
     let line = |(claim, meaning): (&str, &str)| {
         // NumericDate may have a fraction (RFC 7519 section 2).
-        let seconds = claims.get(claim).and_then(|value| {
-            value
-                .as_i64()
-                .or(value.as_f64().map(|number| number as i64))
-        })?;
+        let seconds =
+            claims.get(claim).and_then(|value| value.as_i64().or(value.as_f64().map(|number| number as i64)))?;
         let date = time::date(seconds)?;
-        Some(format!(
-            "{meaning:<10} {date} ({})",
-            time::distance(seconds, now)
-        ))
+        Some(format!("{meaning:<10} {date} ({})", time::distance(seconds, now)))
     };
     let mut lines: Vec<String> = names.into_iter().filter_map(line).collect();
     if claims.get("exp").is_none() {
@@ -93,32 +78,17 @@ mod tests {
     #[test]
     fn a_token_is_decoded_without_its_key() {
         // {"alg":"none"} and {"sub":"alice","exp":60}
-        let (header, claims) =
-            decode("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6NjB9.").expect("a token");
+        let (header, claims) = decode("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6NjB9.").expect("a token");
         assert_eq!(header["alg"], "none");
         assert_eq!(claims["sub"], "alice");
-        assert_eq!(
-            times(&claims, 0),
-            ["expires    1970-01-01 00:01:00 UTC (in 60 s)"]
-        );
+        assert_eq!(times(&claims, 0), ["expires    1970-01-01 00:01:00 UTC (in 60 s)"]);
     }
 
     #[test]
     fn what_is_no_token_is_refused_without_being_repeated() {
-        for text in [
-            "",
-            "hunter2",
-            "a.b",
-            "a.b.c",
-            "e30.e30",
-            "W10.e30.",
-            "e30.e30.e30.e30.e30",
-        ] {
+        for text in ["", "hunter2", "a.b", "a.b.c", "e30.e30", "W10.e30.", "e30.e30.e30.e30.e30"] {
             let error = decode(text).expect_err("no token").to_string();
-            assert!(
-                text.is_empty() || !error.contains(text) || text == "a.b",
-                "{error}"
-            );
+            assert!(text.is_empty() || !error.contains(text) || text == "a.b", "{error}");
         }
     }
 }

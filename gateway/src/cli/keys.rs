@@ -7,8 +7,7 @@ use std::path::Path;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,13 +35,11 @@ impl SigningKey {
         let unspecified = |_| format!("a key for {algorithm:?} could not be made");
         let pkcs8 = match algorithm {
             Algorithm::ES256 => {
-                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-                    .map_err(unspecified)?;
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(unspecified)?;
                 pair.to_pkcs8v1().map_err(unspecified)?.as_ref().to_vec()
             }
             Algorithm::ES384 => {
-                let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING)
-                    .map_err(unspecified)?;
+                let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(unspecified)?;
                 pair.to_pkcs8v1().map_err(unspecified)?.as_ref().to_vec()
             }
             Algorithm::EdDSA => {
@@ -51,10 +48,7 @@ impl SigningKey {
             }
             _ => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(unspecified)?;
-                AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)
-                    .map_err(unspecified)?
-                    .as_ref()
-                    .to_vec()
+                AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(unspecified)?.as_ref().to_vec()
             }
         };
         Self::from_pkcs8(pkcs8, Some(algorithm))
@@ -65,27 +59,18 @@ impl SigningKey {
         let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| {
             let hint = "convert it with: openssl pkcs8 -topk8 -nocrypt -in FILE";
-            format!(
-                "{}: there is no unencrypted PKCS#8 private key in PEM form; {hint}",
-                path.display()
-            )
+            format!("{}: there is no unencrypted PKCS#8 private key in PEM form; {hint}", path.display())
         })?;
         Self::from_pkcs8(key.secret_pkcs8_der().to_vec(), algorithm)
             .map_err(|error| format!("{}: {error}", path.display()).into())
     }
 
     fn from_pkcs8(pkcs8: Vec<u8>, wanted: Option<Algorithm>) -> Result<Self, Failure> {
-        let (possible, spki) =
-            recognise(&pkcs8).ok_or("the key is not RSA, P-256, P-384 or Ed25519")?;
-        let natural = possible
-            .first()
-            .copied()
-            .ok_or("the key has no algorithm")?;
+        let (possible, spki) = recognise(&pkcs8).ok_or("the key is not RSA, P-256, P-384 or Ed25519")?;
+        let natural = possible.first().copied().ok_or("the key has no algorithm")?;
         let algorithm = wanted.unwrap_or(natural);
         if !possible.contains(&algorithm) {
-            return Err(
-                format!("the key cannot sign {algorithm:?}; it is for {possible:?}").into(),
-            );
+            return Err(format!("the key cannot sign {algorithm:?}; it is for {possible:?}").into());
         }
         let pem = pem("PRIVATE KEY", &pkcs8);
         let key = match algorithm {
@@ -97,29 +82,15 @@ impl SigningKey {
         jwk.common.key_id = Some(jwk.thumbprint(ThumbprintHash::SHA256)?);
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         jwk.common.key_algorithm = Some(KeyAlgorithm::from(algorithm));
-        Ok(Self {
-            key,
-            algorithm,
-            jwk,
-            spki,
-            pkcs8,
-        })
+        Ok(Self { key, algorithm, jwk, spki, pkcs8 })
     }
 
     /// Writes `private.pem` (for its owner only), `public.pem` and `jwks.json`. Existing files stay.
     pub(super) fn write(&self, folder: &Path) -> Result<(), Failure> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let jwks = serde_json::to_string_pretty(&json!({ "keys": [self.jwk] }))?;
-        write(
-            &folder.join("private.pem"),
-            0o600,
-            &pem("PRIVATE KEY", &self.pkcs8),
-        )?;
-        write(
-            &folder.join("public.pem"),
-            0o644,
-            &pem("PUBLIC KEY", &self.spki),
-        )?;
+        write(&folder.join("private.pem"), 0o600, &pem("PRIVATE KEY", &self.pkcs8))?;
+        write(&folder.join("public.pem"), 0o644, &pem("PUBLIC KEY", &self.spki))?;
         write(&folder.join("jwks.json"), 0o644, &(jwks + "\n"))
     }
 }
@@ -139,14 +110,8 @@ fn recognise(pkcs8: &[u8]) -> Option<(&'static [Algorithm], Vec<u8>)> {
         return Some((&[Algorithm::EdDSA], spki(pair.public_key())?));
     }
     let pair = RsaKeyPair::from_pkcs8(pkcs8).ok()?;
-    let rsa = &[
-        Algorithm::RS256,
-        Algorithm::RS384,
-        Algorithm::RS512,
-        Algorithm::PS256,
-        Algorithm::PS384,
-        Algorithm::PS512,
-    ];
+    let rsa =
+        &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
     Some((rsa, spki(pair.public_key())?))
 }
 
@@ -167,11 +132,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -39,12 +39,7 @@ pub(super) struct Mint {
     #[arg(long)]
     kid: Option<String>,
     /// Life of the token; negative makes one that has expired
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 3600,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, allow_negative_numbers = true)]
     expires_in: i64,
     /// Another claim, as JSON or as text: --claim admin=true --claim email=a@example.com
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
@@ -62,10 +57,7 @@ fn claim(text: &str) -> Result<(String, Value), String> {
     if name.is_empty() {
         return Err("the claim has no name".to_owned());
     }
-    Ok((
-        name.to_owned(),
-        serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
-    ))
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))))
 }
 
 impl Mint {
@@ -75,10 +67,7 @@ impl Mint {
             (None, Some(folder)) => {
                 let key = SigningKey::generate(self.alg.unwrap_or(Algorithm::ES256))?;
                 key.write(folder)?;
-                eprintln!(
-                    "wrote private.pem, public.pem and jwks.json to {}",
-                    folder.display()
-                );
+                eprintln!("wrote private.pem, public.pem and jwks.json to {}", folder.display());
                 key
             }
             (None, None) => return Err("name a key with --key or --new-key".into()),
@@ -94,11 +83,7 @@ impl Mint {
 
     fn token(&self, key: &SigningKey) -> Result<String, Failure> {
         let mut header = Header::new(key.algorithm);
-        header.kid = self
-            .kid
-            .clone()
-            .or_else(|| key.jwk.common.key_id.clone())
-            .filter(|kid| !kid.is_empty());
+        header.kid = self.kid.clone().or_else(|| key.jwk.common.key_id.clone()).filter(|kid| !kid.is_empty());
         Ok(encode(&header, &self.payload(), &key.key)?)
     }
 
@@ -119,15 +104,9 @@ impl Mint {
                 several => Some(json!(several)),
             },
         );
-        set(
-            "iat",
-            Some(json!(now.min(now.saturating_add(self.expires_in)))),
-        );
+        set("iat", Some(json!(now.min(now.saturating_add(self.expires_in)))));
         set("exp", Some(json!(now.saturating_add(self.expires_in))));
-        set(
-            "jti",
-            Some(json!(format!("{:032x}", rand::random::<u128>()))),
-        );
+        set("jti", Some(json!(format!("{:032x}", rand::random::<u128>()))));
         for (name, value) in &self.claims {
             set(name, Some(value.clone()));
         }
@@ -151,9 +130,7 @@ mod tests {
     }
 
     fn mint(arguments: &[&str]) -> Mint {
-        Line::try_parse_from(std::iter::once("mint").chain(arguments.iter().copied()))
-            .expect("valid arguments")
-            .mint
+        Line::try_parse_from(std::iter::once("mint").chain(arguments.iter().copied())).expect("valid arguments").mint
     }
 
     #[test]
@@ -161,28 +138,16 @@ mod tests {
         for allowed in Allowed::ALL {
             let folder = tempfile::tempdir().expect("a folder");
             let algorithm = algorithm(allowed.name()).expect("a known name");
-            SigningKey::generate(algorithm)
-                .and_then(|key| key.write(folder.path()))
-                .expect("written");
+            SigningKey::generate(algorithm).and_then(|key| key.write(folder.path())).expect("written");
             let path = folder.path().join("private.pem");
-            let mint = mint(&[
-                "--key",
-                "-",
-                "--sub",
-                "alice",
-                "--aud",
-                "postgres",
-                "--claim",
-                "admin=true",
-            ]);
+            let mint = mint(&["--key", "-", "--sub", "alice", "--aud", "postgres", "--claim", "admin=true"]);
 
             let key = SigningKey::read(&path, Some(algorithm)).expect("a key");
             let token = mint.token(&key).expect("a token");
 
-            let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_slice(
-                &std::fs::read(folder.path().join("jwks.json")).expect("a file"),
-            )
-            .expect("a set");
+            let jwks: jsonwebtoken::jwk::JwkSet =
+                serde_json::from_slice(&std::fs::read(folder.path().join("jwks.json")).expect("a file"))
+                    .expect("a set");
             let public = std::fs::read(folder.path().join("public.pem")).expect("a file");
             let from_pem = match algorithm {
                 Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(&public),
@@ -192,12 +157,8 @@ mod tests {
             let from_set = DecodingKey::from_jwk(&jwks.keys[0]);
             let mut validation = Validation::new(algorithm);
             validation.set_audience(&["postgres"]);
-            for public in [
-                from_pem.expect("a public key"),
-                from_set.expect("a public key"),
-            ] {
-                let data = decode::<Map<String, Value>>(&token, &public, &validation)
-                    .expect("a valid token");
+            for public in [from_pem.expect("a public key"), from_set.expect("a public key")] {
+                let data = decode::<Map<String, Value>>(&token, &public, &validation).expect("a valid token");
                 assert_eq!(data.header.kid, jwks.keys[0].common.key_id);
                 assert_eq!(data.claims["sub"], "alice");
                 assert_eq!(data.claims["admin"], true);
@@ -211,10 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let key = SigningKey::generate(Algorithm::ES256).expect("a key");
         key.write(folder.path()).expect("written");
-        let mode = std::fs::metadata(folder.path().join("private.pem"))
-            .expect("a file")
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(folder.path().join("private.pem")).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(key.write(folder.path()).is_err());
     }
@@ -222,16 +180,11 @@ mod tests {
     #[test]
     fn a_key_signs_only_with_its_own_algorithms() {
         let folder = tempfile::tempdir().expect("a folder");
-        SigningKey::generate(Algorithm::ES256)
-            .and_then(|key| key.write(folder.path()))
-            .expect("written");
+        SigningKey::generate(Algorithm::ES256).and_then(|key| key.write(folder.path())).expect("written");
         let path = folder.path().join("private.pem");
         assert!(SigningKey::read(&path, Some(Algorithm::RS256)).is_err());
         assert!(SigningKey::read(&folder.path().join("public.pem"), None).is_err());
-        assert_eq!(
-            SigningKey::read(&path, None).map(|key| key.algorithm).ok(),
-            Some(Algorithm::ES256)
-        );
+        assert_eq!(SigningKey::read(&path, None).map(|key| key.algorithm).ok(), Some(Algorithm::ES256));
     }
 
     #[test]

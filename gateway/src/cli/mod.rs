@@ -44,13 +44,7 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Files {
     /// Configuration file
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "pgdog.toml"
-    )]
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "pgdog.toml")]
     config: PathBuf,
     /// Users file; may be missing unless it is named here [default: users.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -92,9 +86,7 @@ impl Paths {
     /// # Errors
     /// Everything that is wrong with it.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
-        Config::load(&self.config, &self.users, self.users_required, &|name| {
-            std::env::var(name).ok()
-        })
+        Config::load(&self.config, &self.users, self.users_required, &|name| std::env::var(name).ok())
     }
 }
 
@@ -102,11 +94,7 @@ impl From<Files> for Paths {
     fn from(files: Files) -> Self {
         let users_required = files.users.is_some();
         let users = files.users.unwrap_or_else(|| PathBuf::from("users.toml"));
-        Self {
-            config: files.config,
-            users,
-            users_required,
-        }
+        Self { config: files.config, users, users_required }
     }
 }
 
@@ -152,9 +140,7 @@ mod tests {
     use super::*;
 
     fn paths(arguments: &[&str]) -> Paths {
-        Cli::try_parse_from(arguments)
-            .map(|cli| Paths::from(cli.files))
-            .expect("valid arguments")
+        Cli::try_parse_from(arguments).map(|cli| Paths::from(cli.files)).expect("valid arguments")
     }
 
     #[test]
@@ -166,20 +152,11 @@ mod tests {
     fn flags_and_defaults_are_those_of_pgdog() {
         let default = paths(&["pgdog-jwt"]);
         assert_eq!(default.config, PathBuf::from("pgdog.toml"));
-        assert_eq!(
-            (default.users, default.users_required),
-            (PathBuf::from("users.toml"), false)
-        );
+        assert_eq!((default.users, default.users_required), (PathBuf::from("users.toml"), false));
 
         let named = paths(&["pgdog-jwt", "--config", "a.toml", "--users=b.toml", "run"]);
         assert_eq!(named.config, PathBuf::from("a.toml"));
-        assert_eq!(
-            (named.users, named.users_required),
-            (PathBuf::from("b.toml"), true)
-        );
-        assert_eq!(
-            paths(&["pgdog-jwt", "check", "-c", "a.toml", "-u", "b.toml"]).config,
-            PathBuf::from("a.toml")
-        );
+        assert_eq!((named.users, named.users_required), (PathBuf::from("b.toml"), true));
+        assert_eq!(paths(&["pgdog-jwt", "check", "-c", "a.toml", "-u", "b.toml"]).config, PathBuf::from("a.toml"));
     }
 }

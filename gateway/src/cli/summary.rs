@@ -21,11 +21,7 @@ fn write(page: &mut String, config: &Config) -> Result {
     users(page, config)?;
     match &config.jwt {
         Some(jwt) => tokens(page, jwt),
-        None => writeln!(
-            page,
-            "tokens     not accepted: auth_type is \"{}\"",
-            config.general.auth_type.word()
-        ),
+        None => writeln!(page, "tokens     not accepted: auth_type is \"{}\"", config.general.auth_type.word()),
     }
 }
 
@@ -33,12 +29,7 @@ fn listener(page: &mut String, config: &Config) -> Result {
     let general = &config.general;
     writeln!(page, "listen     {}:{}", general.host, general.port)?;
     if let Some(folder) = &general.unix_socket_dir {
-        writeln!(
-            page,
-            "           {}/.s.PGSQL.{}",
-            folder.display(),
-            general.port
-        )?;
+        writeln!(page, "           {}/.s.PGSQL.{}", folder.display(), general.port)?;
     }
     let tls = match (&general.tls_certificate, general.tls_client_required) {
         (Some(path), true) => format!("required, certificate {}", path.display()),
@@ -48,10 +39,7 @@ fn listener(page: &mut String, config: &Config) -> Result {
     writeln!(page, "TLS        {tls}")?;
     writeln!(page, "servers    TLS {}", general.tls_verify.word())?;
     let (mode, size) = (general.pooler_mode.word(), general.default_pool_size);
-    writeln!(
-        page,
-        "pools      {mode} mode, up to {size} connections each"
-    )
+    writeln!(page, "pools      {mode} mode, up to {size} connections each")
 }
 
 fn databases(page: &mut String, config: &Config) -> Result {
@@ -70,14 +58,8 @@ fn server_line(server: &Database) -> String {
         true => format!("[{}]:{port}", server.host),
         false => format!("{}:{port}", server.host),
     };
-    let renamed = server
-        .database_name
-        .as_ref()
-        .map_or_else(String::new, |name| format!(", there called {name}"));
-    let account = server
-        .user
-        .as_ref()
-        .map_or_else(String::new, |user| format!(", as {user}"));
+    let renamed = server.database_name.as_ref().map_or_else(String::new, |name| format!(", there called {name}"));
+    let account = server.user.as_ref().map_or_else(String::new, |user| format!(", as {user}"));
     format!("{} {address}{renamed}{account}", server.role.word())
 }
 
@@ -87,17 +69,8 @@ fn users(page: &mut String, config: &Config) -> Result {
             Databases::All => "all databases".to_owned(),
             Databases::Some(names) => names.join(", "),
         };
-        let read_only = if user.read_only == Some(true) {
-            ", read-only"
-        } else {
-            ""
-        };
-        writeln!(
-            page,
-            "user       {} on {databases}: {}{read_only}",
-            user.name,
-            method(config, user)
-        )?;
+        let read_only = if user.read_only == Some(true) { ", read-only" } else { "" };
+        writeln!(page, "user       {} on {databases}: {}{read_only}", user.name, method(config, user))?;
     }
     Ok(())
 }
@@ -131,41 +104,18 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         UserMatch::Claim => "decides, whatever user name the client typed",
     };
     writeln!(page, "           the token's identity {user_match}")?;
-    let account = core
-        .server_user
-        .as_deref()
-        .unwrap_or("the account in users.toml");
-    writeln!(
-        page,
-        "           PostgreSQL sees {account}, then the role of the subject"
-    )?;
+    let account = core.server_user.as_deref().unwrap_or("the account in users.toml");
+    writeln!(page, "           PostgreSQL sees {account}, then the role of the subject")?;
     let provision = match (core.auto_provision, core.auto_provision_read_only) {
-        (true, true) => format!(
-            "get a read-only pool at first login, up to {}",
-            jwt.max_pools
-        ),
+        (true, true) => format!("get a read-only pool at first login, up to {}", jwt.max_pools),
         (true, false) => format!("get a pool at first login, up to {}", jwt.max_pools),
         (false, _) => "are refused".to_owned(),
     };
-    writeln!(
-        page,
-        "           subjects that users.toml does not name {provision}"
-    )?;
+    writeln!(page, "           subjects that users.toml does not name {provision}")?;
     writeln!(page, "           never as {}", core.denied_roles.join(", "))?;
-    let privileged = if jwt.allow_privileged_roles {
-        "allowed"
-    } else {
-        "refused"
-    };
-    writeln!(
-        page,
-        "           roles with SUPERUSER or BYPASSRLS: {privileged}"
-    )?;
-    let plaintext = if jwt.allow_plaintext {
-        "accepted from anywhere"
-    } else {
-        "accepted from this machine only"
-    };
+    let privileged = if jwt.allow_privileged_roles { "allowed" } else { "refused" };
+    writeln!(page, "           roles with SUPERUSER or BYPASSRLS: {privileged}")?;
+    let plaintext = if jwt.allow_plaintext { "accepted from anywhere" } else { "accepted from this machine only" };
     writeln!(page, "           without TLS: {plaintext}")?;
     let guard = match jwt.guard {
         Guard::Strict => "strict",
@@ -179,10 +129,7 @@ fn issuer(page: &mut String, issuer: &Issuer) -> Result {
     writeln!(page, "tokens     of {from}")?;
     match &issuer.keys {
         KeySource::PemFiles(paths) => {
-            let names: Vec<_> = paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
+            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
             writeln!(page, "           keys: {}", names.join(", "))?;
         }
         KeySource::Jwks(source) => {
@@ -190,23 +137,12 @@ fn issuer(page: &mut String, issuer: &Issuer) -> Result {
             let url = source.url.split(['?', '#']).next().unwrap_or("");
             let ttl = seconds(source.cache_ttl);
             let stale = seconds(source.max_stale);
-            writeln!(
-                page,
-                "           keys: {url}, for {ttl}, up to {stale} while it is down"
-            )?;
+            writeln!(page, "           keys: {url}, for {ttl}, up to {stale} while it is down")?;
         }
     }
-    let algorithms: Vec<_> = issuer
-        .algorithms
-        .iter()
-        .map(|algorithm| algorithm.name())
-        .collect();
+    let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
     writeln!(page, "           algorithms: {}", algorithms.join(", "))?;
-    let audiences = if issuer.audiences.is_empty() {
-        "any".to_owned()
-    } else {
-        issuer.audiences.join(", ")
-    };
+    let audiences = if issuer.audiences.is_empty() { "any".to_owned() } else { issuer.audiences.join(", ") };
     writeln!(page, "           audience: {audiences}")?;
     writeln!(
         page,
@@ -217,9 +153,5 @@ fn issuer(page: &mut String, issuer: &Issuer) -> Result {
 }
 
 fn seconds(duration: Duration) -> String {
-    if duration == Duration::MAX {
-        "ever".to_owned()
-    } else {
-        format!("{} s", duration.as_secs())
-    }
+    if duration == Duration::MAX { "ever".to_owned() } else { format!("{} s", duration.as_secs()) }
 }

@@ -6,9 +6,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     i64::try_from(elapsed).unwrap_or(i64::MAX)
 }
 
@@ -20,9 +18,7 @@ pub(super) fn date(seconds: i64) -> Option<String> {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let rest = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    Some(format!(
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
-    ))
+    Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
 }
 
 /// The date of a day, counted from 1970-01-01, by walking over the years. Months are counted from 1.
@@ -33,20 +29,7 @@ fn civil(mut day: i64) -> (i64, i64, i64) {
         day -= 365 + i64::from(leap(year));
         year += 1;
     }
-    let months = [
-        31,
-        28 + i64::from(leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let months = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 1;
     for length in months {
         if day < length {
@@ -67,11 +50,7 @@ pub(super) fn distance(seconds: i64, now: i64) -> String {
         7_200..172_800 => format!("{} h", apart / 3_600),
         _ => format!("{} days", apart / 86_400),
     };
-    if seconds >= now {
-        format!("in {text}")
-    } else {
-        format!("{text} ago")
-    }
+    if seconds >= now { format!("in {text}") } else { format!("{text} ago") }
 }
 
 #[cfg(test)]

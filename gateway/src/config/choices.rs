@@ -7,18 +7,12 @@ pub(crate) trait Choice: Copy + PartialEq + 'static {
 
     /// The value that a word stands for. Words from the environment may be in any case.
     fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(word))
-            .map(|(_, value)| *value)
+        Self::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
     }
 
     /// The word for this value.
     fn word(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("", |(name, _)| name)
+        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
     }
 }
 

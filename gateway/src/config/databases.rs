@@ -13,10 +13,7 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
     let shard = section.count("shard", 0).unwrap_or(0);
     if shard > 0 {
         let hint = "put a PgDog behind the gateway and name it as the only server";
-        section.report.error(
-            section.spot("shard"),
-            format!("shard {shard}: sharding is PgDog's work; {hint}"),
-        );
+        section.report.error(section.spot("shard"), format!("shard {shard}: sharding is PgDog's work; {hint}"));
     }
     let database = Database {
         name: name.clone().unwrap_or_default(),
@@ -33,17 +30,11 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
         statement_timeout: section.millis("statement_timeout"),
         lock_timeout: section.millis("lock_timeout"),
         read_only: section.boolean("read_only"),
-        lb_weight: section
-            .integer("lb_weight", 0..=255)
-            .and_then(|number| u8::try_from(number).ok())
-            .unwrap_or(255),
+        lb_weight: section.integer("lb_weight", 0..=255).and_then(|number| u8::try_from(number).ok()).unwrap_or(255),
     };
     for (key, value) in [("name", &name), ("host", &host)] {
         if value.is_none() {
-            section.report.error(
-                section.spot(key),
-                format!("[[databases]] needs a \"{key}\""),
-            );
+            section.report.error(section.spot(key), format!("[[databases]] needs a \"{key}\""));
         }
     }
     (name.is_some() && host.is_some()).then_some(database)
@@ -53,29 +44,15 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
 pub(super) fn check_clusters(databases: &[(Database, Spot)], report: &Report) {
     for (index, (database, spot)) in databases.iter().enumerate() {
         let is_primary = |other: &Database| {
-            other.role == Role::Primary
-                && other.name == database.name
-                && other.shard == database.shard
+            other.role == Role::Primary && other.name == database.name && other.shard == database.shard
         };
         if !is_primary(database) {
             continue;
         }
-        if let Some((_, first)) = databases
-            .iter()
-            .take(index)
-            .find(|(other, _)| is_primary(other))
-        {
+        if let Some((_, first)) = databases.iter().take(index).find(|(other, _)| is_primary(other)) {
             let hint = "set role = \"replica\" for the servers that follow it";
-            let place = first.position.map_or_else(String::new, |(line, _)| {
-                format!(" (the first is in line {line})")
-            });
-            report.error(
-                spot.clone(),
-                format!(
-                    "database \"{}\" has two primaries{place}; {hint}",
-                    database.name
-                ),
-            );
+            let place = first.position.map_or_else(String::new, |(line, _)| format!(" (the first is in line {line})"));
+            report.error(spot.clone(), format!("database \"{}\" has two primaries{place}; {hint}", database.name));
         }
     }
 }

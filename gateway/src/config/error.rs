@@ -14,10 +14,7 @@ pub(crate) struct Spot {
 impl Spot {
     /// A file as a whole, or an environment variable.
     pub(crate) fn whole(file: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            position: None,
-        }
+        Self { file: file.into(), position: None }
     }
 }
 
@@ -72,7 +69,5 @@ pub(crate) fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> St
         .map(|name| (strsim::damerau_levenshtein(key, name), name))
         .min()
         .filter(|(distance, name)| *distance <= 2.max(name.len() / 3))
-        .map_or_else(String::new, |(_, name)| {
-            format!("; did you mean \"{name}\"?")
-        })
+        .map_or_else(String::new, |(_, name)| format!("; did you mean \"{name}\"?"))
 }

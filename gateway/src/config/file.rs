@@ -19,17 +19,11 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn error(&self, spot: Spot, reason: impl Into<String>) {
-        self.errors.borrow_mut().push(Problem {
-            spot,
-            reason: reason.into(),
-        });
+        self.errors.borrow_mut().push(Problem { spot, reason: reason.into() });
     }
 
     pub(crate) fn warn(&self, spot: Spot, reason: impl Into<String>) {
-        self.warnings.borrow_mut().push(Problem {
-            spot,
-            reason: reason.into(),
-        });
+        self.warnings.borrow_mut().push(Problem { spot, reason: reason.into() });
     }
 }
 
@@ -43,16 +37,11 @@ impl File {
     /// Parses a file. A syntax error is reported, and nothing of the file is read.
     pub(crate) fn parse(name: &str, text: &str, report: &Report) -> Option<Self> {
         match Document::parse(text.to_owned()) {
-            Ok(document) => Some(Self {
-                name: name.to_owned(),
-                document,
-            }),
+            Ok(document) => Some(Self { name: name.to_owned(), document }),
             Err(error) => {
                 // Only the message: the full text of the error quotes the line, and a line may hold a password.
-                let spot = Spot {
-                    file: name.to_owned(),
-                    position: error.span().map(|span| position(text, span.start)),
-                };
+                let spot =
+                    Spot { file: name.to_owned(), position: error.span().map(|span| position(text, span.start)) };
                 report.error(spot, error.message().lines().collect::<Vec<_>>().join(", "));
                 None
             }
@@ -65,10 +54,7 @@ impl File {
 
     pub(crate) fn spot(&self, span: Option<Range<usize>>) -> Spot {
         let position = span.map(|span| position(self.document.raw(), span.start));
-        Spot {
-            file: self.name.clone(),
-            position,
-        }
+        Spot { file: self.name.clone(), position }
     }
 
     /// Where a key of the root table stands.
@@ -80,9 +66,7 @@ impl File {
 
 /// The span of a table, or of the first of several.
 fn first_table_span(item: &Item) -> Option<Range<usize>> {
-    item.as_array_of_tables()
-        .and_then(|tables| tables.iter().next())
-        .map_or_else(|| item.span(), |table| table.span())
+    item.as_array_of_tables().and_then(|tables| tables.iter().next()).map_or_else(|| item.span(), |table| table.span())
 }
 
 /// Line and column of a byte offset, both from 1; columns count characters.
@@ -99,19 +83,12 @@ pub(super) type Entry<'a> = (&'a dyn TableLike, Option<Range<usize>>);
 /// The tables of `[[name]]`, or of `name = [{ … }]`.
 pub(super) fn tables(item: &Item) -> Option<Vec<Entry<'_>>> {
     match item {
-        Item::ArrayOfTables(tables) => Some(
-            tables
-                .iter()
-                .map(|table| (table as &dyn TableLike, table.span()))
-                .collect(),
-        ),
+        Item::ArrayOfTables(tables) => {
+            Some(tables.iter().map(|table| (table as &dyn TableLike, table.span())).collect())
+        }
         Item::Value(Value::Array(array)) => array
             .iter()
-            .map(|value| {
-                value
-                    .as_inline_table()
-                    .map(|table| (table as &dyn TableLike, table.span()))
-            })
+            .map(|value| value.as_inline_table().map(|table| (table as &dyn TableLike, table.span())))
             .collect(),
         _ => None,
     }

@@ -10,16 +10,10 @@ use super::section::Section;
 
 /// Reads the keys of `[general]` that are not about tokens.
 pub(super) fn general(section: &Section<'_>) -> General {
-    let millis = |key, default| {
-        section
-            .millis(key)
-            .unwrap_or(Duration::from_millis(default))
-    };
+    let millis = |key, default| section.millis(key).unwrap_or(Duration::from_millis(default));
     let unlimited = |key| section.millis(key).unwrap_or(Duration::MAX);
     let general = General {
-        host: section
-            .filled("host")
-            .unwrap_or_else(|| "0.0.0.0".to_owned()),
+        host: section.filled("host").unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: section.port("port").unwrap_or(6432),
         unix_socket_dir: section.path("unix_socket_dir"),
         workers: section.count("workers", 0).unwrap_or(2),
@@ -45,15 +39,11 @@ pub(super) fn general(section: &Section<'_>) -> General {
         ban_timeout: millis("ban_timeout", 300_000),
         ban_replica_lag: unlimited("ban_replica_lag"),
         shutdown_timeout: millis("shutdown_timeout", 60_000),
-        load_balancing_strategy: section
-            .choice("load_balancing_strategy")
-            .unwrap_or_default(),
+        load_balancing_strategy: section.choice("load_balancing_strategy").unwrap_or_default(),
         read_write_strategy: section.choice("read_write_strategy").unwrap_or_default(),
         read_write_split: section.choice("read_write_split").unwrap_or_default(),
         prepared_statements: section.choice("prepared_statements").unwrap_or_default(),
-        prepared_statements_limit: section
-            .count("prepared_statements_limit", 0)
-            .unwrap_or(usize::MAX),
+        prepared_statements_limit: section.count("prepared_statements_limit", 0).unwrap_or(usize::MAX),
         query_cache_limit: section.count("query_cache_limit", 0).unwrap_or(1_000),
         tls_certificate: section.path("tls_certificate"),
         tls_private_key: section.path("tls_private_key"),
@@ -63,15 +53,11 @@ pub(super) fn general(section: &Section<'_>) -> General {
         tls_server_ca_certificate: section.path("tls_server_ca_certificate"),
         tls_server_certificate: section.path("tls_server_certificate"),
         tls_server_private_key: section.path("tls_server_private_key"),
-        openmetrics_host: section
-            .filled("openmetrics_host")
-            .unwrap_or_else(|| "0.0.0.0".to_owned()),
+        openmetrics_host: section.filled("openmetrics_host").unwrap_or_else(|| "0.0.0.0".to_owned()),
         openmetrics_port: section.port("openmetrics_port"),
         openmetrics_namespace: section.filled("openmetrics_namespace"),
         log_format: section.choice("log_format").unwrap_or_default(),
-        log_level: section
-            .filled("log_level")
-            .unwrap_or_else(|| "info".to_owned()),
+        log_level: section.filled("log_level").unwrap_or_else(|| "info".to_owned()),
         log_connections: section.boolean("log_connections").unwrap_or(true),
         log_disconnections: section.boolean("log_disconnections").unwrap_or(true),
     };
@@ -97,57 +83,35 @@ fn check(section: &Section<'_>, general: &General) {
     );
     for (key, set) in [
         ("tls_client_required", general.tls_client_required),
-        (
-            "tls_client_ca_certificate",
-            general.tls_client_ca_certificate.is_some(),
-        ),
+        ("tls_client_ca_certificate", general.tls_client_ca_certificate.is_some()),
     ] {
         if set && general.tls_certificate.is_none() {
-            error(
-                key,
-                format!("\"{key}\" needs \"tls_certificate\" and \"tls_private_key\""),
-            );
+            error(key, format!("\"{key}\" needs \"tls_certificate\" and \"tls_private_key\""));
         }
     }
     if general.passthrough_auth != PassthroughAuth::Disabled {
         let word = general.passthrough_auth.word();
         let reason = "every password would be tried on PostgreSQL; name the users in users.toml, or give them tokens";
-        error(
-            "passthrough_auth",
-            format!("\"passthrough_auth\" = \"{word}\" is not supported: {reason}"),
-        );
+        error("passthrough_auth", format!("\"passthrough_auth\" = \"{word}\" is not supported: {reason}"));
     }
     if EnvFilter::try_new(&general.log_level).is_err() {
         let form = "\"info\", or a list such as \"info,pgdog_jwt=debug\"";
-        error(
-            "log_level",
-            format!("\"log_level\" must be a level such as {form}"),
-        );
+        error("log_level", format!("\"log_level\" must be a level such as {form}"));
     }
     if general.auth_type == AuthType::Trust {
-        section.report.warn(
-            section.spot("auth_type"),
-            "\"auth_type\" = \"trust\" lets anyone in as any user of users.toml",
-        );
+        section
+            .report
+            .warn(section.spot("auth_type"), "\"auth_type\" = \"trust\" lets anyone in as any user of users.toml");
     }
 }
 
-fn pair(
-    section: &Section<'_>,
-    certificate: &'static str,
-    key: &'static str,
-    has_certificate: bool,
-    has_key: bool,
-) {
+fn pair(section: &Section<'_>, certificate: &'static str, key: &'static str, has_certificate: bool, has_key: bool) {
     let (present, absent) = match (has_certificate, has_key) {
         (true, false) => (certificate, key),
         (false, true) => (key, certificate),
         _ => return,
     };
-    section.report.error(
-        section.spot(present),
-        format!("\"{present}\" needs \"{absent}\" beside it"),
-    );
+    section.report.error(section.spot(present), format!("\"{present}\" needs \"{absent}\" beside it"));
 }
 
 /// Reads `[admin]` of either file.
@@ -165,9 +129,7 @@ pub(super) fn tcp(section: &Section<'_>) -> Tcp {
         keepalive: section.boolean("keepalive").unwrap_or(true),
         time: section.millis("time"),
         interval: section.millis("interval"),
-        retries: section
-            .integer("retries", 0..=i64::from(u32::MAX))
-            .and_then(|number| u32::try_from(number).ok()),
+        retries: section.integer("retries", 0..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok()),
         user_timeout: section.millis("user_timeout"),
         congestion_control: section.filled("congestion_control"),
     }

@@ -26,11 +26,7 @@ fn host(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            (
-                host,
-                rest.strip_prefix(':')
-                    .or(Some("0").filter(|_| rest.is_empty()))?,
-            )
+            (host, rest.strip_prefix(':').or(Some("0").filter(|_| rest.is_empty()))?)
         }
         None => authority.split_once(':').unwrap_or((authority, "0")),
     };
@@ -39,10 +35,7 @@ fn host(authority: &str) -> Option<&str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -47,12 +47,7 @@ impl Choice for UserMatch {
 }
 
 /// Reads both tables. The value is present exactly when `auth_type` is `jwt`; the keys are checked in any case.
-pub(super) fn jwt(
-    general: &Section<'_>,
-    own: &Section<'_>,
-    auth_type: AuthType,
-    users: &[User],
-) -> Option<Jwt> {
+pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType, users: &[User]) -> Option<Jwt> {
     let keys = keys(general, own);
     let server_user = general.filled("jwt_server_user");
     let max_token_size = own.count("max_token_size", 1).unwrap_or(MAX_TOKEN_SIZE);
@@ -61,9 +56,7 @@ pub(super) fn jwt(
         keys: keys.clone().unwrap_or(KeySource::PemFiles(Vec::new())),
         audiences: audiences(general),
         algorithms: algorithms(own),
-        username_claim: general
-            .filled("jwt_username_claim")
-            .unwrap_or_else(|| "sub".to_owned()),
+        username_claim: general.filled("jwt_username_claim").unwrap_or_else(|| "sub".to_owned()),
         leeway: own.seconds_up_to("leeway", HOUR).unwrap_or(Duration::ZERO),
     };
     let core = JwtConfig {
@@ -75,9 +68,7 @@ pub(super) fn jwt(
         server_user,
         server_password: general.secret("jwt_server_password"),
         auto_provision: general.boolean("jwt_user_auto_provision").unwrap_or(false),
-        auto_provision_read_only: general
-            .boolean("jwt_user_auto_provision_read_only")
-            .unwrap_or(false),
+        auto_provision_read_only: general.boolean("jwt_user_auto_provision_read_only").unwrap_or(false),
     };
     let jwt = Jwt {
         core,
@@ -87,9 +78,7 @@ pub(super) fn jwt(
         max_password_size: max_token_size.saturating_add(PASSWORD_SLACK),
         allow_privileged_roles: own.boolean("allow_privileged_roles").unwrap_or(false),
         guard: own.choice("guard").unwrap_or_default(),
-        max_statement_size: own
-            .count("max_statement_size", 1)
-            .unwrap_or(MAX_STATEMENT_SIZE),
+        max_statement_size: own.count("max_statement_size", 1).unwrap_or(MAX_STATEMENT_SIZE),
     };
     if own.is_present_key("issuers") {
         let reason = "[[jwt.issuers]] is not supported yet; describe one issuer with the \"jwt_\" keys and [jwt]";
@@ -97,16 +86,9 @@ pub(super) fn jwt(
     }
     if auth_type != AuthType::Jwt {
         if own.is_present() || keys.is_some() {
-            let spot = if own.is_present() {
-                own.place()
-            } else {
-                general.spot("jwt_public_key_file")
-            };
+            let spot = if own.is_present() { own.place() } else { general.spot("jwt_public_key_file") };
             let word = auth_type.word();
-            own.report.warn(
-                spot,
-                format!("the token settings are not used while \"auth_type\" is \"{word}\""),
-            );
+            own.report.warn(spot, format!("the token settings are not used while \"auth_type\" is \"{word}\""));
         }
         return None;
     }
@@ -117,58 +99,29 @@ pub(super) fn jwt(
 /// Files go before the URL, as in pull request 1084.
 fn keys(general: &Section<'_>, own: &Section<'_>) -> Option<KeySource> {
     let mut files: Vec<PathBuf> = general.path("jwt_public_key_file").into_iter().collect();
-    files.extend(
-        own.strings("key_files")
-            .unwrap_or_default()
-            .into_iter()
-            .map(PathBuf::from),
-    );
+    files.extend(own.strings("key_files").unwrap_or_default().into_iter().map(PathBuf::from));
     let url = general.filled("jwt_jwks_url");
     let jwks = JwksSource {
         url: url.clone().unwrap_or_default(),
-        cache_ttl: general
-            .seconds("jwt_jwks_cache_ttl")
-            .unwrap_or(CACHE_TTL)
-            .min(LONGEST_TTL),
-        max_stale: own
-            .seconds_up_to("jwks_max_stale", YEAR)
-            .unwrap_or(MAX_STALE),
-        min_refresh_interval: own
-            .seconds_up_to("jwks_min_refresh_interval", DAY)
-            .unwrap_or(MIN_REFRESH_INTERVAL),
-        connect_timeout: own
-            .millis_up_to("jwks_connect_timeout", LONGEST_FETCH)
-            .unwrap_or(CONNECT_TIMEOUT),
-        timeout: own
-            .millis_up_to("jwks_timeout", LONGEST_FETCH)
-            .unwrap_or(FETCH_TIMEOUT),
+        cache_ttl: general.seconds("jwt_jwks_cache_ttl").unwrap_or(CACHE_TTL).min(LONGEST_TTL),
+        max_stale: own.seconds_up_to("jwks_max_stale", YEAR).unwrap_or(MAX_STALE),
+        min_refresh_interval: own.seconds_up_to("jwks_min_refresh_interval", DAY).unwrap_or(MIN_REFRESH_INTERVAL),
+        connect_timeout: own.millis_up_to("jwks_connect_timeout", LONGEST_FETCH).unwrap_or(CONNECT_TIMEOUT),
+        timeout: own.millis_up_to("jwks_timeout", LONGEST_FETCH).unwrap_or(FETCH_TIMEOUT),
         max_body_size: own.count("jwks_max_body_size", 1).unwrap_or(MAX_BODY_SIZE),
     };
     if let Some(Err(reason)) = url.as_deref().map(jwks_url::check) {
-        general.report.error(
-            general.spot("jwt_jwks_url"),
-            format!("\"jwt_jwks_url\" {reason}"),
-        );
+        general.report.error(general.spot("jwt_jwks_url"), format!("\"jwt_jwks_url\" {reason}"));
     }
     if url.is_some() && !files.is_empty() {
-        general.report.warn(
-            general.spot("jwt_jwks_url"),
-            "\"jwt_jwks_url\" is not used beside a key file",
-        );
+        general.report.warn(general.spot("jwt_jwks_url"), "\"jwt_jwks_url\" is not used beside a key file");
     }
-    if files.is_empty() {
-        url.map(|_| KeySource::Jwks(jwks))
-    } else {
-        Some(KeySource::PemFiles(files))
-    }
+    if files.is_empty() { url.map(|_| KeySource::Jwks(jwks)) } else { Some(KeySource::PemFiles(files)) }
 }
 
 fn audiences(general: &Section<'_>) -> Vec<String> {
     let audiences = general.strings("jwt_audience").unwrap_or_default();
-    audiences
-        .into_iter()
-        .filter(|audience| !audience.is_empty())
-        .collect()
+    audiences.into_iter().filter(|audience| !audience.is_empty()).collect()
 }
 
 fn algorithms(own: &Section<'_>) -> Vec<Algorithm> {
@@ -181,39 +134,24 @@ fn algorithms(own: &Section<'_>) -> Vec<Algorithm> {
             Some(algorithm) if !algorithms.contains(&algorithm) => algorithms.push(algorithm),
             Some(_) => {}
             None => {
-                let known: Vec<_> = Algorithm::ALL
-                    .iter()
-                    .map(|algorithm| algorithm.name())
-                    .collect();
-                let reason = format!(
-                    "unknown algorithm \"{name}\"; there are {}",
-                    known.join(", ")
-                );
+                let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+                let reason = format!("unknown algorithm \"{name}\"; there are {}", known.join(", "));
                 own.report.error(own.spot("algorithms"), reason);
             }
         }
     }
     if names.is_empty() {
-        own.report.error(
-            own.spot("algorithms"),
-            "\"algorithms\" must name at least one algorithm",
-        );
+        own.report.error(own.spot("algorithms"), "\"algorithms\" must name at least one algorithm");
     }
     algorithms
 }
 
 /// The server user is denied as well, unless `users.toml` has a user of that name (S13).
 fn denied_roles(own: &Section<'_>, server_user: Option<&str>, users: &[User]) -> Vec<String> {
-    let mut roles = own
-        .strings("deny_roles")
-        .unwrap_or_else(|| DENIED_ROLES.map(str::to_owned).to_vec());
-    let malformed = |role: &String| {
-        role.trim_end_matches('*').contains('*') || role.ends_with("**") || role.is_empty()
-    };
+    let mut roles = own.strings("deny_roles").unwrap_or_else(|| DENIED_ROLES.map(str::to_owned).to_vec());
+    let malformed = |role: &String| role.trim_end_matches('*').contains('*') || role.ends_with("**") || role.is_empty();
     if let Some(role) = roles.iter().find(|role| malformed(role)) {
-        let reason = format!(
-            "\"{role}\" in \"deny_roles\" must be a role, or a prefix followed by one \"*\""
-        );
+        let reason = format!("\"{role}\" in \"deny_roles\" must be a role, or a prefix followed by one \"*\"");
         own.report.error(own.spot("deny_roles"), reason);
     }
     if let Some(name) = server_user
@@ -237,26 +175,20 @@ fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
     }
     if core.auto_provision && core.server_user.is_none() {
         let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
-        let reason = format!(
-            "\"jwt_user_auto_provision\" needs an account to log in to PostgreSQL with; {hint}"
-        );
+        let reason = format!("\"jwt_user_auto_provision\" needs an account to log in to PostgreSQL with; {hint}");
         report.error(general.spot("jwt_user_auto_provision"), reason);
     }
     if core.auto_provision_read_only && !core.auto_provision {
         let reason = "\"jwt_user_auto_provision_read_only\" has no effect without \"jwt_user_auto_provision\"";
         report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
     }
-    if core
-        .issuers
-        .iter()
-        .any(|issuer| issuer.audiences.is_empty())
-    {
-        let reason =
-            "no \"jwt_audience\": a token that was issued for another service logs in here as well";
+    if core.issuers.iter().any(|issuer| issuer.audiences.is_empty()) {
+        let reason = "no \"jwt_audience\": a token that was issued for another service logs in here as well";
         report.warn(general.spot("auth_type"), reason);
     }
     match jwt.password_auth_type {
-        AuthType::Jwt => report.error(own.spot("password_auth_type"), "\"password_auth_type\" is for passwords; it cannot be \"jwt\""),
+        AuthType::Jwt => report
+            .error(own.spot("password_auth_type"), "\"password_auth_type\" is for passwords; it cannot be \"jwt\""),
         AuthType::Trust => report.warn(
             own.spot("password_auth_type"),
             "\"password_auth_type\" = \"trust\" lets anyone in as any user of users.toml that has a password",
@@ -264,9 +196,6 @@ fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
         _ => {}
     }
     if core.max_token_size > MAX_STATEMENT_SIZE {
-        report.error(
-            own.spot("max_token_size"),
-            "\"max_token_size\" must be at most 16777216 bytes",
-        );
+        report.error(own.spot("max_token_size"), "\"max_token_size\" must be at most 16777216 bytes");
     }
 }

@@ -7,51 +7,21 @@ use super::section::{Env, Section};
 use super::{Role, Text, databases, general, jwt, unused, users};
 
 /// The configuration, as far as it can be read. `None` when one of them cannot be parsed.
-pub(super) fn read(
-    pgdog: Text<'_>,
-    users: Text<'_>,
-    env: Env<'_>,
-    report: &Report,
-) -> Option<Config> {
+pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Report) -> Option<Config> {
     let pgdog = File::parse(pgdog.name, pgdog.text, report);
     let users_file = File::parse(users.name, users.text, report);
     let (pgdog, users_file) = (pgdog?, users_file?);
-    check_sections(
-        &pgdog,
-        &["general", "admin", "tcp", "databases", "jwt"],
-        unused::SECTIONS,
-        report,
-    );
+    check_sections(&pgdog, &["general", "admin", "tcp", "databases", "jwt"], unused::SECTIONS, report);
     check_sections(&users_file, &["admin", "users"], &[], report);
 
-    let databases = each(
-        &pgdog,
-        "databases",
-        "[[databases]]",
-        unused::DATABASES,
-        report,
-        databases::database,
-    );
-    let users = each(
-        &users_file,
-        "users",
-        "[[users]]",
-        unused::USERS,
-        report,
-        users::user,
-    );
+    let databases = each(&pgdog, "databases", "[[databases]]", unused::DATABASES, report, databases::database);
+    let users = each(&users_file, "users", "[[users]]", unused::USERS, report, users::user);
     databases::check_clusters(&databases, report);
     users::check_users(&users, &databases, report);
     let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
-    let databases: Vec<Database> = databases
-        .into_iter()
-        .map(|(database, _)| database)
-        .collect();
+    let databases: Vec<Database> = databases.into_iter().map(|(database, _)| database).collect();
     if databases.is_empty() && pgdog.root().get("databases").is_none() {
-        report.error(
-            Spot::whole(&pgdog.name),
-            "there is no [[databases]]: say which PostgreSQL to connect to",
-        );
+        report.error(Spot::whole(&pgdog.name), "there is no [[databases]]: say which PostgreSQL to connect to");
     }
 
     let general_section = table(&pgdog, "general", "[general]", report).with_env(env);
@@ -62,25 +32,14 @@ pub(super) fn read(
     general_section.finish(unused::GENERAL);
     jwt_section.finish(&["issuers"]);
 
-    let admin_file = if users_file.root().contains_key("admin") {
-        &users_file
-    } else {
-        &pgdog
-    };
+    let admin_file = if users_file.root().contains_key("admin") { &users_file } else { &pgdog };
     let admin_section = table(admin_file, "admin", "[admin]", report);
     let admin = general::admin(&admin_section);
     admin_section.finish(&[]);
     let tcp_section = table(&pgdog, "tcp", "[tcp]", report);
     let tcp = general::tcp(&tcp_section);
     tcp_section.finish(&[]);
-    Some(Config {
-        general,
-        admin,
-        tcp,
-        databases,
-        users,
-        jwt,
-    })
+    Some(Config { general, admin, tcp, databases, users, jwt })
 }
 
 fn table<'a>(file: &'a File, name: &str, label: &'static str, report: &'a Report) -> Section<'a> {
@@ -101,10 +60,7 @@ fn each<T>(
         return values;
     };
     let Some(tables) = tables else {
-        report.error(
-            file.root_spot(name),
-            format!("\"{name}\" must be a list of tables: write {label}"),
-        );
+        report.error(file.root_spot(name), format!("\"{name}\" must be a list of tables: write {label}"));
         return values;
     };
     for (table, span) in tables {
@@ -119,19 +75,12 @@ fn each<T>(
 fn check_sections(file: &File, known: &[&str], unused: &[&str], report: &Report) {
     for (name, item) in file.root().iter() {
         let spot = || file.root_spot(name);
-        let label = if item.is_array_of_tables() {
-            format!("[[{name}]]")
-        } else {
-            format!("[{name}]")
-        };
+        let label = if item.is_array_of_tables() { format!("[[{name}]]") } else { format!("[{name}]") };
         if unused.contains(&name) {
             report.warn(spot(), format!("{label} is not used here"));
         } else if !known.contains(&name) {
-            let kind = if item.is_table() || item.is_array_of_tables() {
-                "section"
-            } else {
-                "key outside of a section:"
-            };
+            let kind =
+                if item.is_table() || item.is_array_of_tables() { "section" } else { "key outside of a section:" };
             let hint = nearest(name, known.iter().chain(unused).copied());
             report.error(spot(), format!("unknown {kind} {label}{hint}"));
         }
@@ -145,17 +94,11 @@ fn warn_without_replica(databases: &[Database], jwt: Option<&Jwt>, general: &Sec
     }
     let mut warned: Vec<&str> = Vec::new();
     for name in databases.iter().map(|database| database.name.as_str()) {
-        let served = databases
-            .iter()
-            .any(|server| server.name == name && server.role != Role::Primary);
+        let served = databases.iter().any(|server| server.name == name && server.role != Role::Primary);
         if !served && !warned.contains(&name) {
             warned.push(name);
-            let reason = format!(
-                "database \"{name}\" has no replica: read-only subjects will be refused there"
-            );
-            general
-                .report
-                .warn(general.spot("jwt_user_auto_provision_read_only"), reason);
+            let reason = format!("database \"{name}\" has no replica: read-only subjects will be refused there");
+            general.report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
         }
     }
 }

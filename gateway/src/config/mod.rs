@@ -23,19 +23,13 @@ mod tests;
 use std::io::ErrorKind;
 use std::path::Path;
 
-#[allow(
-    unused_imports,
-    reason = "the configuration's vocabulary, for the other modules of the gateway"
-)]
+#[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use choices::{
-    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode,
-    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode, PreparedStatements,
+    ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
 };
 pub(crate) use error::{ConfigError, Problem, Spot};
-#[allow(
-    unused_imports,
-    reason = "the configuration's vocabulary, for the other modules of the gateway"
-)]
+#[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use model::{Admin, Config, Database, Databases, General, Jwt, Tcp, User};
 pub(crate) use section::Env;
 
@@ -69,32 +63,15 @@ impl Config {
     ) -> Result<Loaded, ConfigError> {
         let pgdog = read_file(pgdog_toml);
         let users = match std::fs::read_to_string(users_toml) {
-            Err(error) if error.kind() == ErrorKind::NotFound && !users_required => {
-                Ok(String::new())
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound && !users_required => Ok(String::new()),
             _ => read_file(users_toml),
         };
         match (pgdog, users) {
             (Ok(pgdog), Ok(users)) => {
-                let names = (
-                    pgdog_toml.display().to_string(),
-                    users_toml.display().to_string(),
-                );
-                Self::from_texts(
-                    Text {
-                        name: &names.0,
-                        text: &pgdog,
-                    },
-                    Text {
-                        name: &names.1,
-                        text: &users,
-                    },
-                    env,
-                )
+                let names = (pgdog_toml.display().to_string(), users_toml.display().to_string());
+                Self::from_texts(Text { name: &names.0, text: &pgdog }, Text { name: &names.1, text: &users }, env)
             }
-            (pgdog, users) => Err(ConfigError {
-                problems: pgdog.err().into_iter().chain(users.err()).collect(),
-            }),
+            (pgdog, users) => Err(ConfigError { problems: pgdog.err().into_iter().chain(users.err()).collect() }),
         }
     }
 
@@ -102,24 +79,16 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub(crate) fn from_texts(
-        pgdog: Text<'_>,
-        users: Text<'_>,
-        env: Env<'_>,
-    ) -> Result<Loaded, ConfigError> {
+    pub(crate) fn from_texts(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>) -> Result<Loaded, ConfigError> {
         let report = Report::default();
         let config = read(pgdog, users, env, &report);
         let sorted = |mut problems: Vec<Problem>| {
-            problems
-                .sort_by_key(|problem| (problem.spot.file == users.name, problem.spot.position));
+            problems.sort_by_key(|problem| (problem.spot.file == users.name, problem.spot.position));
             problems
         };
         let errors = sorted(report.errors.into_inner());
         match config {
-            Some(config) if errors.is_empty() => Ok(Loaded {
-                config,
-                warnings: sorted(report.warnings.into_inner()),
-            }),
+            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings: sorted(report.warnings.into_inner()) }),
             _ => Err(ConfigError { problems: errors }),
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use pgdog_jwt::config::{JwtConfig, Secret};
 
 use super::choices::{
-    AuthType, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode,
-    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+    AuthType, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode, PreparedStatements, ReadWriteSplit,
+    ReadWriteStrategy, Role, TlsVerify,
 };
 
 /// Everything that `pgdog.toml`, `users.toml` and the environment say.
@@ -28,9 +28,7 @@ pub(crate) struct Config {
 impl Config {
     /// The servers of one database, in the order of the file.
     pub(crate) fn servers<'a>(&'a self, database: &'a str) -> impl Iterator<Item = &'a Database> {
-        self.databases
-            .iter()
-            .filter(move |server| server.name == database)
+        self.databases.iter().filter(move |server| server.name == database)
     }
 
     /// The names of the databases, each once, in the order of the file.
@@ -47,9 +45,7 @@ impl Config {
     #[allow(dead_code, reason = "for the modules that log clients in")]
     /// The entry of `users.toml` for this user and database.
     pub(crate) fn user(&self, name: &str, database: &str) -> Option<&User> {
-        self.users
-            .iter()
-            .find(|user| user.name == name && user.databases.contains(database))
+        self.users.iter().find(|user| user.name == name && user.databases.contains(database))
     }
 }
 

@@ -34,12 +34,7 @@ enum Found<'a> {
 
 impl<'a> Section<'a> {
     /// A table of a file, or an absent one, in which every key has its default.
-    pub(crate) fn new(
-        report: &'a Report,
-        label: &'static str,
-        file: Option<&'a File>,
-        item: Option<&'a Item>,
-    ) -> Self {
+    pub(crate) fn new(report: &'a Report, label: &'static str, file: Option<&'a File>, item: Option<&'a Item>) -> Self {
         let name = file.map_or_else(String::new, |file| file.name.clone());
         let table = item.and_then(Item::as_table_like);
         let header = match (file, item) {
@@ -49,15 +44,7 @@ impl<'a> Section<'a> {
         if item.is_some() && table.is_none() {
             report.error(header.clone(), format!("{label} must be a table"));
         }
-        Self {
-            report,
-            label,
-            file,
-            table,
-            header,
-            env: None,
-            asked: RefCell::default(),
-        }
+        Self { report, label, file, table, header, env: None, asked: RefCell::default() }
     }
 
     /// One of several tables of a name.
@@ -69,15 +56,7 @@ impl<'a> Section<'a> {
         span: Option<Range<usize>>,
     ) -> Self {
         let header = file.spot(span);
-        Self {
-            report,
-            label,
-            file: Some(file),
-            table: Some(table),
-            header,
-            env: None,
-            asked: RefCell::default(),
-        }
+        Self { report, label, file: Some(file), table: Some(table), header, env: None, asked: RefCell::default() }
     }
 
     /// Lets `PGDOG_<KEY>` give the default of every key that the file does not set.
@@ -114,11 +93,7 @@ impl<'a> Section<'a> {
     fn env_value(&self, key: &str) -> Option<String> {
         let value = self.env?(&env_name(key))?;
         // Kubernetes sets PGDOG_PORT=tcp://… in every pod beside a service that is called "pgdog".
-        if value.is_empty() || (key == "port" && value.starts_with("tcp://")) {
-            None
-        } else {
-            Some(value)
-        }
+        if value.is_empty() || (key == "port" && value.starts_with("tcp://")) { None } else { Some(value) }
     }
 
     fn find(&self, key: &'static str) -> Option<Found<'a>> {
@@ -147,8 +122,7 @@ impl<'a> Section<'a> {
                 Found::File(_) => format!("\"{key}\" in {}", self.label),
                 Found::Env(_) => format!("\"{key}\""),
             };
-            self.report
-                .error(self.spot(key), format!("{name} must be {expected}"));
+            self.report.error(self.spot(key), format!("{name} must be {expected}"));
         }
         value
     }
@@ -158,21 +132,16 @@ impl<'a> Section<'a> {
         let asked = self.asked.into_inner();
         if let (Some(file), Some(table)) = (self.file, self.table) {
             for (key, item) in table.iter() {
-                let span = table
-                    .get_key_value(key)
-                    .and_then(|(key, _)| key.span())
-                    .or_else(|| item.span());
+                let span = table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| item.span());
                 if asked.contains(key) {
                     continue;
                 }
                 let reason = format!("\"{key}\" in {}", self.label);
                 if unused.contains(&key) {
-                    self.report
-                        .warn(file.spot(span), format!("{reason} is not used here"));
+                    self.report.warn(file.spot(span), format!("{reason} is not used here"));
                 } else {
                     let hint = nearest(key, asked.iter().chain(unused).copied());
-                    self.report
-                        .error(file.spot(span), format!("unknown key {reason}{hint}"));
+                    self.report.error(file.spot(span), format!("unknown key {reason}{hint}"));
                 }
             }
         }

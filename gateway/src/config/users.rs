@@ -13,9 +13,7 @@ use super::section::Section;
 pub(super) fn user(section: &Section<'_>) -> Option<User> {
     let name = section.filled("name");
     if name.is_none() {
-        section
-            .report
-            .error(section.spot("name"), "[[users]] needs a \"name\"");
+        section.report.error(section.spot("name"), "[[users]] needs a \"name\"");
     }
     let user = User {
         name: name.clone().unwrap_or_default(),
@@ -42,17 +40,11 @@ fn databases(section: &Section<'_>) -> Databases {
         return Databases::All;
     }
     if one.is_some() && !several.is_empty() {
-        section.report.warn(
-            section.spot("databases"),
-            "\"databases\" is not used beside \"database\"",
-        );
+        section.report.warn(section.spot("databases"), "\"databases\" is not used beside \"database\"");
     }
     if one.is_none() && several.is_empty() {
         let hint = "set \"database\", \"databases\" or \"all_databases\"";
-        section.report.warn(
-            section.spot("name"),
-            format!("this user can log in to no database; {hint}"),
-        );
+        section.report.warn(section.spot("name"), format!("this user can log in to no database; {hint}"));
     }
     Databases::Some(one.map_or(several, |database| vec![database]))
 }
@@ -62,20 +54,10 @@ fn passwords(section: &Section<'_>) -> Vec<Secret> {
     let mut passwords: Vec<String> = section.string("password").into_iter().collect();
     passwords.extend(section.strings("passwords").unwrap_or_default());
     if passwords.iter().any(String::is_empty) {
-        let key = if section.filled("password").is_some() {
-            "passwords"
-        } else {
-            "password"
-        };
-        section
-            .report
-            .warn(section.spot(key), "an empty password lets nobody in");
+        let key = if section.filled("password").is_some() { "passwords" } else { "password" };
+        section.report.warn(section.spot(key), "an empty password lets nobody in");
     }
-    passwords
-        .into_iter()
-        .filter(|password| !password.is_empty())
-        .map(Secret::new)
-        .collect()
+    passwords.into_iter().filter(|password| !password.is_empty()).map(Secret::new).collect()
 }
 
 fn password_hash(section: &Section<'_>) -> Option<Secret> {
@@ -104,9 +86,8 @@ fn is_scram_verifier(hash: &str) -> bool {
 }
 
 fn is_md5_verifier(hash: &str) -> bool {
-    hash.strip_prefix("md5").is_some_and(|digits| {
-        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    hash.strip_prefix("md5")
+        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Users name databases that exist, and no user is described twice for one database.
@@ -114,15 +95,9 @@ pub(super) fn check_users(users: &[(User, Spot)], databases: &[(Database, Spot)]
     let known = || databases.iter().map(|(database, _)| database.name.as_str());
     for (index, (user, spot)) in users.iter().enumerate() {
         if let Databases::Some(names) = &user.databases {
-            for name in names
-                .iter()
-                .filter(|name| !known().any(|known| known == **name))
-            {
+            for name in names.iter().filter(|name| !known().any(|known| known == **name)) {
                 let hint = nearest(name, known());
-                report.error(
-                    spot.clone(),
-                    format!("user \"{}\": unknown database \"{name}\"{hint}", user.name),
-                );
+                report.error(spot.clone(), format!("user \"{}\": unknown database \"{name}\"{hint}", user.name));
             }
         }
         let twin = users.iter().take(index).find_map(|(other, first)| {
@@ -132,16 +107,8 @@ pub(super) fn check_users(users: &[(User, Spot)], databases: &[(Database, Spot)]
                 .map(|name| (name, first))
         });
         if let Some((database, first)) = twin {
-            let place = first
-                .position
-                .map_or_else(String::new, |(line, _)| format!(" (first in line {line})"));
-            report.error(
-                spot.clone(),
-                format!(
-                    "user \"{}\" is there twice for {database}{place}",
-                    user.name
-                ),
-            );
+            let place = first.position.map_or_else(String::new, |(line, _)| format!(" (first in line {line})"));
+            report.error(spot.clone(), format!("user \"{}\" is there twice for {database}{place}", user.name));
         }
     }
 }
@@ -150,10 +117,9 @@ pub(super) fn check_users(users: &[(User, Spot)], databases: &[(Database, Spot)]
 fn shared(one: &Databases, other: &Databases) -> Option<String> {
     match (one, other) {
         (Databases::All, _) | (_, Databases::All) => Some("all databases".to_owned()),
-        (Databases::Some(names), Databases::Some(_)) => names
-            .iter()
-            .find(|name| other.contains(name))
-            .map(|name| format!("database \"{name}\"")),
+        (Databases::Some(names), Databases::Some(_)) => {
+            names.iter().find(|name| other.contains(name)).map(|name| format!("database \"{name}\""))
+        }
     }
 }
 
@@ -164,15 +130,9 @@ mod tests {
     #[test]
     fn verifiers_are_told_from_other_text() {
         let key = "A".repeat(43) + "=";
-        assert!(is_scram_verifier(&format!(
-            "SCRAM-SHA-256$4096:c2FsdA==${key}:{key}"
-        )));
-        assert!(!is_scram_verifier(&format!(
-            "SCRAM-SHA-256$0:c2FsdA==${key}:{key}"
-        )));
-        assert!(!is_scram_verifier(&format!(
-            "SCRAM-SHA-256$4096:c2FsdA==${key}"
-        )));
+        assert!(is_scram_verifier(&format!("SCRAM-SHA-256$4096:c2FsdA==${key}:{key}")));
+        assert!(!is_scram_verifier(&format!("SCRAM-SHA-256$0:c2FsdA==${key}:{key}")));
+        assert!(!is_scram_verifier(&format!("SCRAM-SHA-256$4096:c2FsdA==${key}")));
         assert!(!is_scram_verifier("hunter2"));
         assert!(is_md5_verifier(&format!("md5{}", "0a".repeat(16))));
         assert!(!is_md5_verifier("md5hunter2"));

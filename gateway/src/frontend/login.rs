@@ -62,8 +62,11 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     match tokio::time::timeout(limit, login).await {
         Ok(Some(ready)) => ready.session.run(ready.greeting).await,
         Ok(None) => {}
-        Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client)
-            .refused("login_timeout", None, None),
+        Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client).refused(
+            "login_timeout",
+            None,
+            None,
+        ),
     }
 }
 
@@ -76,8 +79,7 @@ struct Ready {
 async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) -> Option<Ready> {
     let config = &generation.config;
     let mut attempt = Attempt::new(Instant::now(), socket.peer());
-    let options =
-        HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
+    let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
     let (mut stream, startup) = match handshake::handshake(socket, &options).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
         Ok(handshake::Opening::Cancel { process, key }) => {
@@ -97,7 +99,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let user = startup.get("user").unwrap_or_default().to_owned();
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
     attempt.identify(stream.is_tls(), &user, &database);
-    match admit(app, &mut stream, &startup, &user, &database, &generation).await {
+    match admit(&mut stream, &startup, &user, &database, &generation).await {
         Ok(admitted) => {
             if config.general.log_connections || admitted.who.grant().is_some() {
                 let role = admitted.pools.spec.identity.role.as_deref();
@@ -135,7 +137,6 @@ struct Admitted {
 }
 
 async fn admit(
-    app: &'static App,
     stream: &mut Stream,
     startup: &Startup,
     user: &str,
@@ -147,8 +148,7 @@ async fn admit(
     let settings = match startup_settings::read(startup, who.is_guarded(), &generation.policy.protected) {
         Ok(settings) => settings,
         Err(BadParameter::Refused(refusal)) => {
-            let error = PgError::fatal(refusal.sqlstate, refusal.message).hint(refusal.hint);
-            return Err((Refused::new("startup_parameter", error).detail(refusal.message), Some(who)));
+            return Err((Refused::identity("startup_parameter", user).detail(refusal.message), Some(who)));
         }
         Err(BadParameter::Malformed(text)) => {
             return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
@@ -169,17 +169,12 @@ async fn admit(
             return Err((Refused::new("internal", error), Some(who)));
         }
     };
-    let _ = app;
     let greeting = welcome::greeting(&parameters, &settings, &registration);
     Ok(Admitted { who, pools, settings: Arc::new(settings), registration, greeting })
 }
 
 /// Checks the start-up packet and agrees on the protocol.
-async fn prepare(
-    stream: &mut Stream,
-    startup: &Startup,
-    user: &str,
-) -> Result<crate::wire::startup::Version, Refused> {
+async fn prepare(stream: &mut Stream, startup: &Startup, user: &str) -> Result<crate::wire::startup::Version, Refused> {
     if user.is_empty() {
         let error = PgError::fatal("28000", "no PostgreSQL user name specified in startup packet");
         return Err(Refused::new("no_user", error));
@@ -201,12 +196,7 @@ fn is_off(value: &str) -> bool {
 }
 
 /// Finds out who the client is, by the method that is the user's.
-async fn identify(
-    stream: &mut Stream,
-    user: &str,
-    database: &str,
-    generation: &Generation,
-) -> Result<Who, Refused> {
+async fn identify(stream: &mut Stream, user: &str, database: &str, generation: &Generation) -> Result<Who, Refused> {
     let config = &generation.config;
     let entry = config.user(user, database);
     match (&config.jwt, &generation.authenticator) {
@@ -262,9 +252,7 @@ async fn by_token(
     };
     match authenticator.authenticate(context).await {
         AuthDecision::Allow(grant) => Ok(Who::Token(grant)),
-        AuthDecision::Deny(reason) => {
-            Err(Refused::credential(reason.code(), "28000", user).detail(reason.to_string()))
-        }
+        AuthDecision::Deny(reason) => Err(Refused::credential(reason.code(), "28000", user).detail(reason.to_string())),
         // The suffix was checked before; should the two ever differ, nobody gets in.
         AuthDecision::Skip => Err(Refused::credential("not_a_token_user", "28000", user)),
     }

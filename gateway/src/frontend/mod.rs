@@ -3,9 +3,9 @@
 mod audit;
 pub(crate) mod cancel;
 pub(crate) mod grant;
-mod handshake;
+pub(crate) mod handshake;
 pub(crate) mod login;
-mod methods;
+pub(crate) mod methods;
 mod negotiate;
 pub(crate) mod passwords;
 pub(crate) mod session;

@@ -36,7 +36,7 @@ pub(super) fn read(startup: &Startup, guarded: bool, protected: &[Box<str>]) -> 
             name => settings.set(name, value),
         }
     }
-    if settings.iter().count() > MAX_SETTINGS {
+    if settings.len() > MAX_SETTINGS {
         return Err(BadParameter::Malformed("too many settings in the start-up packet".into()));
     }
     Ok(settings)

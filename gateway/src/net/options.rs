@@ -24,13 +24,7 @@ pub(crate) struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self {
-            keepalive: true,
-            time: None,
-            interval: None,
-            retries: None,
-            user_timeout: None,
-        }
+        Self { keepalive: true, time: None, interval: None, retries: None, user_timeout: None }
     }
 }
 
@@ -73,9 +67,7 @@ mod tests {
     #[tokio::test]
     async fn options_reach_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let options = TcpOptions {
             time: Some(Duration::from_secs(30)),
             interval: Some(Duration::from_secs(5)),
@@ -88,23 +80,15 @@ mod tests {
         assert!(socket.nodelay().unwrap());
         let socket = SockRef::from(&socket);
         assert!(socket.keepalive().unwrap());
-        assert_eq!(
-            socket.tcp_keepalive_time().unwrap(),
-            Duration::from_secs(30)
-        );
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 
     #[tokio::test]
     async fn keepalive_can_be_off() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let options = TcpOptions {
-            keepalive: false,
-            ..TcpOptions::default()
-        };
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let options = TcpOptions { keepalive: false, ..TcpOptions::default() };
 
         options.apply(&socket).unwrap();
 

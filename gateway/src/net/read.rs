@@ -20,11 +20,7 @@ pub(crate) enum ReadError {
     #[error("the connection was closed inside a message")]
     Truncated,
     #[error("message of type {tag:?} has {size} bytes, more than the limit of {limit}")]
-    TooLarge {
-        tag: char,
-        size: usize,
-        limit: usize,
-    },
+    TooLarge { tag: char, size: usize, limit: usize },
     #[error(transparent)]
     Protocol(#[from] ProtocolViolation),
     #[error(transparent)]
@@ -41,28 +37,37 @@ pub(crate) async fn read_message<S: AsyncRead + Unpin>(
     body: &mut Vec<u8>,
 ) -> Result<u8, ReadError> {
     body.clear();
-    let mut header = [0; HEADER_SIZE];
-    let mut filled = 0;
-    while filled < HEADER_SIZE {
-        match stream.read(&mut header[filled..]).await? {
-            0 if filled == 0 => return Err(ReadError::Closed),
-            0 => return Err(ReadError::Truncated),
-            count => filled += count,
-        }
-    }
+    let header = read_head::<_, HEADER_SIZE>(stream).await?;
     let Some(header) = Header::parse(&header)? else {
         return Err(ReadError::Truncated);
     };
     let size = header.body_size();
     if size > limit {
-        return Err(ReadError::TooLarge {
-            tag: char::from(header.tag),
-            size,
-            limit,
-        });
+        return Err(ReadError::TooLarge { tag: char::from(header.tag), size, limit });
     }
     read_body(stream, size, body).await?;
     Ok(header.tag)
+}
+
+/// Reads the bytes that say how long the rest is. A peer that resets the connection before the first of them has left,
+/// like one that closes it: what it does then depends on whether it had read all that it was sent.
+pub(crate) async fn read_head<S: AsyncRead + Unpin, const SIZE: usize>(
+    stream: &mut S,
+) -> Result<[u8; SIZE], ReadError> {
+    let mut head = [0; SIZE];
+    let mut filled = 0;
+    while filled < SIZE {
+        match stream.read(&mut head[filled..]).await {
+            Ok(0) if filled == 0 => return Err(ReadError::Closed),
+            Ok(0) => return Err(ReadError::Truncated),
+            Ok(count) => filled += count,
+            Err(error) if filled == 0 && error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(ReadError::Closed);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(head)
 }
 
 /// Appends exactly `size` bytes to `into`.
@@ -105,14 +110,7 @@ mod tests {
     async fn the_limit_is_exact_and_asked_before_the_body() {
         assert!(read(b"p\0\0\0\x08word", 4).await.0.is_ok());
         let (error, body, left) = read(b"p\0\0\0\x08word", 3).await;
-        assert!(matches!(
-            error,
-            Err(ReadError::TooLarge {
-                tag: 'p',
-                size: 4,
-                limit: 3
-            })
-        ));
+        assert!(matches!(error, Err(ReadError::TooLarge { tag: 'p', size: 4, limit: 3 })));
         assert!(body.is_empty());
         assert_eq!(left, 4);
     }
@@ -127,17 +125,8 @@ mod tests {
     #[tokio::test]
     async fn leaving_between_messages_is_told_from_leaving_inside_one() {
         assert!(matches!(read(b"", 10).await.0, Err(ReadError::Closed)));
-        assert!(matches!(
-            read(b"p\0", 10).await.0,
-            Err(ReadError::Truncated)
-        ));
-        assert!(matches!(
-            read(b"p\0\0\0\x08w", 10).await.0,
-            Err(ReadError::Truncated)
-        ));
-        assert!(matches!(
-            read(b"p\0\0\0\x03", 10).await.0,
-            Err(ReadError::Protocol(_))
-        ));
+        assert!(matches!(read(b"p\0", 10).await.0, Err(ReadError::Truncated)));
+        assert!(matches!(read(b"p\0\0\0\x08w", 10).await.0, Err(ReadError::Truncated)));
+        assert!(matches!(read(b"p\0\0\0\x03", 10).await.0, Err(ReadError::Protocol(_))));
     }
 }

@@ -32,11 +32,7 @@ pub(crate) struct Tls<T> {
 impl Stream {
     /// Reads what there is, at most `into.len()` bytes; 0 is the end of the stream.
     #[inline]
-    pub(crate) fn poll_read_slice(
-        &mut self,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read_slice(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(into);
         ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
@@ -48,11 +44,7 @@ impl Stream {
     /// After `Pending` the next call must begin with the same bytes (any loop that writes a buffer until it is empty
     /// does): under TLS they may be encrypted already and only wait for room in the socket.
     #[inline]
-    pub(crate) fn poll_write_slice(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_slice(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
@@ -173,11 +165,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Tls<T> {
 
 impl AsyncRead for Stream {
     #[inline]
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, into),
@@ -189,11 +177,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     #[inline]
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.get_mut().poll_write_slice(cx, bytes)
     }
 
@@ -224,12 +208,7 @@ mod tests {
 
     #[test]
     fn a_socket_moves_to_another_runtime() {
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build()
-                .unwrap()
-        };
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let (first, second) = (runtime(), runtime());
         let (near, mut far) = first.block_on(async {
             let (near, far) = UnixStream::pair().unwrap();

@@ -44,13 +44,7 @@ impl PgError {
     }
 
     fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            severity,
-            code: code.into(),
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Self { severity, code: code.into(), message: message.into(), detail: None, hint: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -94,13 +88,7 @@ impl PgError {
 
 impl fmt::Display for PgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}: {}",
-            self.severity.name(),
-            self.code,
-            self.message
-        )
+        write!(f, "{} {}: {}", self.severity.name(), self.code, self.message)
     }
 }
 
@@ -156,11 +144,7 @@ impl ErrorFields {
     pub(crate) fn into_error(self, severity: Severity) -> PgError {
         PgError {
             severity,
-            code: if self.code.len() == 5 {
-                self.code.into()
-            } else {
-                "XX000".into()
-            },
+            code: if self.code.len() == 5 { self.code.into() } else { "XX000".into() },
             message: self.message.into(),
             detail: self.detail.map(Cow::Owned),
             hint: self.hint.map(Cow::Owned),
@@ -175,10 +159,7 @@ mod tests {
     #[test]
     fn an_error_reads_back() {
         let mut out = Vec::new();
-        PgError::error("42501", "no")
-            .hint("ask")
-            .detail("why")
-            .write(&mut out);
+        PgError::error("42501", "no").hint("ask").detail("why").write(&mut out);
         let read = ErrorFields::parse(&out[5..]);
         assert_eq!(read.code, "42501");
         assert_eq!(read.severity, "ERROR");
@@ -196,12 +177,6 @@ mod tests {
 
     #[test]
     fn half_an_error_is_read_as_far_as_it_goes() {
-        assert_eq!(
-            ErrorFields::parse(b"C42501\0Mhalf"),
-            ErrorFields {
-                code: "42501".into(),
-                ..Default::default()
-            }
-        );
+        assert_eq!(ErrorFields::parse(b"C42501\0Mhalf"), ErrorFields { code: "42501".into(), ..Default::default() });
     }
 }

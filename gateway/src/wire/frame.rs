@@ -80,26 +80,14 @@ mod tests {
     #[test]
     fn a_header_is_read_only_when_whole() {
         assert_eq!(Header::parse(b"Q\0\0\0"), Ok(None));
-        assert_eq!(
-            Header::parse(b"Q\0\0\0\x04"),
-            Ok(Some(Header { tag: b'Q', size: 5 }))
-        );
+        assert_eq!(Header::parse(b"Q\0\0\0\x04"), Ok(Some(Header { tag: b'Q', size: 5 })));
     }
 
     #[test]
     fn impossible_lengths_are_refused() {
-        assert_eq!(
-            Header::parse(b"Q\0\0\0\x03"),
-            Err(ProtocolViolation::Length(3))
-        );
-        assert_eq!(
-            Header::parse(b"Q\xff\xff\xff\xff"),
-            Err(ProtocolViolation::Length(u32::MAX))
-        );
-        assert_eq!(
-            Header::parse(b"Q\x40\0\0\0"),
-            Err(ProtocolViolation::Length(0x4000_0000))
-        );
+        assert_eq!(Header::parse(b"Q\0\0\0\x03"), Err(ProtocolViolation::Length(3)));
+        assert_eq!(Header::parse(b"Q\xff\xff\xff\xff"), Err(ProtocolViolation::Length(u32::MAX)));
+        assert_eq!(Header::parse(b"Q\x40\0\0\0"), Err(ProtocolViolation::Length(0x4000_0000)));
         assert!(Header::parse(b"Q\x3f\xff\xff\xff").is_ok());
     }
 
@@ -109,10 +97,7 @@ mod tests {
         let start = begin(&mut out, b'S');
         out.extend_from_slice(b"body");
         end(&mut out, start);
-        assert_eq!(
-            Header::parse(&out[6..]),
-            Ok(Some(Header { tag: b'S', size: 9 }))
-        );
+        assert_eq!(Header::parse(&out[6..]), Ok(Some(Header { tag: b'S', size: 9 })));
         assert_eq!(&out[11..], b"body");
     }
 }

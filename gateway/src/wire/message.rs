@@ -68,11 +68,7 @@ pub(crate) fn ready_for_query(out: &mut Vec<u8>, status: u8) {
 }
 
 /// Answers a client that asked for more of the protocol than there is.
-pub(crate) fn negotiate_protocol_version(
-    out: &mut Vec<u8>,
-    newest: Version,
-    unknown_options: &[&str],
-) {
+pub(crate) fn negotiate_protocol_version(out: &mut Vec<u8>, newest: Version, unknown_options: &[&str]) {
     let start = frame::begin(out, b'v');
     out.extend_from_slice(&newest.0.to_be_bytes());
     out.extend_from_slice(&(unknown_options.len() as u32).to_be_bytes());
@@ -148,11 +144,6 @@ pub(crate) fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[
     out.extend_from_slice(&(data.len() as u32).to_be_bytes());
     out.extend_from_slice(data);
     frame::end(out, start);
-}
-
-/// The end of an extended batch.
-pub(crate) fn sync(out: &mut Vec<u8>) {
-    frame::push(out, b'S', &[]);
 }
 
 /// The end of the connection.

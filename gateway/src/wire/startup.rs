@@ -51,11 +51,7 @@ pub(crate) struct Startup {
 impl Startup {
     /// The last value given for `name`, as PostgreSQL takes it.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.parameters
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -93,20 +89,14 @@ pub(crate) fn parse(body: &[u8]) -> Result<FirstMessage, StartupError> {
             if fields.0.len() < 4 || fields.0.len() > 256 {
                 return Err(StartupError::Malformed);
             }
-            Ok(FirstMessage::Cancel {
-                process,
-                key: fields.0.to_vec(),
-            })
+            Ok(FirstMessage::Cancel { process, key: fields.0.to_vec() })
         }
         _ => {
             let version = Version(code);
             if version.major() != 3 {
                 return Err(StartupError::Version(version));
             }
-            Ok(FirstMessage::Startup(Startup {
-                version,
-                parameters: parameters(fields)?,
-            }))
+            Ok(FirstMessage::Startup(Startup { version, parameters: parameters(fields)? }))
         }
     }
 }
@@ -119,18 +109,10 @@ fn parameters(mut fields: Fields<'_>) -> Result<Vec<(String, String)>, StartupEr
             break;
         }
         let value = fields.cstr().ok_or(StartupError::Malformed)?;
-        let text = |bytes: &[u8]| {
-            std::str::from_utf8(bytes)
-                .map(str::to_owned)
-                .map_err(|_| StartupError::NotUtf8)
-        };
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| StartupError::NotUtf8);
         parameters.push((text(name)?, text(value)?));
     }
-    if fields.is_empty() {
-        Ok(parameters)
-    } else {
-        Err(StartupError::Malformed)
-    }
+    if fields.is_empty() { Ok(parameters) } else { Err(StartupError::Malformed) }
 }
 
 #[cfg(test)]
@@ -144,9 +126,7 @@ mod tests {
     #[test]
     fn a_startup_packet_gives_its_parameters() {
         let message = parse(&packet(3 << 16, b"user\0alice\0database\0demo\0\0"));
-        let Ok(FirstMessage::Startup(startup)) = message else {
-            panic!("{message:?}")
-        };
+        let Ok(FirstMessage::Startup(startup)) = message else { panic!("{message:?}") };
         assert_eq!(startup.get("user"), Some("alice"));
         assert_eq!(startup.get("database"), Some("demo"));
         assert_eq!(startup.version, Version::V3_0);
@@ -154,18 +134,8 @@ mod tests {
 
     #[test]
     fn packets_without_terminators_are_malformed() {
-        for body in [
-            &b"user\0alice"[..],
-            b"user\0alice\0",
-            b"user",
-            b"",
-            b"user\0alice\0\0x",
-        ] {
-            assert_eq!(
-                parse(&packet(3 << 16, body)),
-                Err(StartupError::Malformed),
-                "{body:?}"
-            );
+        for body in [&b"user\0alice"[..], b"user\0alice\0", b"user", b"", b"user\0alice\0\0x"] {
+            assert_eq!(parse(&packet(3 << 16, body)), Err(StartupError::Malformed), "{body:?}");
         }
     }
 
@@ -175,25 +145,16 @@ mod tests {
         assert_eq!(parse(&packet(GSSENC, b"")), Ok(FirstMessage::GssEnc));
         assert_eq!(
             parse(&packet(CANCEL, b"\0\0\0\x07\x01\x02\x03\x04")),
-            Ok(FirstMessage::Cancel {
-                process: 7,
-                key: vec![1, 2, 3, 4]
-            })
+            Ok(FirstMessage::Cancel { process: 7, key: vec![1, 2, 3, 4] })
         );
         assert_eq!(parse(&packet(CANCEL, b"")), Err(StartupError::Malformed));
-        assert_eq!(
-            parse(&packet(2 << 16, b"\0")),
-            Err(StartupError::Version(Version(2 << 16)))
-        );
+        assert_eq!(parse(&packet(2 << 16, b"\0")), Err(StartupError::Version(Version(2 << 16))));
     }
 
     #[test]
     fn lengths_out_of_range_are_refused() {
         assert_eq!(packet_size([0, 0, 0, 7]), Err(StartupError::Length(7)));
-        assert_eq!(
-            packet_size(*b"GET "),
-            Err(StartupError::Length(u32::from_be_bytes(*b"GET ")))
-        );
+        assert_eq!(packet_size(*b"GET "), Err(StartupError::Length(u32::from_be_bytes(*b"GET "))));
         assert_eq!(packet_size([0, 0, 0, 8]), Ok(8));
     }
 }

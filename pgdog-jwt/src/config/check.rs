@@ -81,19 +81,14 @@ fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
         return Err(setting("audiences", "must not hold an empty string"));
     }
     match &issuer.keys {
-        KeySource::PemFiles(files) if files.is_empty() => {
-            Err(setting("keys", "must name at least one file"))
-        }
+        KeySource::PemFiles(files) if files.is_empty() => Err(setting("keys", "must name at least one file")),
         KeySource::PemFiles(_) => Ok(()),
         KeySource::Jwks(source) => check_jwks(source),
     }
 }
 
 fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
-    let problem = |problem| ConfigError::JwksUrl {
-        url: printable(&source.url),
-        problem,
-    };
+    let problem = |problem| ConfigError::JwksUrl { url: printable(&source.url), problem };
     let url = reqwest::Url::parse(&source.url).map_err(|_| problem("is not a URL"))?;
     let host = url.host_str().ok_or_else(|| problem("has no host"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -106,9 +101,7 @@ fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
         "https" => {}
         "http" if is_loopback(host) => {}
         "http" => {
-            return Err(problem(
-                "must be https unless the host is a loopback address",
-            ));
+            return Err(problem("must be https unless the host is a loopback address"));
         }
         _ => return Err(problem("must be https")),
     }
@@ -140,10 +133,7 @@ pub(crate) fn printable(url: &str) -> String {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -182,15 +172,9 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_refused_and_not_shown() {
-        let error = check(&jwks(
-            "https://me:hunter2@issuer.example/jwks?key=topsecret",
-        ))
-        .unwrap_err();
+        let error = check(&jwks("https://me:hunter2@issuer.example/jwks?key=topsecret")).unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(
-            !shown.contains("hunter2") && !shown.contains("topsecret"),
-            "{shown}"
-        );
+        assert!(!shown.contains("hunter2") && !shown.contains("topsecret"), "{shown}");
         assert!(shown.contains("issuer.example"), "{shown}");
     }
 

@@ -31,26 +31,20 @@ pub(crate) enum FetchError {
 ///
 /// The system's certificates are trusted; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them. Proxy variables are not read.
 pub(crate) fn client(source: &JwksSource) -> Result<Client, ConfigError> {
-    let cannot = |error: &dyn std::fmt::Display| {
-        ConfigError::System(format!("cannot prepare for HTTPS: {error}"))
-    };
+    let cannot = |error: &dyn std::fmt::Display| ConfigError::System(format!("cannot prepare for HTTPS: {error}"));
     let mut roots = RootCertStore::empty();
     if !source.url.starts_with("http:") {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            tracing::warn!(
-                "the system has no trusted certificates: keys cannot be fetched over HTTPS"
-            );
+            tracing::warn!("the system has no trusted certificates: keys cannot be fetched over HTTPS");
         }
     }
-    let tls = ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| cannot(&error))?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| cannot(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -71,16 +65,12 @@ pub(crate) async fn fetch(
     source: &JwksSource,
     allowed: &[Algorithm],
 ) -> Result<ParsedSet, FetchError> {
-    let body = tokio::time::timeout(source.timeout, body(client, source))
-        .await
-        .map_err(|_| FetchError::TimedOut)??;
+    let body = tokio::time::timeout(source.timeout, body(client, source)).await.map_err(|_| FetchError::TimedOut)??;
     Ok(jwk::parse(&body, allowed)?)
 }
 
 async fn body(client: &Client, source: &JwksSource) -> Result<Vec<u8>, FetchError> {
-    let request = client
-        .get(&source.url)
-        .header(header::ACCEPT, "application/jwk-set+json, application/json");
+    let request = client.get(&source.url).header(header::ACCEPT, "application/jwk-set+json, application/json");
     let mut response = request.send().await.map_err(transport)?;
     match response.status() {
         StatusCode::OK => {}
@@ -88,10 +78,7 @@ async fn body(client: &Client, source: &JwksSource) -> Result<Vec<u8>, FetchErro
         status => return Err(FetchError::Status(status.as_u16())),
     }
     let limit = source.max_body_size;
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit as u64)
-    {
+    if response.content_length().is_some_and(|length| length > limit as u64) {
         return Err(FetchError::TooLarge(limit));
     }
     let mut body = Vec::new();

@@ -109,9 +109,7 @@ impl Gate {
     /// How long nobody may ask because of failures.
     pub(super) fn pause_left(&self, now: Instant) -> Duration {
         let not_before = self.0.lock().not_before;
-        not_before.map_or(Duration::ZERO, |moment| {
-            moment.saturating_duration_since(now)
-        })
+        not_before.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now))
     }
 }
 
@@ -148,10 +146,7 @@ mod tests {
             gate.end(Outcome::Failed, now);
             assert_eq!(gate.pause_left(now), Duration::from_secs(seconds));
             let just_before = now + Duration::from_secs(seconds) - Duration::from_millis(1);
-            assert!(matches!(
-                gate.ask(Cause::UnknownKid, INTERVAL, just_before),
-                Pass::Pausing
-            ));
+            assert!(matches!(gate.ask(Cause::UnknownKid, INTERVAL, just_before), Pass::Pausing));
             now += Duration::from_secs(seconds);
         }
         assert!(gate.is_open() && passes(&gate, Cause::Age, now));
@@ -165,10 +160,7 @@ mod tests {
         assert!(passes(&gate, Cause::UnknownKid, now));
         gate.end(Outcome::Fetched, now);
         let later = now + INTERVAL - Duration::from_millis(1);
-        assert!(matches!(
-            gate.ask(Cause::UnknownKid, INTERVAL, later),
-            Pass::AskedAlready
-        ));
+        assert!(matches!(gate.ask(Cause::UnknownKid, INTERVAL, later), Pass::AskedAlready));
         assert!(passes(&gate, Cause::Age, later));
         gate.end(Outcome::Fetched, later);
         assert!(passes(&gate, Cause::UnknownKid, now + INTERVAL));
@@ -180,11 +172,7 @@ mod tests {
             let (gate, now) = (Gate::default(), Instant::now());
             assert!(passes(&gate, Cause::UnknownKid, now));
             gate.end(outcome, now);
-            assert!(passes(
-                &gate,
-                Cause::UnknownKid,
-                now + Duration::from_secs(pause)
-            ));
+            assert!(passes(&gate, Cause::UnknownKid, now + Duration::from_secs(pause)));
         }
     }
 }

@@ -53,9 +53,7 @@ pub(crate) fn parse(body: &[u8], allowed: &[Algorithm]) -> Result<ParsedSet, Not
     let mut skipped = Vec::new();
     for (index, value) in raw.keys.into_iter().enumerate() {
         if keys.len() == MAX_KEYS {
-            skipped.push(format!(
-                "key {index} and later: the set has more than {MAX_KEYS} keys"
-            ));
+            skipped.push(format!("key {index} and later: the set has more than {MAX_KEYS} keys"));
             break;
         }
         let key = serde_json::from_value::<RawKey>(value).map_err(|_| KeyError::Malformed);
@@ -65,19 +63,13 @@ pub(crate) fn parse(body: &[u8], allowed: &[Algorithm]) -> Result<ParsedSet, Not
             Err(error) => skipped.push(format!("key {index} {error}")),
         }
     }
-    Ok(ParsedSet {
-        keys: KeySet::new(keys),
-        skipped,
-    })
+    Ok(ParsedSet { keys: KeySet::new(keys), skipped })
 }
 
 /// One key; `None` for a key that is not meant to verify signatures of the algorithms that we take.
 fn read(raw: RawKey, allowed: &[Algorithm]) -> Result<Option<Key>, KeyError> {
     let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
-        && raw
-            .key_ops
-            .as_ref()
-            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !for_signatures || raw.kty == "oct" {
         return Ok(None);
     }
@@ -87,33 +79,17 @@ fn read(raw: RawKey, allowed: &[Algorithm]) -> Result<Option<Key>, KeyError> {
     let narrowed: Vec<Algorithm> = match raw.alg.as_deref() {
         None => allowed.to_vec(),
         Some(name) => match Algorithm::from_name(name) {
-            Some(algorithm) => allowed
-                .iter()
-                .copied()
-                .filter(|of| *of == algorithm)
-                .collect(),
+            Some(algorithm) => allowed.iter().copied().filter(|of| *of == algorithm).collect(),
             None => return Ok(None),
         },
     };
     let key = match (raw.kty.as_str(), raw.crv.as_deref()) {
-        ("RSA", _) => Key::from_rsa_parts(
-            &bytes(raw.n.as_ref())?,
-            &bytes(raw.e.as_ref())?,
-            raw.kid,
-            &narrowed,
-        ),
-        ("EC", Some("P-256")) => {
-            Key::from_point(KeyKind::P256, &point(&raw, 32)?, raw.kid, &narrowed)
+        ("RSA", _) => Key::from_rsa_parts(&bytes(raw.n.as_ref())?, &bytes(raw.e.as_ref())?, raw.kid, &narrowed),
+        ("EC", Some("P-256")) => Key::from_point(KeyKind::P256, &point(&raw, 32)?, raw.kid, &narrowed),
+        ("EC", Some("P-384")) => Key::from_point(KeyKind::P384, &point(&raw, 48)?, raw.kid, &narrowed),
+        ("OKP", Some("Ed25519")) => {
+            Key::from_point(KeyKind::Ed25519, &coordinate(raw.x.as_ref(), 32)?, raw.kid, &narrowed)
         }
-        ("EC", Some("P-384")) => {
-            Key::from_point(KeyKind::P384, &point(&raw, 48)?, raw.kid, &narrowed)
-        }
-        ("OKP", Some("Ed25519")) => Key::from_point(
-            KeyKind::Ed25519,
-            &coordinate(raw.x.as_ref(), 32)?,
-            raw.kid,
-            &narrowed,
-        ),
         _ => return Err(KeyError::Unsupported),
     };
     key.map(Some)
@@ -128,15 +104,9 @@ fn point(raw: &RawKey, size: usize) -> Result<Vec<u8>, KeyError> {
 
 fn coordinate(encoded: Option<&String>, size: usize) -> Result<Vec<u8>, KeyError> {
     let bytes = bytes(encoded)?;
-    if bytes.len() == size {
-        Ok(bytes)
-    } else {
-        Err(KeyError::Malformed)
-    }
+    if bytes.len() == size { Ok(bytes) } else { Err(KeyError::Malformed) }
 }
 
 fn bytes(encoded: Option<&String>) -> Result<Vec<u8>, KeyError> {
-    encoded
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .ok_or(KeyError::Malformed)
+    encoded.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or(KeyError::Malformed)
 }

@@ -68,11 +68,7 @@ impl JwksStore {
     }
 
     /// Whether the issuer signed the token. Waits only for a missing key, and no longer than `timeout`.
-    pub(crate) async fn verify(
-        self: &Arc<Self>,
-        token: &Token<'_>,
-        algorithm: Algorithm,
-    ) -> Result<(), DenyReason> {
+    pub(crate) async fn verify(self: &Arc<Self>, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
         let cause = match self.usable_copy() {
             None => Cause::Age,
             Some(copy) => {
@@ -99,11 +95,7 @@ impl JwksStore {
         }
     }
 
-    fn verify_after_fetch(
-        &self,
-        token: &Token<'_>,
-        algorithm: Algorithm,
-    ) -> Result<(), DenyReason> {
+    fn verify_after_fetch(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
         let Some(copy) = self.usable_copy() else {
             return Err(DenyReason::KeysUnavailable);
         };
@@ -119,9 +111,7 @@ impl JwksStore {
 
     fn usable_copy(&self) -> Option<Arc<Published>> {
         let limit = self.source.max_stale.max(self.source.cache_ttl);
-        self.copy
-            .load_full()
-            .filter(|copy| copy.fetched.elapsed() < limit)
+        self.copy.load_full().filter(|copy| copy.fetched.elapsed() < limit)
     }
 
     async fn wait(&self, mut running: watch::Receiver<()>) {
@@ -132,17 +122,10 @@ impl JwksStore {
     /// Joins the running fetch or starts one. If neither may be, says what that means for a login.
     fn ask(self: &Arc<Self>, cause: Cause) -> Result<watch::Receiver<()>, DenyReason> {
         let runtime = Handle::try_current().map_err(|_| DenyReason::KeysUnavailable)?;
-        match self
-            .gate
-            .ask(cause, self.source.min_refresh_interval, Instant::now())
-        {
+        match self.gate.ask(cause, self.source.min_refresh_interval, Instant::now()) {
             Pass::Running(running) => Ok(running),
             Pass::Start(ended, running) => {
-                let fetch = Fetch {
-                    store: Arc::clone(self),
-                    outcome: Outcome::Abandoned,
-                    _ended: ended,
-                };
+                let fetch = Fetch { store: Arc::clone(self), outcome: Outcome::Abandoned, _ended: ended };
                 runtime.spawn(fetch.run());
                 Ok(running)
             }
@@ -154,27 +137,12 @@ impl JwksStore {
     fn accept(self: &Arc<Self>, set: ParsedSet) {
         let known = self.copy.load();
         for skipped in &set.skipped {
-            if !known
-                .as_ref()
-                .is_some_and(|copy| copy.skipped.contains(skipped))
-            {
-                tracing::warn!(
-                    url = printable(&self.source.url),
-                    skipped,
-                    "a key of the issuer cannot be used"
-                );
+            if !known.as_ref().is_some_and(|copy| copy.skipped.contains(skipped)) {
+                tracing::warn!(url = printable(&self.source.url), skipped, "a key of the issuer cannot be used");
             }
         }
-        tracing::debug!(
-            url = printable(&self.source.url),
-            keys = set.keys.len(),
-            "key set fetched"
-        );
-        let copy = Published {
-            keys: set.keys,
-            skipped: set.skipped,
-            fetched: Instant::now(),
-        };
+        tracing::debug!(url = printable(&self.source.url), keys = set.keys.len(), "key set fetched");
+        let copy = Published { keys: set.keys, skipped: set.skipped, fetched: Instant::now() };
         self.copy.store(Some(Arc::new(copy)));
         self.keep_fresh();
     }
@@ -205,17 +173,9 @@ impl JwksStore {
     }
 
     fn until_refresh(&self) -> Duration {
-        let age = self
-            .copy
-            .load()
-            .as_ref()
-            .map_or(Duration::MAX, |copy| copy.fetched.elapsed());
+        let age = self.copy.load().as_ref().map_or(Duration::MAX, |copy| copy.fetched.elapsed());
         let pause = self.gate.pause_left(Instant::now());
-        self.source
-            .cache_ttl
-            .saturating_sub(age)
-            .max(pause)
-            .max(SHORTEST_REFRESH)
+        self.source.cache_ttl.saturating_sub(age).max(pause).max(SHORTEST_REFRESH)
     }
 }
 

@@ -90,14 +90,9 @@ impl Key {
         kid: Option<String>,
         allowed: &[Algorithm],
     ) -> Result<Self, KeyError> {
-        let components = RsaPublicKeyComponents {
-            n: without_leading_zeros(n),
-            e: without_leading_zeros(e),
-        };
+        let components = RsaPublicKeyComponents { n: without_leading_zeros(n), e: without_leading_zeros(e) };
         check_rsa_bits(components.n)?;
-        let der = components
-            .to_parsed_public_key(&sig::RSA_PKCS1_2048_8192_SHA256)
-            .map_err(|_| KeyError::Malformed)?;
+        let der = components.to_parsed_public_key(&sig::RSA_PKCS1_2048_8192_SHA256).map_err(|_| KeyError::Malformed)?;
         // Parsed again from DER: only that path checks modulus and exponent against each other.
         Self::build(KeyKind::Rsa, der.as_ref(), kid, allowed)
     }
@@ -112,12 +107,7 @@ impl Key {
         Self::build(kind, point, kid, allowed)
     }
 
-    fn build(
-        kind: KeyKind,
-        bytes: &[u8],
-        kid: Option<String>,
-        allowed: &[Algorithm],
-    ) -> Result<Self, KeyError> {
+    fn build(kind: KeyKind, bytes: &[u8], kid: Option<String>, allowed: &[Algorithm]) -> Result<Self, KeyError> {
         let mut verifiers = Vec::new();
         for algorithm in Algorithm::ALL {
             let Some(verifier) = kind.verifier(algorithm) else {
@@ -150,10 +140,7 @@ impl Key {
 }
 
 fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
-    let start = bytes
-        .iter()
-        .position(|byte| *byte != 0)
-        .unwrap_or(bytes.len());
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     &bytes[start..]
 }
 
@@ -164,9 +151,7 @@ fn check_rsa_size(der: &[u8]) -> Result<(), KeyError> {
 }
 
 fn check_rsa_bits(modulus: &[u8]) -> Result<(), KeyError> {
-    let unused = modulus
-        .first()
-        .map_or(0, |byte| byte.leading_zeros() as usize);
+    let unused = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     match modulus.len() * 8 - unused {
         bits if bits < MIN_RSA_BITS => Err(KeyError::RsaTooShort),
         bits if bits > MAX_RSA_BITS => Err(KeyError::RsaTooLong),
@@ -181,16 +166,9 @@ mod tests {
     #[test]
     fn the_kind_of_a_key_decides_its_algorithms() {
         let fitting = |kind: KeyKind| -> Vec<&str> {
-            Algorithm::ALL
-                .into_iter()
-                .filter(|a| kind.verifier(*a).is_some())
-                .map(Algorithm::name)
-                .collect()
+            Algorithm::ALL.into_iter().filter(|a| kind.verifier(*a).is_some()).map(Algorithm::name).collect()
         };
-        assert_eq!(
-            fitting(KeyKind::Rsa),
-            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
-        );
+        assert_eq!(fitting(KeyKind::Rsa), ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
         assert_eq!(fitting(KeyKind::P256), ["ES256"]);
         assert_eq!(fitting(KeyKind::P384), ["ES384"]);
         assert_eq!(fitting(KeyKind::Ed25519), ["EdDSA"]);
@@ -199,28 +177,13 @@ mod tests {
     #[test]
     fn garbage_is_not_a_key() {
         for bytes in [&b""[..], b"x", &[0x30, 0x00], &[0xff; 300]] {
-            assert_eq!(
-                Key::from_der(bytes, &Algorithm::ALL).err(),
-                Some(KeyError::Unsupported)
-            );
+            assert_eq!(Key::from_der(bytes, &Algorithm::ALL).err(), Some(KeyError::Unsupported));
         }
-        assert_eq!(
-            Key::from_rsa_parts(&[], &[3], None, &Algorithm::ALL).err(),
-            Some(KeyError::RsaTooShort)
-        );
+        assert_eq!(Key::from_rsa_parts(&[], &[3], None, &Algorithm::ALL).err(), Some(KeyError::RsaTooShort));
         let even = [0xfe; 256];
-        assert_eq!(
-            Key::from_rsa_parts(&even, &[], None, &Algorithm::ALL).err(),
-            Some(KeyError::Malformed)
-        );
-        assert_eq!(
-            Key::from_point(KeyKind::P256, &[4; 65], None, &Algorithm::ALL).err(),
-            Some(KeyError::Malformed)
-        );
-        assert_eq!(
-            Key::from_point(KeyKind::P256, &[0], None, &Algorithm::ALL).err(),
-            Some(KeyError::Malformed)
-        );
+        assert_eq!(Key::from_rsa_parts(&even, &[], None, &Algorithm::ALL).err(), Some(KeyError::Malformed));
+        assert_eq!(Key::from_point(KeyKind::P256, &[4; 65], None, &Algorithm::ALL).err(), Some(KeyError::Malformed));
+        assert_eq!(Key::from_point(KeyKind::P256, &[0], None, &Algorithm::ALL).err(), Some(KeyError::Malformed));
     }
 
     #[test]

@@ -31,21 +31,13 @@ impl Keys {
     /// Reads key files; asks no issuer yet.
     pub(crate) fn open(issuer: &Issuer) -> Result<Self, ConfigError> {
         Ok(match &issuer.keys {
-            KeySource::PemFiles(files) => {
-                Self::Pem(Arc::new(pem::PemStore::open(files, &issuer.algorithms)?))
-            }
-            KeySource::Jwks(source) => {
-                Self::Jwks(Arc::new(jwks::JwksStore::new(source, &issuer.algorithms)?))
-            }
+            KeySource::PemFiles(files) => Self::Pem(Arc::new(pem::PemStore::open(files, &issuer.algorithms)?)),
+            KeySource::Jwks(source) => Self::Jwks(Arc::new(jwks::JwksStore::new(source, &issuer.algorithms)?)),
         })
     }
 
     /// Whether the issuer signed the token.
-    pub(crate) async fn verify(
-        &self,
-        token: &Token<'_>,
-        algorithm: Algorithm,
-    ) -> Result<(), DenyReason> {
+    pub(crate) async fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
         match self {
             Self::Pem(store) => store.verify(token, algorithm),
             Self::Jwks(store) => store.verify(token, algorithm).await,
@@ -85,11 +77,7 @@ impl KeySet {
 
     /// Tries every key that fits the algorithm. For keys without names, such as those of a file.
     pub(crate) fn verify_by_any(&self, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.fits(algorithm))
-            .peekable();
+        let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm)).peekable();
         if fitting.peek().is_none() {
             return Verdict::WrongAlgorithm;
         }
@@ -101,11 +89,7 @@ impl KeySet {
         let Some(kid) = token.kid.as_deref() else {
             return self.verify_by_only_one(token, algorithm);
         };
-        let mut named = self
-            .keys
-            .iter()
-            .filter(|key| key.kid() == Some(kid))
-            .peekable();
+        let mut named = self.keys.iter().filter(|key| key.kid() == Some(kid)).peekable();
         if named.peek().is_none() {
             return Verdict::NoKey;
         }
@@ -126,18 +110,7 @@ impl KeySet {
     }
 }
 
-fn try_each<'a>(
-    mut keys: impl Iterator<Item = &'a Key>,
-    token: &Token<'_>,
-    algorithm: Algorithm,
-) -> Verdict {
-    let signed = keys
-        .by_ref()
-        .take(MAX_TRIES)
-        .any(|key| key.verify(algorithm, token.signing_input, &token.signature));
-    if signed {
-        Verdict::Signed
-    } else {
-        Verdict::BadSignature
-    }
+fn try_each<'a>(mut keys: impl Iterator<Item = &'a Key>, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
+    let signed = keys.by_ref().take(MAX_TRIES).any(|key| key.verify(algorithm, token.signing_input, &token.signature));
+    if signed { Verdict::Signed } else { Verdict::BadSignature }
 }

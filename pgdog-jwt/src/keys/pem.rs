@@ -51,13 +51,8 @@ impl PemStore {
         thread::Builder::new()
             .name("jwt-key-files".to_owned())
             .spawn(move || watcher.run(&stop))
-            .map_err(|error| {
-                ConfigError::System(format!("cannot start watching the key files: {error}"))
-            })?;
-        Ok(Self {
-            current,
-            _watching: sender,
-        })
+            .map_err(|error| ConfigError::System(format!("cannot start watching the key files: {error}")))?;
+        Ok(Self { current, _watching: sender })
     }
 
     /// Whether one of the keys signed the token.
@@ -77,22 +72,14 @@ type Stamp = Option<(u64, u64, SystemTime, (i64, i64))>;
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |path: &PathBuf| {
         let file = fs::metadata(path).ok()?;
-        Some((
-            file.ino(),
-            file.len(),
-            file.modified().ok()?,
-            (file.ctime(), file.ctime_nsec()),
-        ))
+        Some((file.ino(), file.len(), file.modified().ok()?, (file.ctime(), file.ctime_nsec())))
     };
     files.iter().map(stamp).collect()
 }
 
 fn settled(stamps: &[Stamp]) -> bool {
     let now = SystemTime::now();
-    stamps
-        .iter()
-        .flatten()
-        .all(|(_, _, modified, _)| now.duration_since(*modified).is_ok_and(|age| age > SETTLED))
+    stamps.iter().flatten().all(|(_, _, modified, _)| now.duration_since(*modified).is_ok_and(|age| age > SETTLED))
 }
 
 struct Watcher {
@@ -136,10 +123,7 @@ impl Watcher {
 }
 
 fn problem(path: &Path, problem: impl ToString) -> ConfigError {
-    ConfigError::KeyFile {
-        path: path.to_owned(),
-        problem: problem.to_string(),
-    }
+    ConfigError::KeyFile { path: path.to_owned(), problem: problem.to_string() }
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, ConfigError> {
@@ -161,19 +145,12 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     Ok(content)
 }
 
-fn load(
-    files: &[PathBuf],
-    contents: &[Vec<u8>],
-    algorithms: &[Algorithm],
-) -> Result<KeySet, ConfigError> {
+fn load(files: &[PathBuf], contents: &[Vec<u8>], algorithms: &[Algorithm]) -> Result<KeySet, ConfigError> {
     let mut keys: Vec<Key> = Vec::new();
     for (path, content) in files.iter().zip(contents) {
         keys.extend(parse::keys(content, algorithms).map_err(|error| problem(path, error))?);
         if keys.len() > MAX_TRIES {
-            return Err(problem(
-                path,
-                format!("is the one that makes it more than {MAX_TRIES} keys"),
-            ));
+            return Err(problem(path, format!("is the one that makes it more than {MAX_TRIES} keys")));
         }
     }
     Ok(KeySet::new(keys))
@@ -190,11 +167,7 @@ mod tests {
         fs::write(file.path(), pair.public_key_pem()).unwrap();
         let store = PemStore::open(&[file.path().to_owned()], &Algorithm::ALL).unwrap();
         let keys = Arc::clone(&store.current);
-        assert_eq!(
-            Arc::strong_count(&keys),
-            3,
-            "ours, the store's and the watcher's"
-        );
+        assert_eq!(Arc::strong_count(&keys), 3, "ours, the store's and the watcher's");
         drop(store);
         for _ in 0..100 {
             if Arc::strong_count(&keys) == 1 {

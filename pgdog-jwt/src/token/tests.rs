@@ -20,32 +20,19 @@ fn refusal(token: &str) -> DenyReason {
 
 #[test]
 fn a_compact_jws_is_taken_apart() {
-    let text = encode(
-        r#"{"alg":"ES256","typ":"whatever","kid":"k"}"#,
-        r#"{"sub":"alice"}"#,
-        b"sig",
-    );
+    let text = encode(r#"{"alg":"ES256","typ":"whatever","kid":"k"}"#, r#"{"sub":"alice"}"#, b"sig");
     let token = Token::parse(text.as_bytes(), 1000).unwrap_or_else(|reason| panic!("{reason}"));
     assert_eq!(token.algorithm, "ES256");
     assert_eq!(token.kid.as_deref(), Some("k"));
     assert_eq!(token.claims["sub"], "alice");
     assert_eq!(token.signature, b"sig");
-    assert_eq!(
-        token.signing_input,
-        &text.as_bytes()[..text.rfind('.').unwrap()]
-    );
+    assert_eq!(token.signing_input, &text.as_bytes()[..text.rfind('.').unwrap()]);
 }
 
 #[test]
 fn size_is_checked_before_content() {
-    assert_eq!(
-        Token::parse(&[0xff; 101], 100).err(),
-        Some(DenyReason::TooLarge)
-    );
-    assert!(matches!(
-        Token::parse(&[0xff; 100], 100).err(),
-        Some(DenyReason::Malformed(_))
-    ));
+    assert_eq!(Token::parse(&[0xff; 101], 100).err(), Some(DenyReason::TooLarge));
+    assert!(matches!(Token::parse(&[0xff; 100], 100).err(), Some(DenyReason::Malformed(_))));
     assert_eq!(Token::parse(b"", 100).err(), Some(DenyReason::Empty));
 }
 
@@ -76,14 +63,8 @@ fn base64_has_one_spelling() {
     let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sign");
     let (front, signature) = good.rsplit_once('.').unwrap();
     assert_eq!(signature, "c2lnbg");
-    for spelling in [
-        "c2lnbg==", "c2lnbh", "c2lnb", "c2ln bg", "c2lnbg\n", "c2+nbg", "c2/nbg",
-    ] {
-        assert_eq!(
-            refusal(&format!("{front}.{spelling}")).code(),
-            "malformed_token",
-            "{spelling:?}"
-        );
+    for spelling in ["c2lnbg==", "c2lnbh", "c2lnb", "c2ln bg", "c2lnbg\n", "c2+nbg", "c2/nbg"] {
+        assert_eq!(refusal(&format!("{front}.{spelling}")).code(), "malformed_token", "{spelling:?}");
     }
 }
 
@@ -92,10 +73,7 @@ fn headers_that_must_not_be_ignored_are_refused() {
     for name in UNSUPPORTED_HEADERS {
         for value in [r#"["exp"]"#, "false", "null"] {
             let header = format!(r#"{{"alg":"ES256","{name}":{value}}}"#);
-            assert_eq!(
-                refusal(&encode(&header, "{}", b"s")),
-                DenyReason::UnsupportedHeader(name)
-            );
+            assert_eq!(refusal(&encode(&header, "{}", b"s")), DenyReason::UnsupportedHeader(name));
         }
     }
 }
@@ -113,28 +91,14 @@ fn a_header_must_be_an_object_that_names_its_algorithm_once() {
         r#"["ES256"]"#,
         "",
     ] {
-        assert_eq!(
-            refusal(&encode(header, "{}", b"s")).code(),
-            "malformed_token",
-            "{header}"
-        );
+        assert_eq!(refusal(&encode(header, "{}", b"s")).code(), "malformed_token", "{header}");
     }
 }
 
 #[test]
 fn claims_must_be_an_object_with_unique_names() {
-    for claims in [
-        r#"{"sub":"a","sub":"b"}"#,
-        "[]",
-        "1",
-        "",
-        r#"{"a":{"b":1,"b":2}}"#,
-    ] {
-        assert_eq!(
-            refusal(&encode(r#"{"alg":"ES256"}"#, claims, b"s")).code(),
-            "malformed_token",
-            "{claims}"
-        );
+    for claims in [r#"{"sub":"a","sub":"b"}"#, "[]", "1", "", r#"{"a":{"b":1,"b":2}}"#] {
+        assert_eq!(refusal(&encode(r#"{"alg":"ES256"}"#, claims, b"s")).code(), "malformed_token", "{claims}");
     }
 }
 
@@ -145,9 +109,6 @@ fn inspection_shows_what_a_login_would_refuse() {
     assert_eq!(inspection.header["alg"], "none");
     assert_eq!(inspection.claims["sub"], "alice");
     assert!(!format!("{inspection:?}").contains("alice"));
-    assert!(
-        inspect(text.trim_end_matches(|c| c != '.')).is_ok(),
-        "an unsigned token can be looked at"
-    );
+    assert!(inspect(text.trim_end_matches(|c| c != '.')).is_ok(), "an unsigned token can be looked at");
     assert!(inspect("").is_err() && inspect("password").is_err());
 }

@@ -21,15 +21,9 @@ fn issuer(key: &TestKey) -> (TestIssuer, String) {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            pair.serialize_der().try_into().unwrap(),
-        )
+        .with_single_cert(vec![certificate.der().clone()], pair.serialize_der().try_into().unwrap())
         .unwrap();
-    (
-        TestIssuer::serving_tls(key_set(&[key]), tls),
-        certificate.pem(),
-    )
+    (TestIssuer::serving_tls(key_set(&[key]), tls), certificate.pem())
 }
 
 #[tokio::test]
@@ -38,10 +32,7 @@ async fn an_issuer_that_the_system_does_not_trust_is_not_believed() {
     let (issuer, _) = issuer(&key);
     let authenticator = Authenticator::new(jwks_config(&issuer.url, |_| {})).unwrap();
     let token = key.sign(&claims("alice"));
-    assert_eq!(
-        verdict(&authenticator, "alice", &token).await,
-        "keys_unavailable"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "keys_unavailable");
 }
 
 #[tokio::test]
@@ -51,10 +42,7 @@ async fn plain_http_on_a_port_for_https_is_not_believed() {
     let url = issuer.url.replace("http:", "https:");
     let authenticator = Authenticator::new(jwks_config(&url, |_| {})).unwrap();
     let token = key.sign(&claims("alice"));
-    assert_eq!(
-        verdict(&authenticator, "alice", &token).await,
-        "keys_unavailable"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "keys_unavailable");
 }
 
 /// What is trusted is read from the environment, which only a new process can have differently.
@@ -71,17 +59,10 @@ fn an_issuer_that_the_system_trusts_is_believed() {
         .env("SSL_CERT_FILE", trusted.path())
         .env_remove("SSL_CERT_DIR")
         .env("https_proxy", "http://127.0.0.1:1")
-        .env(
-            CHILD,
-            format!("{} {}", issuer.url, key.sign(&claims("alice"))),
-        )
+        .env(CHILD, format!("{} {}", issuer.url, key.sign(&claims("alice"))))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(issuer.hits(), 1);
 }
 

@@ -21,22 +21,12 @@ fn all_algorithms(mut config: JwtConfig) -> JwtConfig {
 
 #[tokio::test]
 async fn the_kid_finds_the_key_and_the_set_is_fetched_once() {
-    let keys = [
-        TestKey::p256("a"),
-        TestKey::p384("b"),
-        TestKey::ed25519("c"),
-    ];
+    let keys = [TestKey::p256("a"), TestKey::p384("b"), TestKey::ed25519("c")];
     let issuer = TestIssuer::serving(key_set(&[&keys[0], &keys[1], &keys[2], &RSA]));
     let authenticator = authenticator(&issuer);
     assert_eq!(issuer.hits(), 0, "nobody is asked before the first login");
     for key in keys.iter().chain([&*RSA]) {
-        assert_eq!(
-            login(&authenticator, "alice", &key.sign(&claims("alice")))
-                .await
-                .unwrap()
-                .user,
-            "alice"
-        );
+        assert_eq!(login(&authenticator, "alice", &key.sign(&claims("alice"))).await.unwrap().user, "alice");
     }
     assert_eq!(issuer.hits(), 1);
 }
@@ -49,20 +39,14 @@ async fn warming_spares_the_first_login_the_fetch() {
     authenticator.warm().await;
     authenticator.warm().await;
     issuer.now(Behaviour::Hang);
-    assert_eq!(
-        verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await,
-        "allowed"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "allowed");
     assert_eq!(issuer.hits(), 1);
 }
 
 #[tokio::test]
 async fn a_hundred_logins_at_once_share_one_fetch() {
     let key = TestKey::ed25519("a");
-    let issuer = TestIssuer::new(Behaviour::Slow(
-        Duration::from_millis(100),
-        key_set(&[&key]),
-    ));
+    let issuer = TestIssuer::new(Behaviour::Slow(Duration::from_millis(100), key_set(&[&key])));
     let authenticator = Arc::new(authenticator(&issuer));
     let token: Arc<str> = key.sign(&claims("alice")).into();
     let logins: Vec<_> = (0..100)
@@ -80,23 +64,14 @@ async fn a_hundred_logins_at_once_share_one_fetch() {
 #[test]
 fn runtimes_on_several_threads_share_one_fetch() {
     let key = TestKey::ed25519("a");
-    let issuer = TestIssuer::new(Behaviour::Slow(
-        Duration::from_millis(200),
-        key_set(&[&key]),
-    ));
+    let issuer = TestIssuer::new(Behaviour::Slow(Duration::from_millis(200), key_set(&[&key])));
     let authenticator = authenticator(&issuer);
     let token = key.sign(&claims("alice"));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                assert_eq!(
-                    runtime.block_on(verdict(&authenticator, "alice", &token)),
-                    "allowed"
-                );
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                assert_eq!(runtime.block_on(verdict(&authenticator, "alice", &token)), "allowed");
             });
         }
     });
@@ -106,17 +81,10 @@ fn runtimes_on_several_threads_share_one_fetch() {
 #[tokio::test]
 async fn a_login_that_is_given_up_does_not_cancel_the_fetch() {
     let key = TestKey::ed25519("a");
-    let issuer = TestIssuer::new(Behaviour::Slow(
-        Duration::from_millis(200),
-        key_set(&[&key]),
-    ));
+    let issuer = TestIssuer::new(Behaviour::Slow(Duration::from_millis(200), key_set(&[&key])));
     let authenticator = authenticator(&issuer);
     let token = key.sign(&claims("alice"));
-    let given_up = tokio::time::timeout(
-        Duration::from_millis(50),
-        verdict(&authenticator, "alice", &token),
-    )
-    .await;
+    let given_up = tokio::time::timeout(Duration::from_millis(50), verdict(&authenticator, "alice", &token)).await;
     assert!(given_up.is_err());
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     assert_eq!(issuer.hits(), 1);
@@ -128,25 +96,13 @@ fn a_fetch_that_dies_with_its_runtime_leaves_nobody_waiting() {
     let issuer = TestIssuer::new(Behaviour::Hang);
     let authenticator = authenticator(&issuer);
     let token = key.sign(&claims("alice"));
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let login = verdict(&authenticator, "alice", &token);
-    assert!(
-        first
-            .block_on(async { tokio::time::timeout(Duration::from_millis(50), login).await })
-            .is_err()
-    );
+    assert!(first.block_on(async { tokio::time::timeout(Duration::from_millis(50), login).await }).is_err());
     drop(first);
     issuer.now_serving(key_set(&[&key]));
-    assert_eq!(
-        runtime().block_on(verdict(&authenticator, "alice", &token)),
-        "allowed"
-    );
+    assert_eq!(runtime().block_on(verdict(&authenticator, "alice", &token)), "allowed");
 }
 
 #[tokio::test]
@@ -154,22 +110,12 @@ async fn a_rotated_key_works_at_the_first_login_without_a_restart() {
     let (old, new) = (TestKey::p256("2025"), TestKey::p256("2026"));
     let issuer = TestIssuer::serving(key_set(&[&old]));
     let authenticator = authenticator(&issuer);
-    assert_eq!(
-        verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await,
-        "allowed"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await, "allowed");
 
     issuer.now_serving(key_set(&[&new]));
 
-    assert_eq!(
-        verdict(&authenticator, "alice", &new.sign(&claims("alice"))).await,
-        "allowed"
-    );
-    assert_eq!(
-        verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await,
-        "unknown_kid",
-        "withdrawn"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &new.sign(&claims("alice"))).await, "allowed");
+    assert_eq!(verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await, "unknown_kid", "withdrawn");
     assert_eq!(issuer.hits(), 2);
 }
 
@@ -177,19 +123,14 @@ async fn a_rotated_key_works_at_the_first_login_without_a_restart() {
 async fn a_flood_of_unknown_kids_costs_one_fetch_per_interval() {
     let known = TestKey::p256("known");
     let issuer = TestIssuer::serving(key_set(&[&known]));
-    let config = jwks_config(&issuer.url, |source| {
-        source.min_refresh_interval = Duration::from_secs(1)
-    });
+    let config = jwks_config(&issuer.url, |source| source.min_refresh_interval = Duration::from_secs(1));
     let authenticator = Authenticator::new(config).unwrap();
     let flood = async || {
         for number in 0..50 {
             let mut header = Header::new(Jwa::ES256);
             header.kid = Some(format!("forged-{number}"));
             let token = known.sign_with(&header, &claims("alice"));
-            assert_eq!(
-                verdict(&authenticator, "alice", &token).await,
-                "unknown_kid"
-            );
+            assert_eq!(verdict(&authenticator, "alice", &token).await, "unknown_kid");
         }
     };
     flood().await;
@@ -197,10 +138,7 @@ async fn a_flood_of_unknown_kids_costs_one_fetch_per_interval() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     flood().await;
     assert_eq!(issuer.hits(), 2);
-    assert_eq!(
-        verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await,
-        "allowed"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await, "allowed");
 }
 
 #[tokio::test]
@@ -208,71 +146,36 @@ async fn a_strange_kid_is_only_a_name() {
     let known = TestKey::p256("known");
     let issuer = TestIssuer::serving(key_set(&[&known]));
     let authenticator = authenticator(&issuer);
-    for kid in [
-        "",
-        "known\0",
-        "KNOWN",
-        "../../etc/passwd",
-        "' OR 1=1 --",
-        "http://127.0.0.1:1/jwks",
-        &"k".repeat(5000),
-    ] {
+    for kid in ["", "known\0", "KNOWN", "../../etc/passwd", "' OR 1=1 --", "http://127.0.0.1:1/jwks", &"k".repeat(5000)]
+    {
         let mut header = Header::new(Jwa::ES256);
         header.kid = Some(kid.to_owned());
         let token = known.sign_with(&header, &claims("alice"));
-        assert_eq!(
-            verdict(&authenticator, "alice", &token).await,
-            "unknown_kid",
-            "{kid:?}"
-        );
+        assert_eq!(verdict(&authenticator, "alice", &token).await, "unknown_kid", "{kid:?}");
     }
 }
 
 #[tokio::test]
 async fn without_a_kid_a_token_is_taken_only_when_one_key_fits() {
-    let (a, b, ed) = (
-        TestKey::p256("a"),
-        TestKey::p256("b"),
-        TestKey::ed25519("ed"),
-    );
+    let (a, b, ed) = (TestKey::p256("a"), TestKey::p256("b"), TestKey::ed25519("ed"));
     let issuer = TestIssuer::serving(key_set(&[&a, &b, &ed]));
     let authenticator = authenticator(&issuer);
-    let anonymous =
-        |key: &TestKey, algorithm| key.sign_with(&Header::new(algorithm), &claims("alice"));
-    assert_eq!(
-        verdict(&authenticator, "alice", &anonymous(&ed, Jwa::EdDSA)).await,
-        "allowed"
-    );
-    assert_eq!(
-        verdict(&authenticator, "alice", &anonymous(&a, Jwa::ES256)).await,
-        "ambiguous_key"
-    );
-    assert_eq!(
-        verdict(&authenticator, "alice", &anonymous(&RSA, Jwa::RS256)).await,
-        "unknown_kid"
-    );
+    let anonymous = |key: &TestKey, algorithm| key.sign_with(&Header::new(algorithm), &claims("alice"));
+    assert_eq!(verdict(&authenticator, "alice", &anonymous(&ed, Jwa::EdDSA)).await, "allowed");
+    assert_eq!(verdict(&authenticator, "alice", &anonymous(&a, Jwa::ES256)).await, "ambiguous_key");
+    assert_eq!(verdict(&authenticator, "alice", &anonymous(&RSA, Jwa::RS256)).await, "unknown_kid");
 }
 
 #[tokio::test]
 async fn keys_that_share_a_kid_are_tried_in_turn() {
-    let keys = [
-        TestKey::p256("same"),
-        TestKey::p256("same"),
-        TestKey::ed25519("same"),
-    ];
+    let keys = [TestKey::p256("same"), TestKey::p256("same"), TestKey::ed25519("same")];
     let issuer = TestIssuer::serving(key_set(&[&keys[0], &keys[1], &keys[2]]));
     let authenticator = authenticator(&issuer);
     for key in &keys {
-        assert_eq!(
-            verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await,
-            "allowed"
-        );
+        assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "allowed");
     }
     let stranger = TestKey::p256("same").sign(&claims("alice"));
-    assert_eq!(
-        verdict(&authenticator, "alice", &stranger).await,
-        "bad_signature"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &stranger).await, "bad_signature");
 }
 
 #[tokio::test]
@@ -289,26 +192,16 @@ async fn what_a_jwk_says_of_its_purpose_is_obeyed() {
         (json!({"key_ops": ["encrypt"]}), Jwa::RS256, "unknown_kid"),
         (json!({"key_ops": "verify"}), Jwa::RS256, "unknown_kid"),
         (json!({"d": "AQAB"}), Jwa::RS256, "unknown_kid"),
-        (
-            json!({"kty": "EC", "crv": "P-256"}),
-            Jwa::RS256,
-            "unknown_kid",
-        ),
+        (json!({"kty": "EC", "crv": "P-256"}), Jwa::RS256, "unknown_kid"),
     ];
     for (changes, algorithm, expected) in cases {
         let mut jwk = RSA.jwk();
-        jwk.as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
+        jwk.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let issuer = TestIssuer::serving(json!({"keys": [jwk]}).to_string());
         let mut header = Header::new(algorithm);
         header.kid = Some("rsa".to_owned());
         let token = RSA.sign_with(&header, &claims("alice"));
-        assert_eq!(
-            verdict(&authenticator(&issuer), "alice", &token).await,
-            expected,
-            "{changes} {algorithm:?}"
-        );
+        assert_eq!(verdict(&authenticator(&issuer), "alice", &token).await, expected, "{changes} {algorithm:?}");
     }
 }
 
@@ -325,15 +218,7 @@ async fn one_unusable_key_never_spoils_the_set() {
         {"kty": "EC", "crv": "secp256k1", "x": "AAAA", "y": "AAAA"}, {"kty": "ML-DSA"}, good.jwk(),
     ]);
     let issuer = TestIssuer::serving(json!({"keys": keys, "extra": 1}).to_string());
-    assert_eq!(
-        verdict(
-            &authenticator(&issuer),
-            "alice",
-            &good.sign(&claims("alice"))
-        )
-        .await,
-        "allowed"
-    );
+    assert_eq!(verdict(&authenticator(&issuer), "alice", &good.sign(&claims("alice"))).await, "allowed");
 }
 
 #[tokio::test]
@@ -342,15 +227,7 @@ async fn an_oversized_set_is_cut_and_not_refused() {
     let mut keys = vec![good.jwk()];
     keys.extend((0..200).map(|_| TestKey::ed25519("filler").jwk()));
     let issuer = TestIssuer::serving(json!({ "keys": keys }).to_string());
-    assert_eq!(
-        verdict(
-            &authenticator(&issuer),
-            "alice",
-            &good.sign(&claims("alice"))
-        )
-        .await,
-        "allowed"
-    );
+    assert_eq!(verdict(&authenticator(&issuer), "alice", &good.sign(&claims("alice"))).await, "allowed");
 }
 
 #[tokio::test]
@@ -362,16 +239,10 @@ async fn a_reload_keeps_the_keys_of_an_unchanged_issuer() {
     let token = key.sign(&claims("alice"));
     assert_eq!(verdict(&first, "alice", &token).await, "allowed");
 
-    let changed = JwtConfig {
-        denied_roles: vec!["bob".to_owned()],
-        ..config.clone()
-    };
+    let changed = JwtConfig { denied_roles: vec!["bob".to_owned()], ..config.clone() };
     let second = first.reconfigured(changed).unwrap();
     assert_eq!(verdict(&second, "alice", &token).await, "allowed");
-    assert_eq!(
-        verdict(&second, "bob", &key.sign(&claims("bob"))).await,
-        "role_denied"
-    );
+    assert_eq!(verdict(&second, "bob", &key.sign(&claims("bob"))).await, "role_denied");
     assert_eq!(issuer.hits(), 1);
 
     let third = second.reconfigured(all_algorithms(config)).unwrap();

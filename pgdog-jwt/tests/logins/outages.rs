@@ -33,10 +33,7 @@ async fn a_hanging_issuer_does_not_delay_known_keys() {
     tokio::time::sleep(OUTDATED).await;
 
     let waiting = {
-        let (authenticator, token) = (
-            std::sync::Arc::clone(&authenticator),
-            unknown.sign(&claims("alice")),
-        );
+        let (authenticator, token) = (std::sync::Arc::clone(&authenticator), unknown.sign(&claims("alice")));
         tokio::spawn(async move { verdict(&authenticator, "alice", &token).await })
     };
     issuer.asked(2).await;
@@ -44,34 +41,19 @@ async fn a_hanging_issuer_does_not_delay_known_keys() {
     for _ in 0..20 {
         assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     }
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     assert_eq!(waiting.await.unwrap(), "keys_unavailable");
 }
 
 #[tokio::test]
 async fn a_login_that_needs_a_missing_key_waits_no_longer_than_the_limit() {
     let key = TestKey::p256("k");
-    for behaviour in [
-        Behaviour::Hang,
-        Behaviour::Bytes(Vec::new()),
-        Behaviour::Bytes(b"\x15\x03\x01".to_vec()),
-    ] {
+    for behaviour in [Behaviour::Hang, Behaviour::Bytes(Vec::new()), Behaviour::Bytes(b"\x15\x03\x01".to_vec())] {
         let issuer = TestIssuer::new(behaviour);
         let authenticator = Authenticator::new(jwks_config(&issuer.url, short)).unwrap();
         let start = Instant::now();
-        assert_eq!(
-            verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await,
-            "keys_unavailable"
-        );
-        assert!(
-            start.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            start.elapsed()
-        );
+        assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "keys_unavailable");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 }
 
@@ -82,10 +64,7 @@ async fn an_issuer_that_is_down_is_not_asked_by_every_login() {
     let authenticator = Authenticator::new(jwks_config(&issuer.url, short)).unwrap();
     let token = key.sign(&claims("alice"));
     for _ in 0..20 {
-        assert_eq!(
-            verdict(&authenticator, "alice", &token).await,
-            "keys_unavailable"
-        );
+        assert_eq!(verdict(&authenticator, "alice", &token).await, "keys_unavailable");
     }
     assert_eq!(issuer.hits(), 1);
     issuer.now_serving(key_set(&[&key]));
@@ -112,18 +91,12 @@ async fn answers_that_are_not_a_key_set_change_nothing() {
         Behaviour::Answer(200, "[]".to_owned()),
         Behaviour::Answer(200, "{}".to_owned()),
         Behaviour::Answer(200, "{\"keys\":{}}".to_owned()),
-        Behaviour::Answer(
-            200,
-            format!("{{\"keys\":{}{}}}", "[".repeat(9000), "]".repeat(9000)),
-        ),
+        Behaviour::Answer(200, format!("{{\"keys\":{}{}}}", "[".repeat(9000), "]".repeat(9000))),
         Behaviour::Answer(200, key_set(&[&key]) + "x"),
     ] {
         let issuer = TestIssuer::new(behaviour);
         let authenticator = Authenticator::new(jwks_config(&issuer.url, short)).unwrap();
-        assert_eq!(
-            verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await,
-            "keys_unavailable"
-        );
+        assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "keys_unavailable");
         assert_eq!(issuer.hits(), 1);
     }
     assert_eq!(elsewhere.hits(), 0, "a redirect is not followed");
@@ -133,10 +106,7 @@ async fn answers_that_are_not_a_key_set_change_nothing() {
 async fn an_issuer_that_cannot_be_reached_does_not_keep_the_gateway_from_starting() {
     let key = TestKey::p256("k");
     let authenticator = Authenticator::new(jwks_config("http://127.0.0.1:1/jwks", short)).unwrap();
-    assert_eq!(
-        verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await,
-        "keys_unavailable"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "keys_unavailable");
 }
 
 #[tokio::test]
@@ -151,10 +121,7 @@ async fn known_keys_work_while_the_issuer_is_down_and_unknown_ones_are_worth_a_r
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     issuer.asked(2).await;
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
-    assert_eq!(
-        verdict(&authenticator, "alice", &unknown.sign(&claims("alice"))).await,
-        "keys_unavailable"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &unknown.sign(&claims("alice"))).await, "keys_unavailable");
 }
 
 #[tokio::test]
@@ -170,10 +137,7 @@ async fn beyond_the_greatest_age_known_keys_stop() {
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     issuer.now(Behaviour::Answer(503, String::new()));
     tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(
-        verdict(&authenticator, "alice", &token).await,
-        "keys_unavailable"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "keys_unavailable");
     issuer.now_serving(key_set(&[&key]));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
@@ -188,11 +152,7 @@ async fn a_withdrawn_key_stops_after_the_next_fetch() {
     assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed");
     issuer.now_serving(key_set(&[&kept]));
     tokio::time::sleep(OUTDATED).await;
-    assert_eq!(
-        verdict(&authenticator, "alice", &token).await,
-        "allowed",
-        "used at once, fetched in the background"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed", "used at once, fetched in the background");
     issuer.asked(2).await;
     for _ in 0..100 {
         if verdict(&authenticator, "alice", &token).await == "unknown_kid" {
@@ -213,16 +173,9 @@ async fn a_withdrawn_key_stops_although_nobody_logs_in() {
     issuer.now_serving(key_set(&[]));
     // The third fetch begins only after the second has been taken to heart.
     issuer.asked(3).await;
-    assert_eq!(
-        verdict(&authenticator, "alice", &token).await,
-        "unknown_kid",
-        "the first login after the withdrawal"
-    );
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "unknown_kid", "the first login after the withdrawal");
     drop(authenticator);
     let asked = issuer.hits();
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(
-        issuer.hits() <= asked + 1,
-        "a dropped authenticator asks nobody"
-    );
+    assert!(issuer.hits() <= asked + 1, "a dropped authenticator asks nobody");
 }

@@ -32,14 +32,10 @@ async fn nothing_shows_a_token_a_password_or_a_key() {
     assert!(matches!(&decision, AuthDecision::Allow(grant) if grant.server_password.is_some()));
 
     let inspection = pgdog_jwt::token::inspect(&token).unwrap();
-    let shown = format!(
-        "{config:?} {authenticator:?} {context:?} {decision:?} {inspection:?} {config:#?} {decision:#?}"
-    );
+    let shown =
+        format!("{config:?} {authenticator:?} {context:?} {decision:?} {inspection:?} {config:#?} {decision:#?}");
     let pem = key.pair.public_key_pem();
-    let secrets = token
-        .split('.')
-        .chain(["hunter2-password"])
-        .chain(pem.lines().filter(|line| !line.contains("---")));
+    let secrets = token.split('.').chain(["hunter2-password"]).chain(pem.lines().filter(|line| !line.contains("---")));
     for secret in secrets {
         assert!(!shown.contains(secret), "{secret} is in {shown}");
     }
@@ -59,25 +55,13 @@ async fn no_refusal_repeats_what_an_unverified_token_says() {
     let authenticator = Authenticator::new(jwks_config(&issuer.url, |_| {})).unwrap();
     let unknown = stranger.sign(&claims("secret-name"));
     let garbled = unknown.replace('.', "!");
-    let odd = known.sign_raw(
-        r#"{"alg":"secret-algorithm","kid":"known"}"#,
-        r#"{"sub":"secret-name"}"#,
-    );
-    for token in [
-        unknown.as_str(),
-        &garbled,
-        &odd,
-        "secret-password",
-        "secret.secret.secret",
-    ] {
+    let odd = known.sign_raw(r#"{"alg":"secret-algorithm","kid":"known"}"#, r#"{"sub":"secret-name"}"#);
+    for token in [unknown.as_str(), &garbled, &odd, "secret-password", "secret.secret.secret"] {
         let AuthDecision::Deny(reason) = authenticator.authenticate(context(token)).await else {
             panic!("accepted");
         };
         let shown = format!("{reason} {reason:?} {}", reason.code());
-        assert!(
-            !shown.contains("secret") && !shown.contains(token),
-            "{shown}"
-        );
+        assert!(!shown.contains("secret") && !shown.contains(token), "{shown}");
     }
 }
 
@@ -101,20 +85,13 @@ fn every_reason_has_a_code_of_its_own_in_snake_case() {
         DenyReason::Expired,
         DenyReason::NotYetValid,
         DenyReason::IssuedInFuture,
-        DenyReason::UserMismatch {
-            identity: "alice".to_owned(),
-        },
+        DenyReason::UserMismatch { identity: "alice".to_owned() },
         DenyReason::RoleInvalid("is empty"),
-        DenyReason::RoleDenied {
-            role: "postgres".to_owned(),
-        },
+        DenyReason::RoleDenied { role: "postgres".to_owned() },
     ];
     let codes: std::collections::HashSet<_> = reasons.iter().map(DenyReason::code).collect();
     assert_eq!(codes.len(), reasons.len());
-    assert!(codes.iter().all(|code| {
-        code.bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    }));
+    assert!(codes.iter().all(|code| { code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') }));
 }
 
 #[test]

@@ -17,10 +17,7 @@ pub(super) const SASL_FINAL: u32 = 12;
 
 /// Answers the server's one request, if it has any, up to AuthenticationOk. A second request would be a server that
 /// tries for more, or for less protection, than the first gave it.
-pub(super) async fn authenticate(
-    dialogue: &mut Dialogue<'_>,
-    login: ServerLogin<'_>,
-) -> Result<(), ConnectError> {
+pub(super) async fn authenticate(dialogue: &mut Dialogue<'_>, login: ServerLogin<'_>) -> Result<(), ConnectError> {
     let (request, data) = request(dialogue).await?;
     match request {
         OK => return Ok(()),
@@ -31,8 +28,7 @@ pub(super) async fn authenticate(
             dialogue.say(|out| message::password(out, &body)).await?;
         }
         MD5 => {
-            let salt = <[u8; 4]>::try_from(data)
-                .map_err(|_| ConnectError::protocol("malformed MD5 salt"))?;
+            let salt = <[u8; 4]>::try_from(data).map_err(|_| ConnectError::protocol("malformed MD5 salt"))?;
             let password = password(login)?;
             let hash = md5_hash(login.user.as_bytes(), password.as_bytes(), salt);
             let body = [hash.as_bytes(), b"\0"].concat();
@@ -58,25 +54,21 @@ pub(super) async fn authenticate(
 }
 
 /// The next authentication message: its code and its data.
-pub(super) async fn request<'a>(
-    dialogue: &'a mut Dialogue<'_>,
-) -> Result<(u32, &'a [u8]), ConnectError> {
+pub(super) async fn request<'a>(dialogue: &'a mut Dialogue<'_>) -> Result<(u32, &'a [u8]), ConnectError> {
     let (tag, body) = dialogue.hear().await?;
     if tag != b'R' {
         return Err(unexpected(tag));
     }
     let mut fields = Fields(body);
-    let code = fields
-        .u32()
-        .ok_or_else(|| ConnectError::protocol("malformed authentication request"))?;
+    let code = fields.u32().ok_or_else(|| ConnectError::protocol("malformed authentication request"))?;
     Ok((code, fields.0))
 }
 
 fn password<'a>(login: ServerLogin<'a>) -> Result<&'a str, ConnectError> {
     match login.password {
-        Some(password) if password.contains('\0') => Err(ConnectError::authentication(
-            "the password of the server user holds a NUL byte",
-        )),
+        Some(password) if password.contains('\0') => {
+            Err(ConnectError::authentication("the password of the server user holds a NUL byte"))
+        }
         Some(password) => Ok(password),
         None => Err(ConnectError::authentication(format!(
             "the server asks for a password and none is configured for user {:?}",

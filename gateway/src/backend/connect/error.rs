@@ -26,17 +26,6 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The SQLSTATE that says it best: the server's own when it gave one.
-    pub(crate) fn sqlstate(&self) -> &str {
-        match self {
-            Self::Refused(fields) if fields.code.len() == 5 => &fields.code,
-            Self::Unreachable(_) | Self::Tls(_) => "08001",
-            Self::Refused(_) => "08004",
-            Self::Authentication(_) => "28000",
-            Self::Protocol(_) => "08P01",
-        }
-    }
-
     pub(super) fn authentication(reason: impl Into<String>) -> Self {
         Self::Authentication(reason.into())
     }

@@ -32,16 +32,8 @@ pub(super) struct Dialogue<'a> {
     count: usize,
 }
 
-pub(super) async fn log_in(
-    stream: &mut Stream,
-    login: ServerLogin<'_>,
-) -> Result<Greeting, ConnectError> {
-    let mut dialogue = Dialogue {
-        stream,
-        body: Vec::new(),
-        out: startup_packet(login)?,
-        count: 0,
-    };
+pub(super) async fn log_in(stream: &mut Stream, login: ServerLogin<'_>) -> Result<Greeting, ConnectError> {
+    let mut dialogue = Dialogue { stream, body: Vec::new(), out: startup_packet(login)?, count: 0 };
     dialogue.flush().await?;
     auth::authenticate(&mut dialogue, login).await?;
     greeting(&mut dialogue).await
@@ -51,20 +43,13 @@ pub(super) async fn log_in(
 fn startup_packet(login: ServerLogin<'_>) -> Result<Vec<u8>, ConnectError> {
     let mut parameters = vec![("user", login.user), ("database", login.database)];
     parameters.extend_from_slice(login.parameters);
-    if parameters
-        .iter()
-        .any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0'))
-    {
-        return Err(ConnectError::authentication(
-            "a start-up parameter holds a NUL byte or has no name",
-        ));
+    if parameters.iter().any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0')) {
+        return Err(ConnectError::authentication("a start-up parameter holds a NUL byte or has no name"));
     }
     let mut out = Vec::new();
     message::startup(&mut out, Version::V3_0, &parameters);
     if out.len() > MAX_STARTUP_SIZE {
-        return Err(ConnectError::authentication(
-            "the start-up parameters are longer than PostgreSQL accepts",
-        ));
+        return Err(ConnectError::authentication("the start-up parameters are longer than PostgreSQL accepts"));
     }
     Ok(out)
 }
@@ -106,9 +91,7 @@ impl Dialogue<'_> {
         let tag = loop {
             self.count += 1;
             if self.count > MAX_MESSAGES {
-                return Err(ConnectError::protocol(
-                    "too many messages before the login ended",
-                ));
+                return Err(ConnectError::protocol("too many messages before the login ended"));
             }
             match read_message(self.stream, MAX_MESSAGE_SIZE, &mut self.body).await? {
                 b'E' => return Err(ConnectError::Refused(ErrorFields::parse(&self.body))),
@@ -121,20 +104,14 @@ impl Dialogue<'_> {
     }
 
     /// Sends what `build` makes.
-    pub(super) async fn say(
-        &mut self,
-        build: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), ConnectError> {
+    pub(super) async fn say(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> Result<(), ConnectError> {
         self.out.clear();
         build(&mut self.out);
         self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), ConnectError> {
-        self.stream
-            .write_all(&self.out)
-            .await
-            .map_err(ConnectError::Unreachable)
+        self.stream.write_all(&self.out).await.map_err(ConnectError::Unreachable)
     }
 
     /// NegotiateProtocolVersion in answer to plain 3.0 can only say 3.0.
@@ -142,9 +119,7 @@ impl Dialogue<'_> {
         match Fields(&self.body).u32() {
             // The message gives the newest minor version, with or without the major in front of it (before 18: without).
             Some(version) if version == 0 || version == Version::V3_0.0 => Ok(()),
-            _ => Err(ConnectError::protocol(
-                "the server wants another protocol version than 3.0",
-            )),
+            _ => Err(ConnectError::protocol("the server wants another protocol version than 3.0")),
         }
     }
 }

@@ -70,12 +70,7 @@ pub(crate) async fn connect(
     let stream = open(address, tcp).await?;
     let mut stream = tls.encrypt(stream, &address.host).await?;
     let greeting = login::log_in(&mut stream, login).await?;
-    Ok(Connected {
-        stream,
-        process: greeting.process,
-        key: greeting.key,
-        parameters: greeting.parameters,
-    })
+    Ok(Connected { stream, process: greeting.process, key: greeting.key, parameters: greeting.parameters })
 }
 
 /// Asks the server to cancel what `process` runs, and waits until it closes the connection: then the signal was sent,
@@ -90,10 +85,7 @@ pub(crate) async fn cancel(
     let mut stream = tls.encrypt(stream, &address.host).await?;
     let mut out = Vec::new();
     message::cancel_request(&mut out, process, key);
-    stream
-        .write_all(&out)
-        .await
-        .map_err(ConnectError::Unreachable)?;
+    stream.write_all(&out).await.map_err(ConnectError::Unreachable)?;
     let mut unasked = [0; 64];
     // An error is a close as well: the request is out, and there is nothing to try again.
     while matches!(stream.read(&mut unasked).await, Ok(count) if count > 0) {}
@@ -107,9 +99,7 @@ async fn open(address: &ServerAddress, tcp: &TcpOptions) -> Result<Stream, Conne
         let socket = UnixStream::connect(path).await;
         return Ok(socket.map_err(ConnectError::Unreachable)?.into());
     }
-    let socket = TcpStream::connect((address.host.as_str(), address.port))
-        .await
-        .map_err(ConnectError::Unreachable)?;
+    let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Unreachable)?;
     tcp.apply(&socket).map_err(ConnectError::Unreachable)?;
     Ok(socket.into())
 }

@@ -11,14 +11,8 @@ const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
 /// Section and key of everything that the loader asks for.
 fn honoured() -> Vec<(String, &'static str)> {
     let report = Report::default();
-    let pgdog = Text {
-        name: "pgdog.toml",
-        text: EXAMPLE,
-    };
-    let users = Text {
-        name: "users.toml",
-        text: "[[users]]\nname = \"a\"\nall_databases = true\n",
-    };
+    let pgdog = Text { name: "pgdog.toml", text: EXAMPLE };
+    let users = Text { name: "users.toml", text: "[[users]]\nname = \"a\"\nall_databases = true\n" };
     read(pgdog, users, &|_| None, &report);
     report.honoured.into_inner().into_iter().collect()
 }
@@ -31,34 +25,17 @@ fn the_example_loads_without_a_warning() {
 
 #[test]
 fn the_example_shows_every_key_of_pgdog_toml_with_its_default() {
-    for (section, key) in honoured()
-        .iter()
-        .filter(|(section, _)| section != "[[users]]")
-    {
+    for (section, key) in honoured().iter().filter(|(section, _)| section != "[[users]]") {
         let lines = section_lines(EXAMPLE, section);
-        let shows = |line: &str| {
-            line.trim_start_matches("# ")
-                .starts_with(&format!("{key} = "))
-        };
-        assert!(
-            lines.iter().any(|line| shows(line)),
-            "{key} of {section} is not in example.pgdog.toml"
-        );
+        let shows = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+        assert!(lines.iter().any(|line| shows(line)), "{key} of {section} is not in example.pgdog.toml");
     }
     let example = load(EXAMPLE, USERS).config;
     let default = load(SERVER, "").config;
     let jwt = load(TOKENS, "").config.jwt;
-    let set = General {
-        auth_type: AuthType::Jwt,
-        ..default.general
-    };
-    assert_eq!(
-        (example.general, example.tcp, example.admin),
-        (set, default.tcp, default.admin)
-    );
-    let (Some(example), Some(mut jwt)) = (example.jwt, jwt) else {
-        panic!("no token users")
-    };
+    let set = General { auth_type: AuthType::Jwt, ..default.general };
+    assert_eq!((example.general, example.tcp, example.admin), (set, default.tcp, default.admin));
+    let (Some(example), Some(mut jwt)) = (example.jwt, jwt) else { panic!("no token users") };
     jwt.core = example.core.clone();
     assert_eq!(example, jwt);
     assert_eq!(example.core.issuers[0].algorithms, Algorithm::DEFAULT);
@@ -72,9 +49,7 @@ fn section_lines<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
 #[test]
 fn the_reference_explains_every_key() {
     for (section, key) in honoured() {
-        let mut parts = REFERENCE
-            .split("\n## ")
-            .filter(|part| part.starts_with(&format!("`{section}`")));
+        let mut parts = REFERENCE.split("\n## ").filter(|part| part.starts_with(&format!("`{section}`")));
         let found = parts.any(|part| part.contains(&format!("\n| `{key}` |")));
         assert!(found, "{key} of {section} is not in docs/configuration.md");
     }

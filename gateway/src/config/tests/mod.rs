@@ -17,17 +17,9 @@ const TOKENS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"pu
 
 fn load_with(pgdog: &str, users: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let env: HashMap<_, _> = env.iter().copied().collect();
-    let pgdog = Text {
-        name: "pgdog.toml",
-        text: pgdog,
-    };
-    let users = Text {
-        name: "users.toml",
-        text: users,
-    };
-    Config::from_texts(pgdog, users, &|name| {
-        env.get(name).map(|value| (*value).to_owned())
-    })
+    let pgdog = Text { name: "pgdog.toml", text: pgdog };
+    let users = Text { name: "users.toml", text: users };
+    Config::from_texts(pgdog, users, &|name| env.get(name).map(|value| (*value).to_owned()))
 }
 
 fn load(pgdog: &str, users: &str) -> Loaded {

@@ -38,8 +38,7 @@ impl HandshakeError {
     pub(super) fn client_error(&self) -> Option<PgError> {
         match self {
             Self::TlsRequired => Some(
-                PgError::fatal("28000", "connection requires TLS")
-                    .hint("Connect with sslmode=require or stronger."),
+                PgError::fatal("28000", "connection requires TLS").hint("Connect with sslmode=require or stronger."),
             ),
             Self::Startup(StartupError::Version(version)) => Some(PgError::fatal(
                 "0A000",
@@ -53,13 +52,10 @@ impl HandshakeError {
                 "0A000",
                 "unsupported frontend protocol 1234.5679: encryption was negotiated already",
             )),
-            Self::Startup(StartupError::NotUtf8) => Some(PgError::fatal(
-                "22021",
-                "invalid byte sequence for encoding \"UTF8\" in the start-up packet",
-            )),
-            Self::Startup(StartupError::Malformed) => {
-                Some(PgError::fatal("08P01", "invalid startup packet layout"))
+            Self::Startup(StartupError::NotUtf8) => {
+                Some(PgError::fatal("22021", "invalid byte sequence for encoding \"UTF8\" in the start-up packet"))
             }
+            Self::Startup(StartupError::Malformed) => Some(PgError::fatal("08P01", "invalid startup packet layout")),
             _ => None,
         }
     }
@@ -69,6 +65,7 @@ impl From<ReadError> for HandshakeError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Io(error) => Self::Io(error),
+            ReadError::Closed => Self::Closed,
             _ => Self::Truncated,
         }
     }

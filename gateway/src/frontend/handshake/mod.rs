@@ -10,14 +10,14 @@ mod tests;
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use error::HandshakeError;
 
 use crate::net::Stream;
-use crate::net::read::read_body;
+use crate::net::read::{read_body, read_head};
 use crate::net::tls::ALPN;
 use crate::wire::startup::{self, FirstMessage, Startup};
 
@@ -49,10 +49,7 @@ pub(crate) enum Opening {
 
 /// Answers requests for encryption until the client says what it wants. An error that the client can understand was
 /// sent to it when this returns; what is left to do is one log line.
-pub(crate) async fn handshake(
-    socket: Stream,
-    options: &HandshakeOptions,
-) -> Result<Opening, HandshakeError> {
+pub(crate) async fn handshake(socket: Stream, options: &HandshakeOptions) -> Result<Opening, HandshakeError> {
     let mut stream = direct_tls(socket, options).await?;
     let mut gss_asked = false;
     let mut tls_asked = stream.is_tls();
@@ -109,10 +106,7 @@ async fn direct_tls(socket: Stream, options: &HandshakeOptions) -> Result<Stream
 }
 
 /// Answers SSLRequest, and begins TLS when it is offered.
-async fn answer_tls(
-    mut stream: Stream,
-    options: &HandshakeOptions,
-) -> Result<Stream, HandshakeError> {
+async fn answer_tls(mut stream: Stream, options: &HandshakeOptions) -> Result<Stream, HandshakeError> {
     let (true, Some(config)) = (is_plain_tcp(&stream), &options.tls) else {
         answer(&mut stream, b'N').await?;
         return Ok(stream);
@@ -139,23 +133,12 @@ async fn accept(
     socket: TcpStream,
     config: &Arc<rustls::ServerConfig>,
 ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, HandshakeError> {
-    TlsAcceptor::from(Arc::clone(config))
-        .accept(socket)
-        .await
-        .map_err(HandshakeError::Tls)
+    TlsAcceptor::from(Arc::clone(config)).accept(socket).await.map_err(HandshakeError::Tls)
 }
 
 /// Reads one packet without a tag, and not a byte more.
 async fn packet(stream: &mut Stream) -> Result<FirstMessage, HandshakeError> {
-    let mut length = [0; 4];
-    let mut filled = 0;
-    while filled < length.len() {
-        match stream.read(&mut length[filled..]).await? {
-            0 if filled == 0 => return Err(HandshakeError::Closed),
-            0 => return Err(HandshakeError::Truncated),
-            count => filled += count,
-        }
-    }
+    let length = read_head::<_, 4>(stream).await?;
     let size = startup::packet_size(length).map_err(|_| HandshakeError::NotPostgres(length))?;
     let mut body = Vec::new();
     read_body(stream, size - length.len(), &mut body).await?;

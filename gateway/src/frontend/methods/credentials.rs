@@ -5,7 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use aws_lc_rs::hmac;
 
-use super::scram::Verifier;
+use super::verifier::Verifier;
 
 /// A password or a token. It does not print.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,11 +18,6 @@ impl Secret {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// `None` when the bytes are not UTF-8.
-    pub(crate) fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
     }
 }
 
@@ -126,8 +121,7 @@ impl fmt::Debug for Candidates {
 /// The salt of a user without a stored one, made from the name by a key that lives as long as the process. Users with a
 /// plain password and users who do not exist get theirs alike, so the salt does not tell who exists.
 fn salt(user: &str) -> Vec<u8> {
-    static KEY: LazyLock<hmac::Key> =
-        LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()));
+    static KEY: LazyLock<hmac::Key> = LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()));
     let tag = hmac::sign(&KEY, user.as_bytes());
     tag.as_ref().iter().copied().take(16).collect()
 }
@@ -146,11 +140,7 @@ mod tests {
     #[test]
     fn hashes_are_told_from_nonsense() {
         let none = Candidates::none;
-        assert!(
-            none()
-                .with_hash("md5c9d5b5fd1d4e0e8b2c4bb0b9c4d9d3a1")
-                .is_ok()
-        );
+        assert!(none().with_hash("md5c9d5b5fd1d4e0e8b2c4bb0b9c4d9d3a1").is_ok());
         assert!(none().with_hash("md5short").is_err());
         assert!(none().with_hash("SCRAM-SHA-256$4096:x").is_err());
         assert!(none().with_hash("hunter2").is_err());
@@ -167,10 +157,7 @@ mod tests {
     #[test]
     fn a_stored_verifier_lends_its_salt_to_plain_passwords() {
         let verifier = Verifier::unsatisfiable(b"stored salt".to_vec());
-        let mixed = Candidates::none()
-            .with_password("hunter2")
-            .with_hash(&verifier.to_string())
-            .unwrap();
+        let mixed = Candidates::none().with_password("hunter2").with_hash(&verifier.to_string()).unwrap();
         let verifiers = mixed.scram("alice");
         assert_eq!(verifiers.len(), 2);
         assert!(verifiers.iter().all(|other| other.is_alike(&verifier)));

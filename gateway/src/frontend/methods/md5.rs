@@ -37,11 +37,7 @@ fn expected(stored: &Stored, user: &str, salt: [u8; 4]) -> Option<String> {
     match stored {
         // PostgreSQL never lets an empty password in.
         Stored::Plain(password) if password.as_bytes().is_empty() => None,
-        Stored::Plain(password) => Some(authentication::md5_hash(
-            user.as_bytes(),
-            password.as_bytes(),
-            salt,
-        )),
+        Stored::Plain(password) => Some(authentication::md5_hash(user.as_bytes(), password.as_bytes(), salt)),
         Stored::Md5(digits) => {
             let salt = std::str::from_utf8(&salt).ok()?;
             Some(password::md5(digits.as_bytes(), salt))

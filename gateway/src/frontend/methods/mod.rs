@@ -9,6 +9,7 @@ mod sasl;
 mod scram;
 #[cfg(test)]
 mod tests;
+mod verifier;
 
 pub(crate) use credentials::{Candidates, Secret};
 
@@ -40,11 +41,7 @@ pub(crate) enum Verdict {
 
 impl From<bool> for Verdict {
     fn from(accepted: bool) -> Self {
-        if accepted {
-            Self::Accepted
-        } else {
-            Self::Refused
-        }
+        if accepted { Self::Accepted } else { Self::Refused }
     }
 }
 
@@ -96,26 +93,18 @@ pub(crate) async fn authenticate(
 ) -> Result<Verdict, MethodError> {
     match method {
         Method::Scram => sasl::authenticate(stream, user, candidates).await,
-        Method::Md5 if candidates.only_scram() => {
-            sasl::authenticate(stream, user, candidates).await
-        }
+        Method::Md5 if candidates.only_scram() => sasl::authenticate(stream, user, candidates).await,
         Method::Md5 => md5::authenticate(stream, user, candidates).await,
         Method::Plain => plain::authenticate(stream, user, candidates).await,
     }
 }
 
 /// Reads the answer to an authentication request into `body`.
-async fn response(
-    stream: &mut Stream,
-    limit: usize,
-    body: &mut Vec<u8>,
-) -> Result<(), MethodError> {
+async fn response(stream: &mut Stream, limit: usize, body: &mut Vec<u8>) -> Result<(), MethodError> {
     match read_message(stream, limit, body).await? {
         b'p' => Ok(()),
         b'X' => Err(MethodError::Closed),
-        _ => Err(MethodError::Protocol(
-            "expected a password response, got another message",
-        )),
+        _ => Err(MethodError::Protocol("expected a password response, got another message")),
     }
 }
 

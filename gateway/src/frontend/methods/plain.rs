@@ -34,9 +34,7 @@ pub(super) async fn authenticate(
     for stored in candidates.stored() {
         accepted |= match stored {
             Stored::Plain(expected) => expected.as_bytes().ct_eq(password.as_bytes()),
-            Stored::Md5(expected) => md5_of(&password, user)
-                .as_bytes()
-                .ct_eq(expected.as_bytes()),
+            Stored::Md5(expected) => md5_of(&password, user).as_bytes().ct_eq(expected.as_bytes()),
             Stored::Scram(verifier) => verifier.is_of(password.as_bytes()),
         };
     }

@@ -46,17 +46,12 @@ pub(super) async fn authenticate(
 }
 
 /// The first message of SCRAM: in the client's first response, or in its second when the first was empty.
-async fn first_response<'a>(
-    stream: &mut Stream,
-    body: &'a mut Vec<u8>,
-) -> Result<&'a [u8], MethodError> {
+async fn first_response<'a>(stream: &mut Stream, body: &'a mut Vec<u8>) -> Result<&'a [u8], MethodError> {
     const MALFORMED: MethodError = MethodError::Protocol("malformed SASL response");
     response(stream, MAX_RESPONSE_SIZE, body).await?;
     let mut fields = Fields(body);
     if fields.cstr().ok_or(MALFORMED)? != MECHANISM.as_bytes() {
-        return Err(MethodError::Protocol(
-            "client selected an invalid SASL authentication mechanism",
-        ));
+        return Err(MethodError::Protocol("client selected an invalid SASL authentication mechanism"));
     }
     let length = fields.u32().ok_or(MALFORMED)?;
     if length == NO_RESPONSE && fields.is_empty() {

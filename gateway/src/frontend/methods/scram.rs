@@ -1,107 +1,11 @@
-//! The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without I/O: verifiers, and the one exchange.
+//! The server's side of a SCRAM-SHA-256 exchange (RFC 5802, RFC 7677), without I/O.
 
-use std::fmt;
-use std::num::NonZeroU32;
-
-use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::MethodError;
-
-/// PostgreSQL's `scram_iterations`.
-const ITERATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4095);
-
-/// Bytes of SHA-256.
-const KEY_SIZE: usize = 32;
-
-/// What is stored of a password: enough to recognise it, not enough to log in with it.
-#[derive(Clone)]
-pub(super) struct Verifier {
-    iterations: NonZeroU32,
-    salt: Vec<u8>,
-    stored_key: [u8; KEY_SIZE],
-    server_key: [u8; KEY_SIZE],
-}
-
-impl Verifier {
-    /// Reads `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, the form of `pg_authid.rolpassword`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (head, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
-        let (iterations, salt) = head.split_once(':')?;
-        let (stored_key, server_key) = keys.split_once(':')?;
-        Some(Self {
-            iterations: iterations.parse().ok()?,
-            salt: STANDARD.decode(salt).ok()?,
-            stored_key: STANDARD.decode(stored_key).ok()?.try_into().ok()?,
-            server_key: STANDARD.decode(server_key).ok()?.try_into().ok()?,
-        })
-    }
-
-    /// A verifier of no password, for users who have none.
-    pub(super) fn unsatisfiable(salt: Vec<u8>) -> Self {
-        Self {
-            iterations: ITERATIONS,
-            salt,
-            stored_key: rand::random(),
-            server_key: rand::random(),
-        }
-    }
-
-    /// The verifier of a password with the salt and the iterations of this one.
-    ///
-    /// The password is used as it is. That is what SASLprep (RFC 4013) makes of every ASCII password and of text in
-    /// Unicode's composed form, which is how keyboards type it.
-    pub(super) fn derive_alike(&self, password: &[u8]) -> Self {
-        // PostgreSQL never lets an empty password in.
-        if password.is_empty() {
-            return Self {
-                iterations: self.iterations,
-                ..Self::unsatisfiable(self.salt.clone())
-            };
-        }
-        let mut salted = [0; KEY_SIZE];
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA256,
-            self.iterations,
-            &self.salt,
-            password,
-            &mut salted,
-        );
-        Self {
-            iterations: self.iterations,
-            salt: self.salt.clone(),
-            stored_key: sha256(&sign(&salted, b"Client Key")),
-            server_key: sign(&salted, b"Server Key"),
-        }
-    }
-
-    /// Whether both can be asked for in one exchange.
-    pub(super) fn is_alike(&self, other: &Self) -> bool {
-        self.iterations == other.iterations && self.salt == other.salt
-    }
-
-    /// Whether this is the verifier of a password that is at hand.
-    pub(super) fn is_of(&self, password: &[u8]) -> Choice {
-        self.derive_alike(password)
-            .stored_key
-            .ct_eq(&self.stored_key)
-    }
-}
-
-impl fmt::Display for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SCRAM-SHA-256${}:{}${}:{}",
-            self.iterations,
-            STANDARD.encode(&self.salt),
-            STANDARD.encode(self.stored_key),
-            STANDARD.encode(self.server_key)
-        )
-    }
-}
+use super::verifier::{KEY_SIZE, Verifier, sha256, sign};
 
 /// The client's first message.
 pub(super) struct ClientFirst<'a> {
@@ -122,14 +26,10 @@ impl<'a> ClientFirst<'a> {
         match binding {
             "n,," | "y,," => {}
             _ if binding.starts_with('p') => {
-                return Err(MethodError::Protocol(
-                    "client asks for SCRAM channel binding, which is not offered",
-                ));
+                return Err(MethodError::Protocol("client asks for SCRAM channel binding, which is not offered"));
             }
             "n,a" | "y,a" => {
-                return Err(MethodError::Protocol(
-                    "client uses authorization identity, but it is not supported",
-                ));
+                return Err(MethodError::Protocol("client uses authorization identity, but it is not supported"));
             }
             _ => return Err(MALFORMED),
         }
@@ -142,11 +42,7 @@ impl<'a> ClientFirst<'a> {
             .and_then(|nonce| nonce.strip_prefix("r="))
             .filter(|nonce| !nonce.is_empty() && nonce.bytes().all(|b| b.is_ascii_graphic()))
             .ok_or(MALFORMED)?;
-        Ok(Self {
-            binding,
-            bare,
-            nonce,
-        })
+        Ok(Self { binding, bare, nonce })
     }
 }
 
@@ -162,11 +58,7 @@ pub(super) struct Challenge {
 impl Challenge {
     pub(super) fn new(first: ClientFirst<'_>, nonce: &str, verifier: &Verifier) -> Self {
         let nonce = format!("{}{nonce}", first.nonce);
-        let message = format!(
-            "r={nonce},s={},i={}",
-            STANDARD.encode(&verifier.salt),
-            verifier.iterations
-        );
+        let message = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
         Self {
             transcript: format!("{},{message}", first.bare),
             expected: format!("c={},r={nonce}", STANDARD.encode(first.binding)),
@@ -181,11 +73,7 @@ impl Challenge {
 
     /// Checks the client's last message against every verifier, and gives the server's last message when one holds.
     /// The time it takes does not depend on which.
-    pub(super) fn verify(
-        &self,
-        message: &[u8],
-        verifiers: &[Verifier],
-    ) -> Result<Option<String>, MethodError> {
+    pub(super) fn verify(&self, message: &[u8], verifiers: &[Verifier]) -> Result<Option<String>, MethodError> {
         const MALFORMED: MethodError = MethodError::Protocol("malformed SCRAM message");
         let message = std::str::from_utf8(message).map_err(|_| MALFORMED)?;
         let (unproved, proof) = message.rsplit_once(",p=").ok_or(MALFORMED)?;
@@ -194,11 +82,8 @@ impl Challenge {
         if !rest.is_empty() && !rest.starts_with(',') {
             return Err(MALFORMED);
         }
-        let proof: [u8; KEY_SIZE] = STANDARD
-            .decode(proof)
-            .ok()
-            .and_then(|proof| proof.try_into().ok())
-            .ok_or(MALFORMED)?;
+        let proof: [u8; KEY_SIZE] =
+            STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok()).ok_or(MALFORMED)?;
 
         let transcript = format!("{},{unproved}", self.transcript);
         let mut accepted = Choice::from(0);
@@ -220,24 +105,6 @@ impl Challenge {
     }
 }
 
-fn sign(key: &[u8], message: &[u8]) -> [u8; KEY_SIZE] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
-    fixed(tag.as_ref())
-}
-
-fn sha256(bytes: &[u8]) -> [u8; KEY_SIZE] {
-    fixed(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-/// SHA-256 always has this many bytes; their type does not say so.
-fn fixed(bytes: &[u8]) -> [u8; KEY_SIZE] {
-    let mut out = [0; KEY_SIZE];
-    for (to, from) in out.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,10 +124,7 @@ mod tests {
     #[test]
     fn the_exchange_of_the_rfc_comes_out() {
         let (challenge, verifier) = rfc_7677();
-        assert_eq!(
-            challenge.message(),
-            format!("r={NONCE},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
-        );
+        assert_eq!(challenge.message(), format!("r={NONCE},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"));
         let last = format!("c=biws,r={NONCE},p={PROOF}");
         let other = verifier.derive_alike(b"crayon");
         for verifiers in [vec![verifier.clone()], vec![other, verifier]] {
@@ -309,22 +173,5 @@ mod tests {
         ] {
             assert!(ClientFirst::parse(bad.as_bytes()).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_verifier_reads_what_postgresql_stores() {
-        let stored = postgres_protocol::password::scram_sha_256(b"pencil");
-        let verifier = Verifier::parse(&stored).unwrap();
-        assert_eq!(verifier.to_string(), stored);
-        assert!(bool::from(verifier.is_of(b"pencil")));
-        assert!(!bool::from(verifier.is_of(b"crayon")));
-        assert!(Verifier::parse("SCRAM-SHA-256$0:c2FsdA==$AA==:AA==").is_none());
-    }
-
-    #[test]
-    fn an_empty_password_is_nobodys() {
-        let model = Verifier::unsatisfiable(b"salt".to_vec());
-        let empty = model.derive_alike(b"");
-        assert!(!bool::from(empty.is_of(b"")));
     }
 }

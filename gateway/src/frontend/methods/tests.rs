@@ -71,10 +71,8 @@ fn stored() -> Candidates {
 #[tokio::test]
 async fn scram_accepts_each_password_of_a_rotation() {
     for password in ["old", "new"] {
-        let (outcome, proved) = run(Method::Scram, &rotation(), |stream| {
-            scram(stream, password, ChannelBinding::unsupported())
-        })
-        .await;
+        let (outcome, proved) =
+            run(Method::Scram, &rotation(), |stream| scram(stream, password, ChannelBinding::unsupported())).await;
         assert_eq!(outcome.unwrap(), Verdict::Accepted);
         assert!(proved);
     }
@@ -82,20 +80,17 @@ async fn scram_accepts_each_password_of_a_rotation() {
 
 #[tokio::test]
 async fn scram_accepts_a_client_that_could_bind_the_channel() {
-    let (outcome, proved) = run(Method::Scram, &stored(), |stream| {
-        scram(stream, "new", ChannelBinding::unrequested())
-    })
-    .await;
+    let (outcome, proved) =
+        run(Method::Scram, &stored(), |stream| scram(stream, "new", ChannelBinding::unrequested())).await;
     assert_eq!(outcome.unwrap(), Verdict::Accepted);
     assert!(proved);
 }
 
 #[tokio::test]
 async fn scram_refuses_a_client_that_demands_channel_binding() {
-    let (outcome, proved) = run(Method::Scram, &stored(), |stream| {
-        scram(stream, "new", ChannelBinding::tls_server_end_point(vec![1]))
-    })
-    .await;
+    let (outcome, proved) =
+        run(Method::Scram, &stored(), |stream| scram(stream, "new", ChannelBinding::tls_server_end_point(vec![1])))
+            .await;
     let told = outcome.unwrap_err().client_error().unwrap();
     assert_eq!(told.code, "08P01");
     assert!(!proved);
@@ -104,10 +99,8 @@ async fn scram_refuses_a_client_that_demands_channel_binding() {
 #[tokio::test]
 async fn scram_refuses_wrong_passwords_and_unknown_users_alike() {
     for candidates in [rotation(), stored(), Candidates::none()] {
-        let (outcome, proved) = run(Method::Scram, &candidates, |stream| {
-            scram(stream, "wrong", ChannelBinding::unsupported())
-        })
-        .await;
+        let (outcome, proved) =
+            run(Method::Scram, &candidates, |stream| scram(stream, "wrong", ChannelBinding::unsupported())).await;
         assert_eq!(outcome.unwrap(), Verdict::Refused);
         assert!(!proved);
     }
@@ -156,10 +149,8 @@ async fn md5_compares_plain_and_stored_passwords() {
 
 #[tokio::test]
 async fn md5_becomes_scram_for_a_user_with_a_scram_verifier() {
-    let (outcome, proved) = run(Method::Md5, &stored(), |stream| {
-        scram(stream, "new", ChannelBinding::unsupported())
-    })
-    .await;
+    let (outcome, proved) =
+        run(Method::Md5, &stored(), |stream| scram(stream, "new", ChannelBinding::unsupported())).await;
     assert_eq!(outcome.unwrap(), Verdict::Accepted);
     assert!(proved);
 }
@@ -213,18 +204,12 @@ async fn a_password_over_the_limit_is_refused_by_its_header() {
     };
     let (asked, _near) = tokio::join!(plain::ask(&mut server, 100), client);
     let error = asked.unwrap_err();
-    assert!(matches!(
-        error,
-        MethodError::Read(ReadError::TooLarge { .. })
-    ));
+    assert!(matches!(error, MethodError::Read(ReadError::TooLarge { .. })));
     assert!(error.client_error().is_some());
 }
 
 #[tokio::test]
 async fn leaving_at_the_question_is_told_apart() {
     let (outcome, ()) = run(Method::Scram, &rotation(), |stream| async { drop(stream) }).await;
-    assert!(matches!(
-        outcome,
-        Err(MethodError::Closed | MethodError::Write(_))
-    ));
+    assert!(matches!(outcome, Err(MethodError::Closed | MethodError::Write(_))));
 }

@@ -41,7 +41,7 @@ impl Session {
     }
 
     fn hold(&mut self, server: Server) {
-        debug_assert!(self.server.is_none() && self.expected.is_empty());
+        debug_assert!(self.server.is_none() && self.expected.is_empty() && !self.is_moving());
         self.server = Some(server);
         self.carry.clear();
         self.replying = 0;
@@ -136,7 +136,8 @@ impl Session {
     /// session on it. `true`: it owes nothing.
     pub(super) async fn settle(&mut self) -> Result<bool, End> {
         let Some(server) = &self.server else { return Ok(true) };
-        if !self.is_quiet() || !self.requests.is_empty() || !self.carry.is_empty() || self.replying > 0 {
+        // A request of which the server has only a part binds the session to it as an unanswered one does.
+        if !self.is_quiet() || self.is_moving() {
             return Ok(false);
         }
         self.asked_at = None;
@@ -306,8 +307,7 @@ impl Session {
         if self.rules.mode == PoolerMode::Session {
             server.mark_dirty();
         }
-        let quiet = self.is_quiet() && self.requests.is_empty() && self.carry.is_empty() && self.replying == 0;
-        if quiet {
+        if self.is_quiet() && !self.is_moving() {
             let cancelling = self.cancelling.take();
             self.clean(server, cancelling);
             return;
@@ -342,7 +342,7 @@ impl Session {
             if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
                 return Poll::Ready(Err(Box::new(closed())));
             }
-            if self.requests.is_empty() && self.is_quiet() && self.carry.is_empty() && self.replying == 0 {
+            if self.is_quiet() && !self.is_moving() {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_server_read(cx))?;
@@ -376,10 +376,17 @@ impl NoServer {
     /// What the client hears. Addresses and accounts of servers are not for it.
     pub(crate) fn for_client(&self) -> PgError {
         match self {
-            Self::NoReplica => PgError::error("25006", "cannot run this read-only user's statement: no replica is configured")
-                .hint("Read-only users are served by replicas only. Add a replica to the database in pgdog.toml."),
-            Self::ReplicaDown(_) => PgError::error("25006", "cannot run this read-only user's statement: no replica can be reached")
-                .hint("Read-only users are served by replicas only, never by the primary. Try again when a replica is back."),
+            Self::NoReplica => {
+                PgError::error("25006", "cannot run this read-only user's statement: no replica is configured")
+                    .hint("Read-only users are served by replicas only. Add a replica to the database in pgdog.toml.")
+            }
+            Self::ReplicaDown(_) => PgError::error(
+                "25006",
+                "cannot run this read-only user's statement: no replica can be reached",
+            )
+            .hint(
+                "Read-only users are served by replicas only, never by the primary. Try again when a replica is back.",
+            ),
             Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
                 .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
             Self::Checkout(error) => error.for_client(),

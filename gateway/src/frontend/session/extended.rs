@@ -32,6 +32,9 @@ const MAX_BARRIER_NAMES: usize = 16;
 /// Tags of unnamed statements, across all sessions.
 static UNNAMED: AtomicU64 = AtomicU64::new(1);
 
+/// `S` (statement) or `P` (portal), and its name.
+type Target = (u8, Box<[u8]>);
+
 impl Session {
     pub(super) fn parse(&mut self, header: Header) -> Result<Step, End> {
         let follows = self.rules.follows_statements;
@@ -314,8 +317,8 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// The `S` or `P` and the name of a Describe or Close; `None` when it is not whole.
-    fn kind_and_name(&mut self, header: Header) -> Result<Option<(u8, Box<[u8]>)>, End> {
+    /// What a Describe or Close is about; `None` when the message is not whole.
+    fn kind_and_name(&mut self, header: Header) -> Result<Option<Target>, End> {
         let malformed = ProtocolViolation::Malformed(char::from(header.tag));
         if header.size > MAX_NAMES {
             return Err(malformed.into());

@@ -252,6 +252,13 @@ impl Session {
         self.expected.is_empty() && matches!(self.batch, Batch::None | Batch::Refused)
     }
 
+    /// Whether a message is on its way between client and server, or to be sent to the server.
+    #[inline]
+    fn is_moving(&self) -> bool {
+        let request = self.passing > 0 && !self.passing_to_nobody;
+        request || !self.requests.is_empty() || !self.carry.is_empty() || self.replying > 0
+    }
+
     /// Adds an error to what the client will read.
     fn say(&mut self, error: &PgError) {
         self.flush_forward_into_out();

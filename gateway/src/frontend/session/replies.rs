@@ -217,9 +217,8 @@ impl Session {
 
     fn parameter(&mut self, body: &[u8]) -> Fate {
         let mut fields = Fields(body);
-        let promoted = self.pools.spec.read_only
-            && fields.cstr() == Some(b"in_hot_standby")
-            && fields.cstr() == Some(b"off");
+        let promoted =
+            self.pools.spec.read_only && fields.cstr() == Some(b"in_hot_standby") && fields.cstr() == Some(b"off");
         if promoted {
             let text = "the replica has become a primary, where a read-only user may not be";
             return Fate::Lost(Box::new(PgError::error("25006", text)));

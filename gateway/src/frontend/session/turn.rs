@@ -91,7 +91,7 @@ impl Session {
             if self.server.is_some() && !self.has_output() {
                 match self.poll_server_read(cx) {
                     Poll::Ready(Ok(())) => {
-                        if self.is_quiet() && self.carry.is_empty() && self.replying == 0 {
+                        if self.is_quiet() && !self.is_moving() {
                             return Poll::Ready(Event::ServerQuiet);
                         }
                         moved = true;

@@ -37,11 +37,7 @@ pub(crate) struct ClientTls {
 impl ClientTls {
     /// Reads the files. Without `ca` the operating system's authorities count. `identity` is the certificate and key
     /// that the gateway shows when a server asks (`cert` in `pg_hba.conf`).
-    pub(crate) fn new(
-        mode: TlsMode,
-        ca: Option<&Path>,
-        identity: Option<(&Path, &Path)>,
-    ) -> Result<Self, TlsError> {
+    pub(crate) fn new(mode: TlsMode, ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
         let trust = match mode {
             TlsMode::Disabled => return Ok(Self::disabled()),
             TlsMode::Prefer => Trust::Anyone,
@@ -57,25 +53,16 @@ impl ClientTls {
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder
-                .with_client_auth_cert(
-                    certificates("the gateway's TLS certificate", certificate)?,
-                    private_key(key)?,
-                )
+                .with_client_auth_cert(certificates("the gateway's TLS certificate", certificate)?, private_key(key)?)
                 .map_err(|error| TlsError::file("the TLS private key", key, error))?,
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self {
-            mode,
-            config: Some(Arc::new(config)),
-        })
+        Ok(Self { mode, config: Some(Arc::new(config)) })
     }
 
     /// Never TLS.
     pub(crate) fn disabled() -> Self {
-        Self {
-            mode: TlsMode::Disabled,
-            config: None,
-        }
+        Self { mode: TlsMode::Disabled, config: None }
     }
 
     #[cfg(test)]
@@ -88,11 +75,7 @@ impl ClientTls {
     /// The answer is one byte, and a server has nothing to add before the client's hello: bytes behind it come from
     /// somebody who wants them taken for encrypted ones later (CVE-2021-23222), so they end the connection. An error
     /// message instead of the answer is not read either, it could be anybody's (CVE-2024-10977).
-    pub(crate) async fn encrypt(
-        &self,
-        mut stream: Stream,
-        host: &str,
-    ) -> Result<Stream, EncryptError> {
+    pub(crate) async fn encrypt(&self, mut stream: Stream, host: &str) -> Result<Stream, EncryptError> {
         let Some(config) = &self.config else {
             return Ok(stream);
         };
@@ -102,14 +85,15 @@ impl ClientTls {
         let mut request = Vec::with_capacity(8);
         message::ssl_request(&mut request);
         stream.write_all(&request).await?;
-        match stream.read_u8().await? {
+        let answer = stream.read_u8().await?;
+        if stream.has_unread()? {
+            return Err(EncryptError::Stuffed);
+        }
+        match answer {
             b'S' => {}
             b'N' if self.mode == TlsMode::Prefer => return Ok(stream),
             b'N' => return Err(EncryptError::NotOffered),
             other => return Err(EncryptError::Answer(other)),
-        }
-        if stream.has_unread()? {
-            return Err(EncryptError::Stuffed);
         }
         let Stream::Tcp(socket) = stream else {
             return Ok(stream);
@@ -139,7 +123,7 @@ pub(crate) enum EncryptError {
     NotOffered,
     #[error("the server answered the request for TLS with byte {0:#04x}")]
     Answer(u8),
-    #[error("the server sent bytes before TLS began")]
+    #[error("the server sent bytes behind its answer to the request for TLS")]
     Stuffed,
     #[error("{0:?} cannot be the name in a certificate")]
     Name(String),
@@ -156,20 +140,13 @@ fn anchors(ca: Option<&Path>) -> Result<Anchors, TlsError> {
         let native = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(native.certs);
         if roots.is_empty() {
-            return Err(TlsError::setup(
-                "this system has no certificate authorities; set tls_server_ca_certificate",
-            ));
+            return Err(TlsError::setup("this system has no certificate authorities; set tls_server_ca_certificate"));
         }
-        return Ok(Anchors {
-            roots,
-            exact: Vec::new(),
-        });
+        return Ok(Anchors { roots, exact: Vec::new() });
     };
     let exact = certificates(WHAT, path)?;
     for certificate in &exact {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| TlsError::file(WHAT, path, error))?;
+        roots.add(certificate.clone()).map_err(|error| TlsError::file(WHAT, path, error))?;
     }
     Ok(Anchors { roots, exact })
 }

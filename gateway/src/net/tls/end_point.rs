@@ -73,9 +73,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         0..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes
-                .iter()
-                .fold(0usize, |length, byte| length << 8 | usize::from(*byte));
+            let length = bytes.iter().fold(0usize, |length, byte| length << 8 | usize::from(*byte));
             (length, rest)
         }
         _ => return None,
@@ -98,12 +96,11 @@ mod tests {
         for (algorithm, hash) in [
             (&rcgen::PKCS_ECDSA_P256_SHA256, &SHA256),
             (&rcgen::PKCS_ECDSA_P384_SHA384, &SHA384),
+            (&rcgen::PKCS_RSA_SHA256, &SHA256),
+            (&rcgen::PKCS_RSA_SHA512, &SHA512),
         ] {
             let certificate = certificate(algorithm);
-            assert_eq!(
-                server_end_point(&certificate).unwrap(),
-                digest::digest(hash, &certificate).as_ref()
-            );
+            assert_eq!(server_end_point(&certificate).unwrap(), digest::digest(hash, &certificate).as_ref());
         }
     }
 

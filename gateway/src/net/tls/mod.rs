@@ -14,7 +14,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-pub(crate) use client::{ClientTls, TlsMode};
+pub(crate) use client::ClientTls;
 pub(crate) use server::server_config;
 
 /// The protocol's registered name in TLS (IANA, "TLS ALPN Protocol IDs"). PostgreSQL 17 and newer agree on it, which
@@ -25,22 +25,14 @@ pub(crate) const ALPN: &[u8] = b"postgresql";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("cannot use {what} {}: {reason}", path.display())]
-    File {
-        what: &'static str,
-        path: PathBuf,
-        reason: String,
-    },
+    File { what: &'static str, path: PathBuf, reason: String },
     #[error("{0}")]
     Setup(String),
 }
 
 impl TlsError {
     fn file(what: &'static str, path: &Path, reason: impl ToString) -> Self {
-        Self::File {
-            what,
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::File { what, path: path.to_owned(), reason: reason.to_string() }
     }
 
     fn setup(reason: impl ToString) -> Self {
@@ -64,16 +56,13 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| TlsError::file("the TLS private key", path, error))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::file("the TLS private key", path, error))
 }
 
 fn roots(what: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(what, path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| TlsError::file(what, path, error))?;
+        roots.add(certificate).map_err(|error| TlsError::file(what, path, error))?;
     }
     Ok(roots)
 }

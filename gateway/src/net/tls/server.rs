@@ -35,9 +35,8 @@ pub(crate) fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder
-        .with_single_cert(chain, key_der)
-        .map_err(|error| TlsError::file("the TLS private key", key, error))?;
+    let mut config =
+        builder.with_single_cert(chain, key_der).map_err(|error| TlsError::file("the TLS private key", key, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }
@@ -73,9 +72,7 @@ mod tests {
         let error = server_config(&key, &key, None).unwrap_err().to_string();
         assert!(error.contains("no PEM certificate"), "{error}");
 
-        let error = server_config(&certificate, &certificate, None)
-            .unwrap_err()
-            .to_string();
+        let error = server_config(&certificate, &certificate, None).unwrap_err().to_string();
         assert!(error.contains("private key"), "{error}");
     }
 

@@ -15,9 +15,7 @@ pub(crate) enum PemError {
     NotText,
     #[error("holds no public key or certificate in PEM form")]
     NoKey,
-    #[error(
-        "holds a private key; it must hold public keys only, and that private key should be replaced"
-    )]
+    #[error("holds a private key; it must hold public keys only, and that private key should be replaced")]
     PrivateKey,
     #[error("holds a block that is not PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE")]
     UnknownBlock,
@@ -36,11 +34,7 @@ pub(crate) enum PemError {
 /// Of a certificate only the public key counts. Its dates and its chain do not: the file itself is the trust.
 pub(super) fn keys(content: &[u8], algorithms: &[Algorithm]) -> Result<Vec<Key>, PemError> {
     let text = std::str::from_utf8(content).map_err(|_| PemError::NotText)?;
-    if text
-        .lines()
-        .filter_map(begin)
-        .any(|label| label.contains("PRIVATE KEY"))
-    {
+    if text.lines().filter_map(begin).any(|label| label.contains("PRIVATE KEY")) {
         return Err(PemError::PrivateKey);
     }
     let mut keys = Vec::new();
@@ -50,17 +44,11 @@ pub(super) fn keys(content: &[u8], algorithms: &[Algorithm]) -> Result<Vec<Key>,
         let der = body(&mut lines, label)?;
         keys.push(key(label, &der, algorithms)?);
     }
-    if keys.is_empty() {
-        Err(PemError::NoKey)
-    } else {
-        Ok(keys)
-    }
+    if keys.is_empty() { Err(PemError::NoKey) } else { Ok(keys) }
 }
 
 fn begin(line: &str) -> Option<&str> {
-    line.trim()
-        .strip_prefix("-----BEGIN ")?
-        .strip_suffix("-----")
+    line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")
 }
 
 /// The block's bytes. Leaves `lines` after its end.
@@ -84,8 +72,7 @@ fn key(label: &str, der: &[u8], algorithms: &[Algorithm]) -> Result<Key, PemErro
     let key = match label {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => Key::from_der(der, algorithms),
         "CERTIFICATE" => {
-            let (rest, certificate) =
-                X509Certificate::from_der(der).map_err(|_| PemError::BadCertificate)?;
+            let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PemError::BadCertificate)?;
             if !rest.is_empty() {
                 return Err(PemError::BadCertificate);
             }

@@ -43,14 +43,10 @@ impl TestIssuer {
     /// Answers over TLS.
     pub fn serving_tls(body: String, tls: ServerConfig) -> Self {
         let tls = Arc::new(tls);
-        Self::listen(
-            "https",
-            Behaviour::Answer(200, body),
-            move |stream, behaviour| {
-                let connection = ServerConnection::new(Arc::clone(&tls)).unwrap();
-                answer(StreamOwned::new(connection, stream), behaviour);
-            },
-        )
+        Self::listen("https", Behaviour::Answer(200, body), move |stream, behaviour| {
+            let connection = ServerConnection::new(Arc::clone(&tls)).unwrap();
+            answer(StreamOwned::new(connection, stream), behaviour);
+        })
     }
 
     fn listen(
@@ -72,11 +68,7 @@ impl TestIssuer {
                 std::thread::spawn(move || answer(stream, behaviour));
             }
         });
-        Self {
-            url,
-            behaviour,
-            hits,
-        }
+        Self { url, behaviour, hits }
     }
 
     pub fn now(&self, behaviour: Behaviour) {
@@ -114,10 +106,7 @@ fn answer(mut stream: impl Read + Write, behaviour: Behaviour) {
         }
     }
     let with_body = |status: u16, body: &str| {
-        format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
+        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
     };
     let response = match behaviour {
         Behaviour::Answer(status, body) => with_body(status, &body),

@@ -11,10 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey, Header};
 use pgdog_jwt::config::{Algorithm, Issuer, JwksSource, KeySource};
 use pgdog_jwt::{AuthContext, AuthDecision, AuthGrant, Authenticator, Credential, JwtConfig};
-use rcgen::{
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
-    RsaKeySize,
-};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use x509_parser::prelude::FromDer;
@@ -28,32 +25,20 @@ pub struct TestKey {
 /// RSA keys take long to make, so tests share one.
 pub static RSA: LazyLock<TestKey> = LazyLock::new(|| {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-    TestKey {
-        pair,
-        kid: "rsa".to_owned(),
-    }
+    TestKey { pair, kid: "rsa".to_owned() }
 });
 
 impl TestKey {
     pub fn p256(kid: &str) -> Self {
-        Self {
-            pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
-            kid: kid.to_owned(),
-        }
+        Self { pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(), kid: kid.to_owned() }
     }
 
     pub fn p384(kid: &str) -> Self {
-        Self {
-            pair: KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
-            kid: kid.to_owned(),
-        }
+        Self { pair: KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(), kid: kid.to_owned() }
     }
 
     pub fn ed25519(kid: &str) -> Self {
-        Self {
-            pair: KeyPair::generate_for(&PKCS_ED25519).unwrap(),
-            kid: kid.to_owned(),
-        }
+        Self { pair: KeyPair::generate_for(&PKCS_ED25519).unwrap(), kid: kid.to_owned() }
     }
 
     /// The public key as an issuer publishes it.
@@ -109,26 +94,15 @@ impl TestKey {
 
     /// A token over these exact bytes of header and claims.
     pub fn sign_raw(&self, header: &str, claims: &str) -> String {
-        let input = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(claims)
-        );
-        let signature = jsonwebtoken::crypto::sign(
-            input.as_bytes(),
-            &self.encoding_key(),
-            self.default_algorithm(),
-        )
-        .unwrap();
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature =
+            jsonwebtoken::crypto::sign(input.as_bytes(), &self.encoding_key(), self.default_algorithm()).unwrap();
         format!("{input}.{signature}")
     }
 }
 
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Claims of a token that is good for a minute.
@@ -157,12 +131,7 @@ pub fn pem_config(files: &[&NamedTempFile]) -> JwtConfig {
 
 /// An authenticator that knows these keys from a file. The file may go afterwards.
 pub fn authenticator_for(keys: &[&TestKey]) -> Authenticator {
-    let file = file(
-        &keys
-            .iter()
-            .map(|key| key.pair.public_key_pem())
-            .collect::<String>(),
-    );
+    let file = file(&keys.iter().map(|key| key.pair.public_key_pem()).collect::<String>());
     Authenticator::new(pem_config(&[&file])).unwrap()
 }
 
@@ -172,11 +141,7 @@ pub fn jwks_config(url: &str, change: impl FnOnce(&mut JwksSource)) -> JwtConfig
     JwtConfig::new(vec![Issuer::new(KeySource::Jwks(source))])
 }
 
-pub async fn login(
-    authenticator: &Authenticator,
-    user: &str,
-    credential: &str,
-) -> Result<AuthGrant, &'static str> {
+pub async fn login(authenticator: &Authenticator, user: &str, credential: &str) -> Result<AuthGrant, &'static str> {
     let context = AuthContext {
         user,
         database: "app",
@@ -194,7 +159,5 @@ pub async fn login(
 
 /// The code of the refusal, or `allowed`.
 pub async fn verdict(authenticator: &Authenticator, user: &str, credential: &str) -> &'static str {
-    login(authenticator, user, credential)
-        .await
-        .map_or_else(|code| code, |_| "allowed")
+    login(authenticator, user, credential).await.map_or_else(|code| code, |_| "allowed")
 }

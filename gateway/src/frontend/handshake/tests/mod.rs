@@ -1,13 +1,12 @@
 //! Clients that behave, and clients that do not.
 
-use std::sync::Arc;
+mod tls;
 
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
-use crate::net::tls::{ClientTls, TlsMode, server_config};
+use crate::net::tls::server_config;
 use crate::wire::startup::Version;
 use crate::wire::{ErrorFields, message};
 
@@ -38,10 +37,7 @@ fn with_tls() -> HandshakeOptions {
     let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    HandshakeOptions {
-        tls: Some(server_config(&certificate, &key, None).unwrap()),
-        tls_required: false,
-    }
+    HandshakeOptions { tls: Some(server_config(&certificate, &key, None).unwrap()), tls_required: false }
 }
 
 async fn all_at_once(bytes: &[u8]) -> (Result<Opening, HandshakeError>, Vec<u8>) {
@@ -134,16 +130,10 @@ async fn bytes_behind_a_request_for_encryption_are_refused() {
 
 #[tokio::test]
 async fn a_probe_is_not_an_error_worth_telling() {
-    assert!(matches!(
-        error(all_at_once(b"").await.0),
-        HandshakeError::Closed
-    ));
+    assert!(matches!(error(all_at_once(b"").await.0), HandshakeError::Closed));
     let (client, server) = tcp_pair().await;
     drop(client);
-    assert!(matches!(
-        error(handshake(server, &with_tls()).await),
-        HandshakeError::Closed
-    ));
+    assert!(matches!(error(handshake(server, &with_tls()).await), HandshakeError::Closed));
 }
 
 #[tokio::test]
@@ -194,92 +184,5 @@ async fn a_cancel_request_is_taken_as_it_is() {
     assert!(matches!(
         opening,
         Ok(Opening::Cancel { process: 7, key }) if key == b"secret-key"
-    ));
-}
-
-#[tokio::test]
-async fn required_tls_is_required_of_tcp_only() {
-    let options = HandshakeOptions {
-        tls_required: true,
-        ..with_tls()
-    };
-    let (mut client, server) = tcp_pair().await;
-    client.write_all(&startup_packet()).await.unwrap();
-    let opening = handshake(server, &options).await;
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).await.unwrap();
-    let told = ErrorFields::parse(&heard[5..]);
-    assert!(matches!(error(opening), HandshakeError::TlsRequired));
-    assert_eq!(told.code, "28000");
-    assert!(told.hint.is_some());
-
-    let (mut client, server) = pair();
-    client.write_all(&startup_packet()).await.unwrap();
-    assert_eq!(user(handshake(server, &options).await), "alice");
-}
-
-#[tokio::test]
-async fn tls_after_a_request_carries_the_startup_packet() {
-    let options = HandshakeOptions {
-        tls_required: true,
-        ..with_tls()
-    };
-    let (client, server) = tcp_pair().await;
-    let calling = async {
-        let tls = ClientTls::new(TlsMode::Prefer, None, None).unwrap();
-        let mut client = tls.encrypt(client.into(), "localhost").await.unwrap();
-        assert!(client.is_tls());
-        client.write_all(&startup_packet()).await.unwrap();
-        client
-    };
-    let (_client, opening) = tokio::join!(calling, handshake(server, &options));
-    let Ok(Opening::Startup { stream, .. }) = opening else {
-        panic!("no start-up packet")
-    };
-    assert!(stream.is_tls());
-}
-
-async fn direct(alpn: &[&[u8]]) -> Result<Opening, HandshakeError> {
-    let (client, server) = tcp_pair().await;
-    let options = with_tls();
-    let calling = async {
-        let mut config = ClientTls::new(TlsMode::Prefer, None, None)
-            .unwrap()
-            .config()
-            .as_ref()
-            .clone();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        if let Ok(mut client) = connector.connect(name, client).await {
-            client.write_all(&startup_packet()).await.ok();
-            client.read_u8().await.ok();
-        }
-    };
-    let deciding = async {
-        handshake(server, &options)
-            .await
-            .map(|opening| (opening, ()))
-    };
-    let (_, opening) = tokio::join!(calling, async {
-        deciding.await.map(|(opening, ())| match opening {
-            // Dropping the stream lets the client end.
-            Opening::Startup { startup, .. } => Opening::Startup {
-                stream: pair().1,
-                startup,
-            },
-            cancel => cancel,
-        })
-    });
-    opening
-}
-
-#[tokio::test]
-async fn direct_tls_needs_the_protocol_by_name() {
-    assert_eq!(user(direct(&[b"postgresql"]).await), "alice");
-    assert!(matches!(error(direct(&[]).await), HandshakeError::NoAlpn));
-    assert!(matches!(
-        error(direct(&[b"h2"]).await),
-        HandshakeError::Tls(_)
     ));
 }
