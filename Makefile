@@ -5,7 +5,8 @@ PYTHON := .venv/bin/python
 # What setup found out about the build; cargo must see it.
 CARGO := set -e; . .build/env; cargo
 # The release build is what the demo, the integration tests and the benchmark run: one heavy build for all three.
-GATEWAY := $(CARGO) build --release --locked -p pgdog-jwt-gateway
+# PGDOG_JWT_BIN names one that was built elsewhere.
+GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog-jwt-gateway)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rust test-integration lint fmt bench clean

@@ -129,6 +129,14 @@ def gateway_maker(
         process.stop(timeout=5)
 
 
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def pooled(request: pytest.FixtureRequest, gateway: Target) -> Target:
+    """A gateway in each of the two pooling modes."""
+    if request.param == "transaction":
+        return gateway
+    return request.getfixturevalue("make_module_gateway")(general={"pooler_mode": request.param})
+
+
 @pytest.fixture
 def logged(gateway: Target) -> Target:
     """The usual gateway, for tests that read its log."""

@@ -14,9 +14,9 @@ import pytest
 from harness.target import Target
 
 
-@pytest.fixture(params=["transaction", "session"], scope="module")
-def target(request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target]) -> Target:
-    return make_module_gateway(general={"pooler_mode": request.param})
+@pytest.fixture
+def target(pooled: Target) -> Target:
+    return pooled
 
 
 @pytest.fixture(scope="module")

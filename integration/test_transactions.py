@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,9 +13,9 @@ from harness.target import Target
 from harness.wire import Wire
 
 
-@pytest.fixture(params=["transaction", "session"], scope="module")
-def target(request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target]) -> Target:
-    return make_module_gateway(general={"pooler_mode": request.param})
+@pytest.fixture
+def target(pooled: Target) -> Target:
+    return pooled
 
 
 @pytest.fixture
