@@ -88,7 +88,13 @@ def test_a_service_may_use_another_account_at_the_server(make_gateway: MakeGatew
 
 
 def test_users_with_passwords_are_refused_other_databases(make_gateway: MakeGateway) -> None:
-    target = make_gateway(users=[SERVICE | {"database": "elsewhere"}], jwt={"password_auth_type": "plain"})
+    servers = make_gateway(start=False).gateway.config["databases"]
+    other = servers[0] | {"name": "elsewhere", "database_name": "demo"}
+    target = make_gateway(
+        databases=[*servers, other],
+        users=[SERVICE | {"database": "elsewhere"}],
+        jwt={"password_auth_type": "plain"},
+    )
 
     assert target.refusal("service", "service-secret")["S"] == "FATAL"
 

@@ -3,16 +3,20 @@
 use pg_query::protobuf::TransactionStmtKind as Kind;
 
 use super::class::{Access, ReadWriteStrategy, Transaction};
-use super::functions::needs_primary;
+use super::functions::{is_built_in, needs_primary};
 use super::tree::{Tree, Value};
 
-/// Whether a node, wherever it is in a statement, makes the statement one for the primary.
-pub(super) fn writes(node: &Tree) -> bool {
+/// Whether a node, wherever it is in a statement, makes the statement one for the primary. What a function of a user
+/// does cannot be seen here: the conservative strategy takes it for a write, the aggressive one for a read.
+pub(super) fn writes(node: &Tree, strategy: ReadWriteStrategy) -> bool {
     match node.kind {
         "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" | "IntoClause" => true,
         // Row locks are written to the rows (PostgreSQL, 13.3.2).
         "LockingClause" => true,
-        "FuncCall" => needs_primary(node.last_name("funcname")),
+        "FuncCall" => {
+            let known = || is_built_in(node.first_name("funcname"), node.last_name("funcname"));
+            needs_primary(node.last_name("funcname")) || (strategy == ReadWriteStrategy::Conservative && !known())
+        }
         _ => false,
     }
 }

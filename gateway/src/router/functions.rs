@@ -1,8 +1,13 @@
 //! What PostgreSQL's own functions do that a query's shape does not show, by name.
 //!
 //! A name counts whatever its schema: `pg_catalog.nextval`, `nextval`, and a lookalike in somebody's schema are the
-//! same here. Functions that are on no list are taken for reads without side effects, as PgDog takes every `SELECT`;
-//! a user's function that writes, called in a plain `SELECT`, must be sent inside a transaction.
+//! same here. Only for reads the schema matters: functions that PostgreSQL does not bring itself may write.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// The functions of PostgreSQL 15 and 18, one name a line (`SELECT proname FROM pg_proc` in `pg_catalog`).
+static BUILT_INS: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("built_ins.txt").lines().collect());
 
 /// `set_config` changes any variable by name, so it is judged by its arguments (PostgreSQL, 9.28.1).
 pub(super) const SET_CONFIG: &str = "set_config";
@@ -59,6 +64,11 @@ pub(super) fn leaves_unknown_state(name: &str) -> bool {
     name.starts_with("pg_replication_origin_session_")
         || matches!(name, "setseed" | "lo_open" | "lo_creat")
         || runs_sql(name)
+}
+
+/// Whether a function comes with PostgreSQL: named without a schema, or with its own.
+pub(super) fn is_built_in(schema: &str, name: &str) -> bool {
+    (schema == name || schema == "pg_catalog") && BUILT_INS.contains(name)
 }
 
 /// Whether a function needs the primary: it writes, or it reads what only the primary's session has.

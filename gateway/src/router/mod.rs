@@ -118,7 +118,7 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
         let mut writes = false;
         let mut refused = None;
         statement.walk(|node| {
-            writes |= access::writes(node);
+            writes |= access::writes(node, policy.strategy);
             effects |= effects::nested(node);
             any_constants &= !looks_at_constants(node);
             refused = refused.or_else(|| guard::inspect(node, policy));

@@ -94,6 +94,11 @@ impl Tree {
         self.list(field).last().and_then(Value::node).map_or("", |name| name.text("sval"))
     }
 
+    /// The first part of a list of names: the schema, where there is one.
+    pub(super) fn first_name(&self, field: &str) -> &str {
+        self.list(field).first().and_then(Value::node).map_or("", |name| name.text("sval"))
+    }
+
     /// Visits this node and everything below it.
     ///
     /// A string node is visited where it names something. It is left out where it belongs to its parent, which has
