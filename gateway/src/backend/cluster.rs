@@ -53,6 +53,8 @@ pub(crate) struct PoolSet {
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) greetings: Mutex<Greetings>,
     sessions: AtomicUsize,
+    /// Sessions that are held to a server.
+    pub(crate) pinned: AtomicUsize,
     last_used: AtomicU64,
 }
 
@@ -85,6 +87,7 @@ impl PoolSet {
             pools,
             greetings: Mutex::default(),
             sessions: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
         };
         set.touch();

@@ -48,8 +48,15 @@ pub(crate) enum ConversationError {
 /// What a query of the gateway's own came back with.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// The values of the last row, as text.
-    pub(crate) row: Vec<Option<String>>,
+    /// The values of all rows, as text.
+    pub(crate) rows: Vec<Vec<Option<String>>>,
+}
+
+impl Answer {
+    /// A value of the last row; empty where there is none.
+    pub(crate) fn value(&self, column: usize) -> &str {
+        self.rows.last().and_then(|row| row.get(column)).and_then(Option::as_deref).unwrap_or_default()
+    }
 }
 
 impl Connection {
@@ -178,7 +185,7 @@ impl Connection {
                         };
                     }
                     b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
-                    b'D' => answer.row = row(body),
+                    b'D' => answer.rows.push(row(body)),
                     b'S' => {
                         let body = body.to_vec();
                         self.note_parameter(&body);

@@ -154,16 +154,15 @@ const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassr
 
 /// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
 fn check(identity: &Identity, answer: &Answer) -> Result<(), IdentityError> {
-    let value = |at: usize| answer.row.get(at).and_then(Option::as_deref).unwrap_or_default();
-    let (actual, login) = (value(0), value(1));
+    let (actual, login) = (answer.value(0), answer.value(1));
     let wanted = identity.role.as_deref().unwrap_or(login);
     if actual != wanted || actual.is_empty() {
         return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
     }
-    if value(2) != "f" && !identity.allow_privileged {
+    if answer.value(2) != "f" && !identity.allow_privileged {
         return Err(IdentityError::Privileged(actual.to_owned()));
     }
-    if identity.read_only && value(3) != "t" {
+    if identity.read_only && answer.value(3) != "t" {
         return Err(IdentityError::NotReplica);
     }
     Ok(())

@@ -8,6 +8,7 @@ pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod greeting;
 pub(crate) mod identity;
+pub(crate) mod inquiry;
 pub(crate) mod janitor;
 pub(crate) mod node;
 pub(crate) mod plan;

@@ -15,7 +15,9 @@ pub(super) fn of(statement: &Tree) -> Effects {
         "VariableSetStmt" => variable(statement),
         "LoadStmt" => Effects::SETTINGS,
         "PrepareStmt" => Effects::PREPARED,
+        "DeallocateStmt" if statement.text("name").is_empty() => Effects::DEALLOCATES | Effects::DEALLOCATES_ALL,
         "DeallocateStmt" => Effects::DEALLOCATES,
+        "ClosePortalStmt" | "DropStmt" => Effects::RELEASES,
         "ListenStmt" => Effects::LISTEN,
         "UnlistenStmt" => Effects::UNLISTEN,
         "CopyStmt" => Effects::COPY,
@@ -78,6 +80,8 @@ fn call(node: &Tree) -> Effects {
     }
     if holds_advisory_lock(name) {
         Effects::ADVISORY_LOCK
+    } else if name.starts_with("pg_advisory_unlock") {
+        Effects::RELEASES
     } else if leaves_unknown_state(name) {
         Effects::UNKNOWN
     } else {

@@ -72,8 +72,12 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
-        self.take_effects(class);
         if !follows {
+            // The statement may be executed at any time from now on, under a name that is the server's own.
+            let text = |session: &Self| session.text_of_parse(header, name_size, text_size);
+            if let Some(error) = self.take_effects(class, text) {
+                return Ok(self.refuse(header, error));
+            }
             if !self.note_barrier_name(class, name_size) {
                 let error = PgError::error("53400", "too many prepared statements that discard the session");
                 return Ok(self.refuse(header, error));
@@ -94,6 +98,7 @@ impl Session {
     fn parse_unnamed(&mut self, header: Header, class: Class) {
         self.unnamed.clear();
         self.unnamed_tag = 0;
+        self.unnamed_class = class;
         if header.size <= MAX_KEPT
             && let Some(body) = self.input.bytes().get(HEADER_SIZE + 1..header.size)
         {
@@ -187,14 +192,20 @@ impl Session {
         }
         match found.flatten() {
             Some(statement) => {
+                if let Some(error) = self.take_effects(statement.class, |_| statement.text().to_vec()) {
+                    return Ok(self.refuse(header, error));
+                }
                 if !self.on_server(&statement) {
                     self.prepare(&statement, None);
                 }
-                self.take_effects(statement.class);
                 self.forward_renamed(header, name_at, name_size, statement.server_name());
             }
             None => {
                 if name_size == 0 {
+                    let class = self.unnamed_class;
+                    if let Some(error) = self.take_effects(class, Self::unnamed_text) {
+                        return Ok(self.refuse(header, error));
+                    }
                     self.restore_unnamed();
                 }
                 self.forward_request(header);
@@ -221,6 +232,16 @@ impl Session {
         self.input.consume(here);
         self.passing = header.size - here;
         self.passing_to_nobody = false;
+    }
+
+    fn unnamed_text(&self) -> Vec<u8> {
+        Fields(&self.unnamed).cstr().unwrap_or_default().to_vec()
+    }
+
+    /// The text of the Parse message that is next in the input.
+    fn text_of_parse(&self, header: Header, name_size: usize, text_size: usize) -> Vec<u8> {
+        let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
+        body.get(name_size + 1..name_size + 1 + text_size).unwrap_or_default().to_vec()
     }
 
     /// Prepares the client's unnamed statement again where another client has replaced it.
@@ -279,7 +300,6 @@ impl Session {
         }
         if self.barrier == Barrier::Bound {
             self.barrier = Barrier::Sent;
-            self.take_effects(Class::UNKNOWN);
         }
         self.forward_request(header);
         self.expected.push(Expect::Execute);

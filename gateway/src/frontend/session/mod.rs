@@ -5,8 +5,10 @@
 //! something has to be decided, `checkout` gets and gives back servers.
 
 mod checkout;
+mod effects;
 mod expect;
 mod extended;
+mod pins;
 mod replies;
 mod requests;
 mod turn;
@@ -23,14 +25,17 @@ use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
-use crate::config::{PoolerMode, PreparedStatements};
+use crate::config::{Guard, PoolerMode, PreparedStatements};
 use crate::frontend::cancel::Registration;
 use crate::frontend::grant::Who;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::wire::{PgError, Severity};
 
+use crate::router::Class;
+use effects::Inquiries;
 use expect::Expected;
+use pins::Pin;
 
 /// What the client typed as its name for a statement, and what it stands for.
 type Statements = HashMap<Box<[u8]>, Arc<Statement>, RandomState>;
@@ -52,6 +57,8 @@ pub(crate) struct Session {
     who: Who,
     pools: Membership,
     settings: Arc<Settings>,
+    /// The settings of the start-up packet, which RESET leads back to.
+    startup: Arc<Settings>,
     registration: Registration,
     generation: Arc<Generation>,
     /// How this session uses servers.
@@ -81,12 +88,15 @@ pub(crate) struct Session {
     /// The next request must wait until the server is idle and its identity is confirmed.
     barrier: Barrier,
     copy_in: bool,
-    /// The session left state on its server that cannot follow it elsewhere.
-    pinned: bool,
+    /// Whether state that cannot follow it holds the session to its server.
+    pins: Pin,
+    inquiries: Inquiries,
     /// A server was lost while nothing was asked of it: the next request hears why.
     lost: Option<Box<PgError>>,
     /// A cancel request is on its way to the server.
     cancelling: Option<tokio::task::JoinHandle<()>>,
+    /// The server was asked something since its identity was confirmed.
+    ran: bool,
     /// When the oldest unanswered request was sent, where a limit is configured.
     asked_at: Option<Instant>,
 
@@ -94,6 +104,7 @@ pub(crate) struct Session {
     /// The unnamed statement: body of its Parse message behind the name, and a tag that servers remember it by.
     unnamed: Vec<u8>,
     unnamed_tag: u64,
+    unnamed_class: Class,
     /// Names of statements that are DISCARD ALL, where names are not followed.
     barrier_names: Vec<Box<[u8]>>,
 }
@@ -110,6 +121,8 @@ struct Rules {
     follows_statements: bool,
     /// Largest statement that is read, in bytes.
     max_statement: usize,
+    /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
+    verifies: bool,
 }
 
 /// Where an extended batch (the messages up to a Sync) stands.
@@ -164,6 +177,7 @@ impl Session {
             reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
             follows_statements: mode != PoolerMode::Session
                 && config.general.prepared_statements != PreparedStatements::Disabled,
+            verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
             max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
         };
         Self {
@@ -171,6 +185,7 @@ impl Session {
             client,
             who,
             pools,
+            startup: settings.clone(),
             settings,
             registration,
             generation,
@@ -190,13 +205,16 @@ impl Session {
             batch: Batch::None,
             barrier: Barrier::None,
             copy_in: false,
-            pinned: false,
+            pins: Pin::default(),
+            inquiries: Inquiries::default(),
             lost: None,
             cancelling: None,
+            ran: false,
             asked_at: None,
             statements: Statements::default(),
             unnamed: Vec::new(),
             unnamed_tag: 0,
+            unnamed_class: Class::NONE,
             barrier_names: Vec::new(),
         }
     }

@@ -48,7 +48,13 @@ impl Session {
             }
             let fate = match body {
                 Some(body) => self.reply(header.tag, body),
-                None => Fate::Forward,
+                None => {
+                    if header.tag == b'E' {
+                        // Too long to be read: an error of the statement's own making, never the server's last word.
+                        self.failed();
+                    }
+                    Fate::Forward
+                }
             };
             match fate {
                 Fate::Forward => {}
@@ -170,6 +176,11 @@ impl Session {
         if is_last_word {
             return Fate::Lost(Box::new(ErrorFields::parse(body).into_error(Severity::Error)));
         }
+        self.failed()
+    }
+
+    /// What an error does to the replies that are expected.
+    fn failed(&mut self) -> Fate {
         self.copy_in = false;
         match self.expected.front_mut() {
             Some(Expect::Query { refusal }) => refusal.take().map_or(Fate::Forward, Fate::Replace),

@@ -14,16 +14,6 @@ use crate::wire::{Header, PgError, ProtocolViolation, message};
 /// Requests that wait for the server before more of the client's are read, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// Effects that live on one server connection and cannot follow the client to another.
-const PINNING: Effects = Effects::of(&[
-    Effects::SETTINGS,
-    Effects::PREPARED,
-    Effects::LISTEN,
-    Effects::TEMP,
-    Effects::ADVISORY_LOCK,
-    Effects::HOLD_CURSOR,
-]);
-
 /// Sent to PostgreSQL in place of a refused statement. It is no SQL, so it fails before anything else can: the batch
 /// ends and an open transaction fails exactly as for an error of PostgreSQL's own. The client hears the refusal instead.
 pub(super) const REFUSED_SQL: &[u8] = b"statement refused by pgdog-jwt";
@@ -140,12 +130,14 @@ impl Session {
         match refusal {
             Some(refusal) => {
                 self.audit_refusal(refusal);
-                message::query(&mut self.requests, REFUSED_SQL);
-                self.discard(header.size);
-                self.expected.push(Expect::Query { refusal: Some(Box::new(refused(refusal))) });
+                self.refuse_query(header, refused(refusal));
             }
             None => {
-                self.take_effects(class);
+                let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
+                if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
+                    self.refuse_query(header, error);
+                    return Ok(Step::Done);
+                }
                 if class.effects.intersects(Effects::DISCARD_ALL) {
                     self.barrier = Barrier::Sent;
                 }
@@ -155,6 +147,14 @@ impl Session {
         }
         self.asked();
         Ok(Step::Done)
+    }
+
+    /// Refuses a request in its place in the order of things.
+    fn refuse_query(&mut self, header: Header, error: PgError) {
+        message::query(&mut self.requests, REFUSED_SQL);
+        self.discard(header.size);
+        self.expected.push(Expect::Query { refusal: Some(Box::new(error)) });
+        self.asked();
     }
 
     /// An error and ReadyForQuery, without a server.
@@ -175,11 +175,7 @@ impl Session {
             .hint("Call it in a SELECT, where the gateway can read what it does.");
         match (allowed, &self.server) {
             (false, None) => return Ok(self.answer_query(header, &refused)),
-            (false, Some(_)) => {
-                message::query(&mut self.requests, REFUSED_SQL);
-                self.discard(header.size);
-                self.expected.push(Expect::Query { refusal: Some(Box::new(refused)) });
-            }
+            (false, Some(_)) => self.refuse_query(header, refused),
             (true, _) => {
                 if let Some(wait) = self.server_for(Access::Write) {
                     return Ok(Step::Wait(wait));
@@ -293,19 +289,6 @@ impl Session {
         None
     }
 
-    /// Notes what a statement may leave on the server.
-    pub(super) fn take_effects(&mut self, class: Class) {
-        if class.effects.is_empty() || self.rules.mode == PoolerMode::Session {
-            return;
-        }
-        if class.effects.intersects(PINNING) {
-            self.pinned = true;
-        }
-        if let Some(server) = &mut self.server {
-            server.mark_dirty();
-        }
-    }
-
     /// Copies a whole message to the server's requests, or what there is of it, the rest as it comes.
     pub(super) fn forward_request(&mut self, header: Header) {
         let count = header.size.min(self.input.len());
@@ -333,6 +316,7 @@ impl Session {
     /// The server was asked something: the clock of `query_timeout` runs.
     #[inline]
     pub(super) fn asked(&mut self) {
+        self.ran = true;
         if self.asked_at.is_none() && self.generation.has_query_timeout {
             self.asked_at = Some(std::time::Instant::now());
         }
