@@ -1,4 +1,4 @@
-"""The guard in its standard form: functions may be made, and what they did to the identity is undone at once."""
+"""The guard in its standard form: functions may be made, and what they did to the identity is undone."""
 
 from __future__ import annotations
 
