@@ -45,6 +45,18 @@ pub(crate) struct PoolSetSpec {
     pub(crate) read_only: bool,
 }
 
+impl PoolSetSpec {
+    /// Whether pools of this kind are as good for a token's subject as pools of its own would be.
+    pub(crate) fn serves(&self, token: &Self) -> bool {
+        let same = |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.parameters == b.parameters;
+        self.mode == token.mode
+            && self.read_only == token.read_only
+            && self.identity.role == token.identity.role
+            && self.identity.watched == token.identity.watched
+            && self.pools.iter().zip(&token.pools).all(same)
+    }
+}
+
 /// The pools of one user of a database, one for each server that the user may reach.
 pub(crate) struct PoolSet {
     pub(crate) key: PoolKey,

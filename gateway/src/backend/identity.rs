@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) allow_privileged: bool,
     /// Never on a primary (S10).
     pub(crate) read_only: bool,
+    /// The guard watches over its statements, so the server must read them as the guard does.
+    pub(crate) watched: bool,
 }
 
 /// Why a server connection cannot be the wanted identity.
@@ -35,6 +37,8 @@ pub(crate) enum IdentityError {
     Privileged(String),
     #[error("the server of a read-only identity is not a replica")]
     NotReplica,
+    #[error("the server reads strings otherwise than the guard")]
+    HidesQuotes,
     /// A setting that the session asked for; its identity is right.
     #[error("{}", .0.message)]
     Setting(ErrorFields),
@@ -84,6 +88,7 @@ impl Unconfirmed {
         identity: &Arc<Identity>,
         settings: &Arc<Settings>,
     ) -> Result<Server, IdentityError> {
+        self.fits(identity)?;
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity) || known == identity);
         if !known {
             self.known = None;
@@ -93,7 +98,20 @@ impl Unconfirmed {
         if *self.applied != **settings {
             self.apply(settings).await?;
         }
+        self.fits(identity)?;
         Ok(Server::new(self))
+    }
+
+    /// What the server has reported by itself must allow the identity: it may have been promoted since.
+    #[inline]
+    fn fits(&self, identity: &Identity) -> Result<(), IdentityError> {
+        if identity.read_only && self.connection.is_primary() {
+            return Err(IdentityError::NotReplica);
+        }
+        if identity.watched && self.connection.hides_quotes() {
+            return Err(IdentityError::HidesQuotes);
+        }
+        Ok(())
     }
 
     /// `confirm` without waiting, when nothing has to change.
@@ -101,7 +119,7 @@ impl Unconfirmed {
     pub(crate) fn confirm_now(self, identity: &Arc<Identity>, settings: &Arc<Settings>) -> Result<Server, Box<Self>> {
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity));
         let applied = Arc::ptr_eq(&self.applied, settings) || *self.applied == **settings;
-        if known && applied { Ok(Server::new(self)) } else { Err(Box::new(self)) }
+        if known && applied && self.fits(identity).is_ok() { Ok(Server::new(self)) } else { Err(Box::new(self)) }
     }
 
     async fn establish(&mut self, identity: &Identity) -> Result<(), IdentityError> {

@@ -21,6 +21,12 @@ pub(super) fn of(statement: &Tree) -> Effects {
         "ListenStmt" => Effects::LISTEN,
         "UnlistenStmt" => Effects::UNLISTEN,
         "CopyStmt" => Effects::COPY,
+        // An update of this view sets what it shows (PostgreSQL, 54.24).
+        "UpdateStmt" | "MergeStmt"
+            if statement.node("relation").is_some_and(|name| name.text("relname") == "pg_settings") =>
+        {
+            Effects::SETTINGS
+        }
         "DiscardStmt" if statement.num("target") == DiscardMode::DiscardAll as i64 => Effects::DISCARD_ALL,
         "DiscardStmt" => Effects::DISCARD_OTHER,
         "DeclareCursorStmt" if statement.num("options") & CURSOR_WITH_HOLD != 0 => Effects::HOLD_CURSOR,

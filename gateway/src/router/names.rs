@@ -24,6 +24,14 @@ pub(crate) fn settings_named(sql: &[u8]) -> Option<Vec<String>> {
     known.then_some(names)
 }
 
+/// The name in a text that is one `DEALLOCATE name`.
+pub(crate) fn deallocated_name(sql: &[u8]) -> Option<String> {
+    match parse(sql).ok()?.as_slice() {
+        [statement] if statement.kind == "DeallocateStmt" => Some(statement.text("name").to_owned()),
+        _ => None,
+    }
+}
+
 fn first_constant(call: &Tree) -> Option<&str> {
     call.list("args").first().and_then(Value::node).and_then(Tree::string_constant)
 }

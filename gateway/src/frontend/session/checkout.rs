@@ -144,7 +144,7 @@ impl Session {
         }
         self.asked_at = None;
         let idle = self.server.as_ref().is_some_and(|server| server.status() == b'I');
-        if self.barrier == Barrier::Sent && idle {
+        if self.barrier == Barrier::Sent && idle && self.barrier_discards {
             // DISCARD ALL took the client's statements with it, and whatever pinned the session.
             self.statements.clear();
             self.barrier_names.clear();
@@ -186,15 +186,20 @@ impl Session {
         let Some(server) = self.server.take() else { return Ok(()) };
         let pools = self.pools.clone();
         let settings = self.settings().clone();
-        let confirm = async { server.confirm_again(&pools.spec.identity, &settings).await };
-        match self.while_waiting(confirm).await? {
+        let limit = server.pool().spec.limits.connect_timeout;
+        let confirm = tokio::time::timeout(limit, server.confirm_again(&pools.spec.identity, &settings));
+        let confirmed = match self.while_waiting(confirm).await? {
+            Ok(confirmed) => confirmed.map_err(CheckoutError::from),
+            Err(_) => Err(CheckoutError::ConnectTimeout(limit)),
+        };
+        match confirmed {
             Ok(server) => {
                 self.server = Some(server);
                 Ok(())
             }
             Err(error) => {
                 warn!(event = "identity", user = self.who.user(), reason = %error, "identity could not be confirmed");
-                Err(End::Fatal(NoServer::Checkout(error.into()).for_client()))
+                Err(End::Fatal(NoServer::Checkout(error).for_client()))
             }
         }
     }
@@ -394,7 +399,10 @@ async fn check_out(
 impl NoServer {
     /// Whether a server that was free turned out to be gone: the next one may do.
     fn is_gone(&self) -> bool {
-        matches!(self, Self::Checkout(CheckoutError::Identity(IdentityError::Lost(_))))
+        let gone = |error: &IdentityError| {
+            matches!(error, IdentityError::Lost(_) | IdentityError::NotReplica | IdentityError::HidesQuotes)
+        };
+        matches!(self, Self::Checkout(CheckoutError::Identity(error)) if gone(error))
     }
 
     /// What the client hears. Addresses and accounts of servers are not for it.
@@ -436,6 +444,7 @@ impl CheckoutError {
             }
             Self::Identity(IdentityError::Setting(fields)) => fields.clone().into_error(Severity::Error),
             Self::Identity(IdentityError::Lost(_)) => closed(),
+            Self::Identity(IdentityError::NotReplica) => NoServer::NoReplica.for_client(),
             Self::Identity(_) => PgError::error("42501", "the session's identity could not be established"),
         }
     }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::{End, Session};
-use crate::backend::identity::IdentityError;
 use crate::config::PoolerMode;
 use crate::router::{Class, Effects, settings_named};
 use crate::wire::PgError;
@@ -108,14 +107,15 @@ impl Session {
         self.inquiries.settings = false;
         let Some(mut server) = self.server.take() else { return Ok(()) };
         let named = self.inquiries.named.clone();
+        let limit = server.pool().spec.limits.connect_timeout;
         let ask = async {
-            let settings = server.settings_now(&named).await;
+            let settings = tokio::time::timeout(limit, server.settings_now(&named)).await;
             (server, settings)
         };
         let (server, settings) = self.while_waiting(ask).await?;
-        self.server = Some(server);
         match settings {
-            Ok(mut settings) => {
+            Ok(Ok(mut settings)) => {
+                self.server = Some(server);
                 // RESET leads back to what the client asked for when it logged in, as in a session of its own.
                 for (name, value) in self.startup.iter() {
                     if settings.get(name).is_none() {
@@ -125,34 +125,41 @@ impl Session {
                 self.settings = Arc::new(settings);
                 Ok(())
             }
-            Err(error) => Err(self.inquiry_failed(&error.into())),
+            Ok(Err(error)) => Err(self.inquiry_failed(&error)),
+            Err(late) => Err(self.inquiry_failed(&late)),
         }
     }
 
     async fn ask_pin(&mut self) -> Result<(), End> {
         self.inquiries.pin = false;
         let Some(mut server) = self.server.take() else { return Ok(()) };
+        let limit = server.pool().spec.limits.connect_timeout;
         let ask = async {
-            let held = server.is_held().await;
+            let held = tokio::time::timeout(limit, server.is_held()).await;
             (server, held)
         };
         let (server, held) = self.while_waiting(ask).await?;
         match held {
-            Ok(held) => {
+            Ok(Ok(held)) => {
                 if !held {
                     self.pins.unpin();
                 }
                 self.server = Some(server);
                 Ok(())
             }
-            Err(error) => Err(self.inquiry_failed(&error.into())),
+            Ok(Err(error)) => Err(self.inquiry_failed(&error)),
+            Err(late) => Err(self.inquiry_failed(&late)),
         }
     }
 
     /// Without the answer nobody knows what the session has: it ends (S4).
-    fn inquiry_failed(&mut self, error: &IdentityError) -> End {
-        tracing::warn!(event = "inquiry", user = self.who.user(), reason = %error, "a server did not say what it holds");
-        self.server = None;
+    fn inquiry_failed(&self, error: &dyn std::error::Error) -> End {
+        tracing::warn!(
+            event = "inquiry",
+            user = self.who.user(),
+            reason = error.to_string(),
+            "a server did not say what it holds"
+        );
         End::Fatal(PgError::fatal("08006", "the connection to the server was lost"))
     }
 }

@@ -21,6 +21,7 @@ use foldhash::fast::RandomState;
 use tracing::info;
 
 use crate::app::state::{App, Generation};
+use crate::app::worker::Watch;
 use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
@@ -87,6 +88,8 @@ pub(crate) struct Session {
     batch: Batch,
     /// The next request must wait until the server is idle and its identity is confirmed.
     barrier: Barrier,
+    /// It is DISCARD ALL, which also takes statements and settings; not RESET ALL.
+    barrier_discards: bool,
     copy_in: bool,
     /// Whether state that cannot follow it holds the session to its server.
     pins: Pin,
@@ -104,6 +107,8 @@ pub(crate) struct Session {
     /// The unnamed statement: body of its Parse message behind the name, and a tag that servers remember it by.
     unnamed: Vec<u8>,
     unnamed_tag: u64,
+    /// It is small enough to be prepared again elsewhere.
+    unnamed_kept: bool,
     unnamed_class: Class,
     /// Names of statements that are DISCARD ALL, where names are not followed.
     barrier_names: Vec<Box<[u8]>>,
@@ -113,6 +118,7 @@ pub(crate) struct Session {
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     mode: PoolerMode,
+    watch: Watch,
     /// The guard is on (S3).
     guarded: bool,
     /// Statements are classified: for the guard, the routes, or the state that they leave on a pooled server.
@@ -121,6 +127,8 @@ struct Rules {
     follows_statements: bool,
     /// Largest statement that is read, in bytes.
     max_statement: usize,
+    /// RESET ALL may touch variables that carry identity.
+    resets_touch_identity: bool,
     /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
     verifies: bool,
 }
@@ -170,13 +178,20 @@ impl Session {
         let Opening { client, who, pools, settings, registration, generation } = opening;
         let config = &generation.config;
         let mode = pools.spec.mode;
-        let guarded = who.is_guarded();
+        let watch = match (pools.spec.read_only, who.is_guarded()) {
+            (true, _) => Watch::ReadOnly,
+            (false, true) => Watch::Guarded,
+            (false, false) => Watch::Open,
+        };
+        let guarded = watch != Watch::Open;
         let rules = Rules {
             mode,
+            watch,
             guarded,
             reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
             follows_statements: mode != PoolerMode::Session
                 && config.general.prepared_statements != PreparedStatements::Disabled,
+            resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
             verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
             max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
         };
@@ -204,6 +219,7 @@ impl Session {
             expected: Expected::default(),
             batch: Batch::None,
             barrier: Barrier::None,
+            barrier_discards: false,
             copy_in: false,
             pins: Pin::default(),
             inquiries: Inquiries::default(),
@@ -214,6 +230,7 @@ impl Session {
             statements: Statements::default(),
             unnamed: Vec::new(),
             unnamed_tag: 0,
+            unnamed_kept: false,
             unnamed_class: Class::NONE,
             barrier_names: Vec::new(),
         }
@@ -259,6 +276,7 @@ impl Session {
                 Next::Server(access) => self.acquire(access).await?,
                 Next::Input => self.turn(turn::Until::Input).await?,
                 Next::Room => self.turn(turn::Until::Room).await?,
+                Next::Replies => self.turn(turn::Until::Replies).await?,
                 Next::Quiet => self.turn(turn::Until::Quiet).await?,
             }
         }

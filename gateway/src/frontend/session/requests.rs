@@ -14,6 +14,10 @@ use crate::wire::{Header, PgError, ProtocolViolation, message};
 /// Requests that wait for the server before more of the client's are read, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
+/// Requests that may wait for their replies before more of the client's are read. A server keeps at most 8 KiB of replies
+/// to itself, so there is no waiting for each other.
+pub(super) const MAX_EXPECTED: usize = 16 * 1024;
+
 /// Sent to PostgreSQL in place of a refused statement. It is no SQL, so it fails before anything else can: the batch
 /// ends and an open transaction fails exactly as for an error of PostgreSQL's own. The client hears the refusal instead.
 pub(super) const REFUSED_SQL: &[u8] = b"statement refused by pgdog-jwt";
@@ -25,6 +29,8 @@ pub(super) enum Next {
     Input,
     /// Room in the requests to the server.
     Room,
+    /// Fewer replies to be owed.
+    Replies,
     /// The server to be done with what it was asked.
     Quiet,
     /// A server for this kind of statement.
@@ -50,6 +56,13 @@ impl Session {
             }
             if self.requests.len() - self.requests_at > HIGH_WATER {
                 return Ok(Next::Room);
+            }
+            if self.expected.len() >= MAX_EXPECTED {
+                // Without it a server may keep replies back until the Sync that has not been read yet.
+                if self.batch == Batch::Open {
+                    message::flush(&mut self.requests);
+                }
+                return Ok(Next::Replies);
             }
             let Some(header) = Header::parse(self.input.bytes())? else { return Ok(Next::Input) };
             if header.tag == b'X' {
@@ -113,6 +126,11 @@ impl Session {
         if let Some(lost) = self.lost.take() {
             return Ok(self.answer_query(header, &lost));
         }
+        if class.effects == Effects::DEALLOCATES
+            && let Some(step) = self.deallocate(header)
+        {
+            return Ok(step);
+        }
         let refusal = self.refusal(class);
         if let (Some(refusal), None) = (&refusal, &self.server) {
             self.audit_refusal(refusal);
@@ -138,8 +156,9 @@ impl Session {
                     self.refuse_query(header, error);
                     return Ok(Step::Done);
                 }
-                if class.effects.intersects(Effects::DISCARD_ALL) {
+                if self.is_barrier_class(class) {
                     self.barrier = Barrier::Sent;
+                    self.barrier_discards = class.effects.intersects(Effects::DISCARD_ALL);
                 }
                 self.forward_request(header);
                 self.expected.push(Expect::Query { refusal: None });
@@ -251,7 +270,7 @@ impl Session {
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Class {
-        worker::with_classifier(&self.generation, self.rules.guarded, |classifier| classifier.classify(text))
+        worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.classify(text))
     }
 
     pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
@@ -259,6 +278,12 @@ impl Session {
             Verdict::Refuse(refusal) if self.rules.guarded => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Whether the identity must be confirmed after a statement, before anything else is sent.
+    pub(super) fn is_barrier_class(&self, class: Class) -> bool {
+        class.effects.intersects(Effects::DISCARD_ALL)
+            || (self.rules.resets_touch_identity && class.effects.intersects(Effects::RESETS_ALL))
     }
 
     /// Where a statement that starts a transaction, or is one, may run.
