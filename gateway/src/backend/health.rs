@@ -30,12 +30,28 @@ pub(crate) struct Report {
     pub(crate) timeline: Option<u32>,
 }
 
-/// Asks. The caller sets the time limit.
-pub(crate) async fn look(connection: &mut Connection) -> Result<Report, ConversationError> {
-    match connection.query(LOOK).await {
-        Ok(answer) => Ok(Report::read(&answer)),
-        Err(ConversationError::Refused(_)) => Ok(Report::read(&connection.query(LOOK_AT_ROLE).await?)),
-        Err(error) => Err(error),
+/// How one server is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Question {
+    /// It has refused to tell more than its role.
+    role_only: bool,
+}
+
+impl Question {
+    /// Asks. The caller sets the time limit.
+    pub(crate) async fn ask(&mut self, connection: &mut Connection) -> Result<Report, ConversationError> {
+        if !self.role_only {
+            match connection.query(LOOK).await {
+                Ok(answer) => return Ok(Report::read(&answer)),
+                // No such feature, function, or right. Anything else may be otherwise the next time: a server that is
+                // promoted between two parts of the question says that it is in another state (55000).
+                Err(ConversationError::Refused(fields)) => {
+                    self.role_only = matches!(fields.code.as_str(), "0A000" | "42883" | "42501");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Report::read(&connection.query(LOOK_AT_ROLE).await?))
     }
 }
 

@@ -129,7 +129,7 @@ impl Unconfirmed {
 
     /// Whether the server may have changed its role since the connection was verified for an identity that depends on it.
     #[inline]
-    fn is_outdated(&self, identity: &Identity) -> bool {
+    pub(super) fn is_outdated(&self, identity: &Identity) -> bool {
         identity.read_only && self.epoch != self.slot.pool().node.observed.epoch()
     }
 

@@ -13,7 +13,7 @@ use super::bans::BanReason;
 use super::cluster::Cluster;
 use super::connect::{self, ConnectError, ServerLogin};
 use super::connection::{Connection, ConversationError};
-use super::health::{self, Lag, Report};
+use super::health::{Lag, Question, Report};
 use super::node::Node;
 use crate::app::state::{App, Generation};
 use crate::config::{Config, General};
@@ -52,6 +52,7 @@ struct Monitor {
     connection: Option<Connection>,
     /// Which of the accounts got in last.
     account: usize,
+    question: Question,
     lag: Lag,
 }
 
@@ -72,7 +73,15 @@ struct Account<'a> {
 
 impl Monitor {
     fn new(app: &'static App, database: &str, node: Arc<Node>) -> Self {
-        Self { app, database: database.to_owned(), node, connection: None, account: 0, lag: Lag::default() }
+        Self {
+            app,
+            database: database.to_owned(),
+            node,
+            connection: None,
+            account: 0,
+            question: Question::default(),
+            lag: Lag::default(),
+        }
     }
 
     /// Runs until the configuration has no such server any more.
@@ -133,7 +142,7 @@ impl Monitor {
 
     async fn look(&mut self, config: &Config) -> Look {
         if let Some(mut connection) = self.connection.take() {
-            match health::look(&mut connection).await {
+            match self.question.ask(&mut connection).await {
                 Ok(report) => return self.keep(connection, report),
                 Err(ConversationError::Refused(fields)) => debug!(reason = fields.message, "a server refused a look"),
                 // The server may have restarted: that shows on a new connection.
@@ -146,7 +155,7 @@ impl Monitor {
             match self.log_in(&accounts[at]).await {
                 Ok(mut connection) => {
                     self.account = at;
-                    return match health::look(&mut connection).await {
+                    return match self.question.ask(&mut connection).await {
                         Ok(report) => self.keep(connection, report),
                         Err(ConversationError::Refused(_)) => Look::Alive,
                         Err(error) => Look::Failed(error.to_string()),
