@@ -160,6 +160,22 @@ def test_a_restart_of_the_primary_is_one_error_at_most(make_gateway: MakeGateway
             eventually(lambda wire=wire: not errors(wire.query(write)), "a write", 10)
 
 
+@pytest.mark.parametrize("split", ["include_primary", "include_primary_if_replica_banned", "prefer_primary"])
+def test_reads_go_on_while_the_primary_is_away(
+    make_gateway: MakeGateway, servers: Cluster, split: str
+) -> None:
+    target = make_gateway(general={"read_write_split": split, **QUICK})
+    preferred = {"prefer_primary": {"off"}, "include_primary_if_replica_banned": {"on"}}
+    with target.wire("alice") as wire:
+        assert places(wire, 30).keys() == preferred.get(split, {"on", "off"})
+
+        servers.primary.stop()
+
+        assert places(wire, 10) == {"on": 10}
+        with target.wire("bob") as other:
+            assert places(other, 5) == {"on": 5}
+
+
 def test_weights_are_shares_of_reads(make_gateway: MakeGateway, cluster: Any) -> None:
     target = weighted(make_gateway, cluster, 3, 1)
     with target.wire("alice") as wire:
@@ -242,7 +258,8 @@ def test_a_refused_role_is_not_tried_again_for_a_while(
 class SilentServer:
     """Accepts connections, counts those that are open at once, and never says a word."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = True) -> None:
+        self.patient = patient
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         self.open = 0
@@ -266,7 +283,7 @@ class SilentServer:
     def swallow(self, client: socket.socket) -> None:
         with client:
             try:
-                while client.recv(4096):
+                while client.recv(4096) and self.patient:
                     pass
             except OSError:
                 pass
@@ -295,6 +312,20 @@ def test_a_storm_of_logins_does_not_become_a_storm_of_connections(make_gateway: 
 
     assert codes == ["08006"] * 40
     assert 1 <= server.most <= 9, "8, and the monitor's"
+
+
+def test_a_connection_is_tried_connect_attempts_times(make_gateway: MakeGateway) -> None:
+    server = SilentServer(patient=False)
+    database = {"name": "demo", "host": "127.0.0.1", "port": server.port}
+    tries = {"connect_attempts": 3, "connect_attempt_delay": 100, "idle_healthcheck_delay": 60_000}
+    target = make_gateway(databases=[database], general={**tries, "tls_verify": "disabled"})
+
+    started = time.monotonic()
+    assert target.refusal("alice")["C"] == "08006"
+
+    assert time.monotonic() - started >= 0.2
+    assert server.total == 3
+    server.listener.close()
 
 
 def test_server_connections_do_not_outlive_their_lifetime(make_gateway: MakeGateway, cluster: Any) -> None:

@@ -100,12 +100,11 @@ impl Monitor {
             };
             let blind = matches!(look, Look::Alive);
             self.note(look, &cluster, general);
-            let period = if blind { BLIND } else { self.period(general) };
-            if period > KEEP_UP_TO {
+            if self.period(general) > KEEP_UP_TO {
                 self.hang_up();
             }
             drop(state);
-            self.wait(started, period).await;
+            self.wait(started, blind).await;
         }
         self.hang_up();
         self.node.monitored.store(false, Ordering::Release);
@@ -127,15 +126,17 @@ impl Monitor {
         most.min(general.idle_healthcheck_interval).max(Duration::from_millis(10))
     }
 
-    /// Sleeps; a ban in between, or a reload, shortens it.
-    async fn wait(&self, started: Instant, period: Duration) {
+    /// Sleeps until the next look is due, by what holds then: a ban or a reload changes it.
+    async fn wait(&self, started: Instant, blind: bool) {
         loop {
+            let state = self.app.state();
+            let period = if blind { BLIND } else { self.period(&state.config.general) };
             let now = Instant::now();
             let end = started.checked_add(period).unwrap_or(now + BLIND);
-            let banned = self.node.bans.is_banned() && now >= started + SOON;
-            if now >= end || banned {
+            if now >= end || self.cluster(&state).is_none() {
                 return;
             }
+            drop(state);
             sleep_until(end.min(now + SOON)).await;
         }
     }

@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::checkout_error::CheckoutError;
 use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
+use super::upkeep::usable;
 use crate::app::worker;
 use pgdog_jwt::config::Secret;
 
@@ -286,19 +287,4 @@ impl Inner {
             None => self.idle.pop(),
         }
     }
-}
-
-/// The connection, if it is alive, on this worker's reactor.
-#[inline]
-pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
-    let Unconfirmed { connection, known, epoch, applied, held, unnamed, slot } = server;
-    let mut connection = connection.adopt().ok()?;
-    connection.is_alive().then_some(())?;
-    let pool = slot.pool();
-    if pool.spec.identity.read_only && connection.parameter("in_hot_standby") == Some("off") {
-        // It was promoted while the connection was free: no place for a read-only identity any more (S10).
-        pool.node.observe_at_login(false);
-        return None;
-    }
-    Some(Unconfirmed { connection, known, epoch, applied, held, unnamed, slot })
 }

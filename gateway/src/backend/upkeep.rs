@@ -81,3 +81,18 @@ impl Pool {
         self.backoff.lock().is_refused()
     }
 }
+
+/// The connection, if it is alive, on this worker's reactor.
+#[inline]
+pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
+    let Unconfirmed { connection, known, epoch, applied, held, unnamed, slot } = server;
+    let mut connection = connection.adopt().ok()?;
+    connection.is_alive().then_some(())?;
+    let pool = slot.pool();
+    if pool.spec.identity.read_only && connection.parameter("in_hot_standby") == Some("off") {
+        // It was promoted while the connection was free: no place for a read-only identity any more (S10).
+        pool.node.observe_at_login(false);
+        return None;
+    }
+    Some(Unconfirmed { connection, known, epoch, applied, held, unnamed, slot })
+}

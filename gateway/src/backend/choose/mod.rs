@@ -1,6 +1,9 @@
 //! Which of its pools a session gets a connection from: by what the statement needs, by what the servers are at this
 //! moment, by `read_write_split`, by bans, and among equals by the balancer. Nothing here allocates.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
