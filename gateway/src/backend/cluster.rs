@@ -66,6 +66,18 @@ pub(crate) struct PoolSetSpec {
     pub(crate) read_only: bool,
 }
 
+impl PoolSetSpec {
+    /// Whether pools of this kind are as good for a token's subject as pools of its own would be.
+    pub(crate) fn serves(&self, token: &Self) -> bool {
+        let same = |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.parameters == b.parameters;
+        self.mode == token.mode
+            && self.read_only == token.read_only
+            && self.identity.role == token.identity.role
+            && self.identity.watched == token.identity.watched
+            && self.pools.iter().zip(&token.pools).all(same)
+    }
+}
+
 /// The pools of one user of a database, one for each server that the user may reach.
 pub(crate) struct PoolSet {
     pub(crate) key: PoolKey,
@@ -76,6 +88,8 @@ pub(crate) struct PoolSet {
     pub(super) numbers: Vec<usize>,
     pub(crate) greetings: Mutex<Greetings>,
     sessions: AtomicUsize,
+    /// Sessions that are held to a server.
+    pub(crate) pinned: AtomicUsize,
     last_used: AtomicU64,
 }
 
@@ -112,6 +126,7 @@ impl PoolSet {
             numbers,
             greetings: Mutex::default(),
             sessions: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
         };
         set.touch();

@@ -57,14 +57,13 @@ impl Question {
 
 impl Report {
     fn read(answer: &Answer) -> Self {
-        let value = |at: usize| answer.row.get(at).and_then(Option::as_deref);
         Self {
-            in_recovery: value(0) == Some("t"),
-            position: value(1).and_then(position),
-            received: value(2).and_then(position),
-            age: value(3).and_then(|millis| millis.parse().ok()).map(Duration::from_millis),
+            in_recovery: answer.value(0) == "t",
+            position: position(answer.value(1)),
+            received: position(answer.value(2)),
+            age: answer.value(3).parse().ok().map(Duration::from_millis),
             // The first eight digits of a file of the log (PostgreSQL documentation, "WAL Internals").
-            timeline: value(4).and_then(|name| u32::from_str_radix(name.get(..8)?, 16).ok()),
+            timeline: answer.value(4).get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()),
         }
     }
 }
@@ -117,11 +116,11 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let row = ["f", "16/B374D848", "", "", "0000000A0000001600000002"];
-        let mut answer = Answer { row: row.map(|value| Some(value.to_owned())).to_vec() };
+        let mut answer = Answer { rows: vec![row.map(|value| Some(value.to_owned())).to_vec()] };
         let report = Report::read(&answer);
         assert_eq!((report.in_recovery, report.position, report.timeline), (false, Some(0x16_B374_D848), Some(10)));
 
-        answer.row = vec![Some("t".to_owned())];
+        answer.rows = vec![vec![Some("t".to_owned())]];
         assert_eq!(Report::read(&answer), Report { in_recovery: true, ..Report::default() });
     }
 

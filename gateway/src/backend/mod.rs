@@ -14,6 +14,7 @@ pub(crate) mod connection;
 pub(crate) mod greeting;
 pub(crate) mod health;
 pub(crate) mod identity;
+pub(crate) mod inquiry;
 pub(crate) mod janitor;
 pub(crate) mod monitor;
 pub(crate) mod node;

@@ -114,7 +114,7 @@ impl Registry {
         }
         let spec = plan::for_grant(&self.config, &servers(&self.config, database), user, grant);
         // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
-        if let Some(named) = self.named.get(&key).filter(|named| *named.spec.identity == *spec.identity) {
+        if let Some(named) = self.named.get(&key).filter(|named| named.spec.serves(&spec)) {
             return Ok(named.clone());
         }
         if user.is_none() && sets.len() >= self.max_subjects {

@@ -3,7 +3,6 @@
 //! they hold and forget the least recently used.
 
 use std::hash::BuildHasher;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -97,36 +96,41 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
 }
 
 /// The statements that one server connection holds, most recently used first.
-pub(crate) struct Held(LruCache<u64, (), RandomState>);
+pub(crate) struct Held {
+    statements: LruCache<u64, (), RandomState>,
+    limit: usize,
+}
 
 impl Held {
     pub(crate) fn new(limit: usize) -> Self {
-        // The cache is never filled up to a limit of "none": it grows as it is used.
-        let limit = NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN);
-        let mut cache = LruCache::unbounded_with_hasher(RandomState::default());
-        if limit.get() < 1 << 20 {
-            cache = LruCache::with_hasher(limit, RandomState::default());
-        }
-        Self(cache)
+        Self { statements: LruCache::unbounded_with_hasher(RandomState::default()), limit: limit.max(1) }
     }
 
     /// Whether the server holds the statement; marks it as used.
     #[inline]
     pub(crate) fn touch(&mut self, id: u64) -> bool {
-        self.0.get(&id).is_some()
+        self.statements.get(&id).is_some()
     }
 
-    /// Adds a statement; gives the one that must be closed to make room for it.
-    pub(crate) fn add(&mut self, id: u64) -> Option<u64> {
-        self.0.push(id, ()).map(|(old, ())| old).filter(|old| *old != id)
+    /// Adds a statement that the server holds, or will.
+    pub(crate) fn add(&mut self, id: u64) {
+        self.statements.put(id, ());
+    }
+
+    /// Takes out the statement used longest ago while there are too many: the server must close it.
+    pub(crate) fn evict(&mut self) -> Option<u64> {
+        if self.statements.len() <= self.limit {
+            return None;
+        }
+        self.statements.pop_lru().map(|(id, ())| id)
     }
 
     pub(crate) fn remove(&mut self, id: u64) {
-        self.0.pop(&id);
+        self.statements.pop(&id);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.statements.clear();
     }
 }
 
@@ -148,10 +152,13 @@ mod tests {
     #[test]
     fn a_server_forgets_the_least_recently_used() {
         let mut held = Held::new(2);
-        assert_eq!(held.add(1), None);
-        assert_eq!(held.add(2), None);
+        held.add(1);
+        held.add(2);
+        assert_eq!(held.evict(), None);
         assert!(held.touch(1));
-        assert_eq!(held.add(3), Some(2));
+        held.add(3);
+        assert_eq!(held.evict(), Some(2));
+        assert_eq!(held.evict(), None);
         assert!(!held.touch(2));
     }
 }

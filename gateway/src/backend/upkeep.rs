@@ -89,7 +89,7 @@ pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
     let mut connection = connection.adopt().ok()?;
     connection.is_alive().then_some(())?;
     let pool = slot.pool();
-    if pool.spec.identity.read_only && connection.parameter("in_hot_standby") == Some("off") {
+    if pool.spec.identity.read_only && connection.is_primary() {
         // It was promoted while the connection was free: no place for a read-only identity any more (S10).
         pool.node.observe_at_login(false);
         return None;

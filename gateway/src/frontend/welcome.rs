@@ -18,13 +18,20 @@ use crate::wire::{PgError, message};
 const IDENTITY_CODES: [&str; 5] = ["28000", "28P01", "22023", "42501", "42704"];
 
 /// The parameters of a server with the client's settings: remembered, or asked of a server now.
-pub(super) async fn parameters(pools: &PoolSet, settings: &Settings, who: &Who) -> Result<Greeting, Refused> {
+pub(super) async fn parameters(
+    pools: &PoolSet,
+    settings: &Settings,
+    who: &Who,
+    user: &str,
+) -> Result<Greeting, Refused> {
     let mut key = settings.clone();
     key.remove("application_name");
-    if let Some(greeting) = pools.greetings.lock().get(&key) {
+    // A read-only user is let in by a replica, not by the memory of one: it may have been promoted since (S10).
+    let remembered = pools.greetings.lock().get(&key).filter(|_| !pools.spec.read_only);
+    if let Some(greeting) = remembered {
         return Ok(greeting);
     }
-    let server = check_out(pools, settings).await.map_err(|error| refused(&error, who))?;
+    let server = check_out(pools, settings).await.map_err(|error| refused(&error, who, user))?;
     let greeting = greeting::build(&server.connection().parameters);
     server.check_in();
     pools.greetings.lock().put(key, greeting.clone());
@@ -43,10 +50,11 @@ async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoSer
     }
 }
 
-fn refused(error: &NoServer, who: &Who) -> Refused {
+/// `user` is what the client typed: no refusal tells more than it said itself (S6).
+fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
     let detail = error.to_string();
     let identity = |reason| match who {
-        Who::Token(grant) => Refused::identity(reason, &grant.user),
+        Who::Token(_) => Refused::identity(reason, user),
         Who::User(_) => Refused::new(reason, error.for_client()),
     };
     let refused = match error {
@@ -71,15 +79,15 @@ fn refused(error: &NoServer, who: &Who) -> Refused {
 }
 
 /// The refusal for a login without a pool.
-pub(super) fn no_pool(error: NoPool, who: &Who, database: &str) -> Refused {
+pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
     let refused = match error {
         NoPool::UnknownDatabase => Refused::new(
             "unknown_database",
             PgError::fatal("3D000", format!("database \"{database}\" does not exist"))
                 .hint("Databases are listed in pgdog.toml."),
         ),
-        NoPool::NotProvisioned => Refused::identity("not_provisioned", who.user()),
-        NoPool::UnknownUser => Refused::identity("unknown_user", who.user()),
+        NoPool::NotProvisioned => Refused::identity("not_provisioned", user),
+        NoPool::UnknownUser => Refused::identity("unknown_user", user),
         NoPool::TooMany => Refused::new(
             "too_many_pools",
             PgError::fatal("53300", "too many token subjects are active")

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::requests::MAX_EXPECTED;
 use super::{End, Session};
 use crate::frontend::cancel::Signal;
 use crate::net::buffer::Chunk;
@@ -19,6 +20,8 @@ pub(super) enum Until {
     Input,
     /// The requests to be on their way.
     Room,
+    /// The server to owe much less.
+    Replies,
     /// The server to owe nothing.
     Quiet,
 }
@@ -93,6 +96,9 @@ impl Session {
                     Poll::Ready(Ok(())) => {
                         if self.is_quiet() && !self.is_moving() {
                             return Poll::Ready(Event::ServerQuiet);
+                        }
+                        if until == Until::Replies && self.expected.len() <= MAX_EXPECTED / 2 {
+                            return Poll::Ready(Event::Reached);
                         }
                         moved = true;
                     }
