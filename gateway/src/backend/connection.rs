@@ -148,6 +148,11 @@ impl Connection {
     }
 
     #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_readable(cx)
+    }
+
+    #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
         let poll = self.stream.poll_read_slice(cx, chunk.room());
         if let Poll::Ready(Ok(count)) = poll {
@@ -165,6 +170,9 @@ impl Connection {
     /// while the reactor has seen nothing.
     pub(crate) fn is_alive(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
         let mut chunk = Chunk::take();
         loop {
             match self.poll_read(&mut cx, &mut chunk) {

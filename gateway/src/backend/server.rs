@@ -26,6 +26,11 @@ impl Server {
     }
 
     #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.connection.poll_readable(cx)
+    }
+
+    #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
         self.inner.connection.poll_read(cx, chunk)
     }

@@ -54,7 +54,8 @@ impl Session {
         loop {
             let pools = self.pools.clone();
             let settings = self.settings().clone();
-            let checkout = check_out(&pools, access, &settings);
+            // Boxed, as all that is rare: a session is as large as the largest thing that it may wait for.
+            let checkout = Box::pin(check_out(&pools, access, &settings));
             match self.while_waiting(checkout).await? {
                 Ok(server) => {
                     self.hold(server);
@@ -187,7 +188,7 @@ impl Session {
         let pools = self.pools.clone();
         let settings = self.settings().clone();
         let limit = server.pool().spec.limits.connect_timeout;
-        let confirm = tokio::time::timeout(limit, server.confirm_again(&pools.spec.identity, &settings));
+        let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&pools.spec.identity, &settings)));
         let confirmed = match self.while_waiting(confirm).await? {
             Ok(confirmed) => confirmed.map_err(CheckoutError::from),
             Err(_) => Err(CheckoutError::ConnectTimeout(limit)),

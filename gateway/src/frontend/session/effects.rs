@@ -108,10 +108,10 @@ impl Session {
         let Some(mut server) = self.server.take() else { return Ok(()) };
         let named = self.inquiries.named.clone();
         let limit = server.pool().spec.limits.connect_timeout;
-        let ask = async {
+        let ask = Box::pin(async {
             let settings = tokio::time::timeout(limit, server.settings_now(&named)).await;
             (server, settings)
-        };
+        });
         let (server, settings) = self.while_waiting(ask).await?;
         match settings {
             Ok(Ok(mut settings)) => {
@@ -134,10 +134,10 @@ impl Session {
         self.inquiries.pin = false;
         let Some(mut server) = self.server.take() else { return Ok(()) };
         let limit = server.pool().spec.limits.connect_timeout;
-        let ask = async {
+        let ask = Box::pin(async {
             let held = tokio::time::timeout(limit, server.is_held()).await;
             (server, held)
-        };
+        });
         let (server, held) = self.while_waiting(ask).await?;
         match held {
             Ok(Ok(held)) => {

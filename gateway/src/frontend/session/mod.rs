@@ -264,7 +264,7 @@ impl Session {
                 "disconnect"
             );
         }
-        self.leave().await;
+        Box::pin(self.leave()).await;
     }
 
     /// The conversation: deal with what the client sent, get what that needs, move bytes, again.
