@@ -24,7 +24,8 @@ pub(crate) struct Connection {
     pub(crate) key: Vec<u8>,
     /// The parameters that the server reports, as they are now.
     pub(crate) parameters: Vec<(String, String)>,
-    pub(crate) connected_at: Instant,
+    /// When it has served long enough.
+    pub(crate) retires_at: Option<Instant>,
     /// The worker whose reactor the socket is registered with.
     worker: usize,
     /// Transaction status of the last ReadyForQuery.
@@ -93,7 +94,7 @@ impl Connection {
             process: connected.process,
             key: connected.key,
             parameters: connected.parameters,
-            connected_at: Instant::now(),
+            retires_at: None,
             worker: worker::current(),
             status: b'I',
         }
@@ -101,6 +102,11 @@ impl Connection {
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// Whether it has served long enough.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.retires_at.is_some_and(|at| at <= Instant::now())
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {

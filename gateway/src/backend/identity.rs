@@ -60,6 +60,8 @@ pub(crate) struct Unconfirmed {
     pub(crate) connection: Connection,
     /// The identity that it is known to have: shared with the pool, so that comparing pointers is enough.
     pub(crate) known: Option<Arc<Identity>>,
+    /// When that was, by the changes of the server's role: see [`super::role::Observed::epoch`].
+    pub(crate) epoch: u32,
     pub(crate) applied: Arc<Settings>,
     pub(crate) held: Held,
     pub(crate) unnamed: u64,
@@ -75,8 +77,10 @@ impl Unconfirmed {
         held: Held,
     ) -> Result<Self, IdentityError> {
         let applied = Arc::new(Settings::default());
-        let mut server = Self { connection, known: None, applied, held, unnamed: 0, slot };
+        let epoch = slot.pool().node.observed.epoch();
+        let mut server = Self { connection, known: None, epoch, applied, held, unnamed: 0, slot };
         let answer = server.connection.query(WHO).await?;
+        server.learn(&answer);
         check(identity, &answer)?;
         server.known = Some(identity.clone());
         Ok(server)
@@ -90,7 +94,7 @@ impl Unconfirmed {
     ) -> Result<Server, IdentityError> {
         self.fits(identity)?;
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity) || known == identity);
-        if !known {
+        if !known || self.is_outdated(identity) {
             self.known = None;
             self.establish(identity).await?;
             self.known = Some(identity.clone());
@@ -106,6 +110,7 @@ impl Unconfirmed {
     #[inline]
     fn fits(&self, identity: &Identity) -> Result<(), IdentityError> {
         if identity.read_only && self.connection.is_primary() {
+            self.slot.pool().node.observe_at_login(false);
             return Err(IdentityError::NotReplica);
         }
         if identity.watched && self.connection.hides_quotes() {
@@ -119,7 +124,8 @@ impl Unconfirmed {
     pub(crate) fn confirm_now(self, identity: &Arc<Identity>, settings: &Arc<Settings>) -> Result<Server, Box<Self>> {
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity));
         let applied = Arc::ptr_eq(&self.applied, settings) || *self.applied == **settings;
-        if known && applied && self.fits(identity).is_ok() { Ok(Server::new(self)) } else { Err(Box::new(self)) }
+        let certain = known && applied && !self.is_outdated(identity) && self.fits(identity).is_ok();
+        if certain { Ok(Server::new(self)) } else { Err(Box::new(self)) }
     }
 
     async fn establish(&mut self, identity: &Identity) -> Result<(), IdentityError> {
@@ -133,8 +139,27 @@ impl Unconfirmed {
         sql.push(';');
         sql.push_str(WHO);
         self.make_ascii_safe(&sql).await?;
+        let epoch = self.slot.pool().node.observed.epoch();
         let answer = self.connection.query(&sql).await?;
-        check(identity, &answer)
+        self.learn(&answer);
+        check(identity, &answer)?;
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    /// Whether the server may have changed its role since the connection was verified for an identity that depends on it.
+    #[inline]
+    pub(super) fn is_outdated(&self, identity: &Identity) -> bool {
+        identity.read_only && self.epoch != self.slot.pool().node.observed.epoch()
+    }
+
+    /// What an answer to [`WHO`] says of the server itself.
+    fn learn(&self, answer: &Answer) {
+        // Nothing, when the role does not exist any more.
+        match answer.value(3) {
+            "" => {}
+            in_recovery => self.slot.pool().node.observe_at_login(in_recovery == "t"),
+        }
     }
 
     async fn apply(&mut self, settings: &Arc<Settings>) -> Result<(), IdentityError> {

@@ -113,8 +113,13 @@ fn pool(
             connect_timeout: general.connect_timeout,
             connect_attempts: general.connect_attempts.max(1) as u32,
             checkout_timeout: general.checkout_timeout,
+            connect_attempt_delay: general.connect_attempt_delay,
             idle_timeout: general.idle_timeout,
             server_lifetime: general.server_lifetime,
+            server_lifetime_jitter: general.server_lifetime_jitter,
+            healthcheck_interval: general.healthcheck_interval,
+            healthcheck_timeout: general.healthcheck_timeout,
+            ban_timeout: general.ban_timeout,
             prepared_statements: general.prepared_statements_limit,
         },
     }

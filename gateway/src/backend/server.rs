@@ -105,8 +105,10 @@ impl Server {
         self.inner.known = None;
     }
 
+    /// Whether the identity is certain, as the server's role is now.
+    #[inline]
     pub(crate) fn identity_known(&self) -> bool {
-        self.inner.known.is_some()
+        self.inner.known.as_ref().is_some_and(|identity| !self.inner.is_outdated(identity))
     }
 
     /// Whether the connection can go back to its pool as it is.

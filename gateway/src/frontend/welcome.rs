@@ -4,15 +4,14 @@
 use super::cancel::Registration;
 use super::grant::Who;
 use super::login::Refused;
+use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{NoServer, PoolSet};
 use crate::backend::connect::ConnectError;
 use crate::backend::greeting::{self, Greeting};
 use crate::backend::identity::IdentityError;
-use crate::backend::pool::CheckoutError;
 use crate::backend::registry::NoPool;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::router::Access;
 use crate::wire::{PgError, message};
 
 /// Codes with which PostgreSQL refuses a login, a role, or the right to it.
@@ -41,13 +40,7 @@ pub(super) async fn parameters(
 
 /// A server of any kind: the primary where there is one.
 async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoServer> {
-    let server = match pools.check_out(Access::Write).await {
-        Err(NoServer::NoPrimary) => pools.check_out(Access::Read).await?,
-        Err(NoServer::Checkout(error)) if error.is_unreachable() && pools.routes() => {
-            pools.check_out(Access::Read).await?
-        }
-        other => other?,
-    };
+    let server = pools.check_out_any().await?;
     let limit = server.slot.pool().spec.limits.connect_timeout;
     let settings = std::sync::Arc::new(settings.clone());
     match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, &settings)).await {
@@ -77,7 +70,9 @@ fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
         NoServer::Checkout(CheckoutError::Identity(IdentityError::Setting(_))) => {
             Refused::new("startup_parameter", error.for_client())
         }
-        NoServer::NoReplica | NoServer::ReplicaDown(_) => Refused::new("no_replica", error.for_client()),
+        NoServer::NoReplica | NoServer::NoStandby | NoServer::ReplicaDown(_) => {
+            Refused::new("no_replica", error.for_client())
+        }
         _ => Refused::new("no_server", error.for_client()),
     };
     refused.detail(detail)

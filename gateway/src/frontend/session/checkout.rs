@@ -9,10 +9,10 @@ use tracing::{debug, warn};
 
 use super::turn::closed;
 use super::{Barrier, Batch, End, Session};
+use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
 use crate::backend::connect;
 use crate::backend::identity::IdentityError;
-use crate::backend::pool::CheckoutError;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::frontend::cancel::Signal;
@@ -420,6 +420,11 @@ impl NoServer {
             .hint(
                 "Read-only users are served by replicas only, never by the primary. Try again when a replica is back.",
             ),
+            Self::NoStandby => PgError::error(
+                "25006",
+                "cannot run this read-only user's statement: no server is a replica at this moment",
+            )
+            .hint("Read-only users are served by replicas only, never by the primary."),
             Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
                 .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
             Self::Checkout(error) => error.for_client(),
@@ -445,7 +450,10 @@ impl CheckoutError {
             }
             Self::Identity(IdentityError::Setting(fields)) => fields.clone().into_error(Severity::Error),
             Self::Identity(IdentityError::Lost(_)) => closed(),
-            Self::Identity(IdentityError::NotReplica) => NoServer::NoReplica.for_client(),
+            Self::Identity(IdentityError::NotReplica) => {
+                PgError::error("25006", "cannot run this read-only user's statement: its server is no replica any more")
+                    .hint("Try again.")
+            }
             Self::Identity(_) => PgError::error("42501", "the session's identity could not be established"),
         }
     }
