@@ -16,6 +16,7 @@ from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
 from harness.target import Target
+from harness.wire import Wire
 
 MakeGateway = Callable[..., Target]
 
@@ -135,6 +136,31 @@ def pooled(request: pytest.FixtureRequest, gateway: Target) -> Target:
     if request.param == "transaction":
         return gateway
     return request.getfixturevalue("make_module_gateway")(general={"pooler_mode": request.param})
+
+
+@pytest.fixture(scope="module")
+def one_server(make_module_gateway: MakeGateway, cluster: Any) -> Target:
+    """All clients of a subject share one server connection, and it holds two prepared statements: what one of
+    them leaves there, the next would find."""
+    primary = cluster.primary
+    return make_module_gateway(
+        general={"default_pool_size": 1, "prepared_statements_limit": 2, "checkout_timeout": 5_000},
+        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+    )
+
+
+@pytest.fixture
+def wire(one_server: Target) -> Iterator[Wire]:
+    """A client; a file may have another."""
+    with one_server.wire("alice") as wire:
+        yield wire
+
+
+@pytest.fixture
+def other(one_server: Target) -> Iterator[Wire]:
+    """A second client of the same server connection."""
+    with one_server.wire("alice") as other:
+        yield other
 
 
 @pytest.fixture

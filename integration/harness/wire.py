@@ -212,12 +212,33 @@ def parse(sql: str, name: str = "", types: Iterable[int] = ()) -> bytes:
     return message("P", text(name) + text(sql) + struct.pack(f"!h{len(oids)}I", len(oids), *oids))
 
 
-def bind(values: Iterable[str | None] = (), statement: str = "", portal: str = "") -> bytes:
-    encoded = [None if value is None else value.encode() for value in values]
-    body = text(portal) + text(statement) + struct.pack("!hh", 0, len(encoded))
+def bind(
+    values: Iterable[str | bytes | None] = (),
+    statement: str = "",
+    portal: str = "",
+    *,
+    formats: Iterable[int] = (),
+    results: Iterable[int] = (),
+) -> bytes:
+    """Formats of the values and of the result columns: 0 text, 1 binary; none for text, one for all."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    body = text(portal) + text(statement) + _shorts(formats) + struct.pack("!h", len(encoded))
     for value in encoded:
         body += struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value
-    return message("B", body + struct.pack("!h", 0))
+    return message("B", body + _shorts(results))
+
+
+def _shorts(values: Iterable[int]) -> bytes:
+    numbers = list(values)
+    return struct.pack(f"!h{len(numbers)}h", len(numbers), *numbers)
+
+
+def function_call(oid: int, *values: bytes) -> bytes:
+    """Calls a function by number, everything in binary."""
+    body = struct.pack("!I", oid) + _shorts([1]) + struct.pack("!h", len(values))
+    for value in values:
+        body += struct.pack("!i", len(value)) + value
+    return message("F", body + struct.pack("!h", 1))
 
 
 def describe(kind: str = "P", name: str = "") -> bytes:

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     /// Transaction status of the last ReadyForQuery.
     pub(crate) status: u8,
     reports: Reports,
+    /// Notifications that arrived during a conversation of the gateway's own: they are the client's.
+    asides: Vec<u8>,
 }
 
 /// What the server's parameters say about guarding it.
@@ -90,6 +92,7 @@ impl Connection {
         }
         Self {
             reports,
+            asides: Vec::new(),
             stream: connected.stream,
             process: connected.process,
             key: connected.key,
@@ -135,6 +138,11 @@ impl Connection {
     #[inline]
     pub(crate) fn is_primary(&self) -> bool {
         self.reports.is_primary
+    }
+
+    /// Notifications that the client has not been told of.
+    pub(crate) fn take_asides(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.asides)
     }
 
     /// Moves the socket to the reactor of the worker that runs this, if it is another one's.
@@ -237,6 +245,10 @@ impl Connection {
                             Some(error) => Err(ConversationError::Refused(error)),
                             None => Ok(answer),
                         };
+                    }
+                    b'A' => {
+                        let frame = frame.to_vec();
+                        self.asides.extend_from_slice(&frame);
                     }
                     b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
                     b'D' => answer.rows.push(row(body)),

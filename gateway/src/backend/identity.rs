@@ -129,6 +129,7 @@ impl Unconfirmed {
     }
 
     async fn establish(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+        self.unnamed = 0;
         let mut sql = String::new();
         match &identity.role {
             Some(role) => {
@@ -166,6 +167,7 @@ impl Unconfirmed {
         let mut sql = String::new();
         self.applied.write_difference(settings, &mut sql);
         if !sql.is_empty() {
+            self.unnamed = 0;
             self.make_ascii_safe(&sql).await?;
             self.connection.query(&sql).await.map_err(|error| match error {
                 ConversationError::Refused(fields) => IdentityError::Setting(fields),

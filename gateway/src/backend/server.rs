@@ -58,6 +58,11 @@ impl Server {
         &self.inner.connection
     }
 
+    /// Notifications that arrived while the gateway asked something of its own.
+    pub(crate) fn take_asides(&mut self) -> Vec<u8> {
+        self.inner.connection.take_asides()
+    }
+
     pub(crate) fn note_parameter(&mut self, body: &[u8]) {
         self.inner.connection.note_parameter(body);
     }
@@ -82,6 +87,7 @@ impl Server {
 
     /// The settings that the session has changed, as they are now.
     pub(crate) async fn settings_now(&mut self, named: &[String]) -> Result<Settings, ConversationError> {
+        self.inner.unnamed = 0;
         let settings = inquiry::settings(&mut self.inner.connection, named).await?;
         self.inner.applied = Arc::new(settings.clone());
         Ok(settings)
@@ -89,6 +95,7 @@ impl Server {
 
     /// Whether the session left something that cannot follow it.
     pub(crate) async fn is_held(&mut self) -> Result<bool, ConversationError> {
+        self.inner.unnamed = 0;
         inquiry::is_held(&mut self.inner.connection).await
     }
 
@@ -135,6 +142,7 @@ impl Server {
     }
 
     async fn reset(&mut self) -> Result<(), ResetError> {
+        self.inner.unnamed = 0;
         if self.status() != b'I' {
             self.inner.connection.query("ROLLBACK").await?;
         }
@@ -144,6 +152,7 @@ impl Server {
             self.inner.connection.query("DISCARD ALL").await?;
             self.doubt_identity();
         }
+        drop(self.take_asides());
         if self.status() == b'I' { Ok(()) } else { Err(ResetError::StillInTransaction) }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::expect::Expect;
 use super::turn::closed;
 use super::{Barrier, Batch, End, Session};
 use crate::backend::checkout_error::CheckoutError;
@@ -263,7 +264,21 @@ impl Session {
             return Ok(());
         }
         let mut told = self.batch == Batch::Failed && self.expected.is_empty();
-        let owed: Vec<bool> = self.expected.drain().map(|expect| expect.ends_with_ready()).collect();
+        let mut owed = Vec::new();
+        let mut names = Vec::new();
+        for expect in self.expected.drain() {
+            match expect {
+                Expect::CopyEnd => {}
+                Expect::Parse(parse) => {
+                    names.extend(parse.name);
+                    owed.push(false);
+                }
+                other => owed.push(other.ends_with_ready()),
+            }
+        }
+        for name in names {
+            self.statements.remove(&name);
+        }
         for ready in owed {
             if !std::mem::replace(&mut told, true) {
                 self.say(&error);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::{End, Session};
+use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::router::{Class, Effects, settings_named};
 use crate::wire::PgError;
@@ -112,7 +113,8 @@ impl Session {
             let settings = tokio::time::timeout(limit, server.settings_now(&named)).await;
             (server, settings)
         });
-        let (server, settings) = self.while_waiting(ask).await?;
+        let (mut server, settings) = self.while_waiting(ask).await?;
+        self.tell_asides(&mut server);
         match settings {
             Ok(Ok(mut settings)) => {
                 self.server = Some(server);
@@ -138,7 +140,8 @@ impl Session {
             let held = tokio::time::timeout(limit, server.is_held()).await;
             (server, held)
         });
-        let (server, held) = self.while_waiting(ask).await?;
+        let (mut server, held) = self.while_waiting(ask).await?;
+        self.tell_asides(&mut server);
         match held {
             Ok(Ok(held)) => {
                 if !held {
@@ -149,6 +152,15 @@ impl Session {
             }
             Ok(Err(error)) => Err(self.inquiry_failed(&error)),
             Err(late) => Err(self.inquiry_failed(&late)),
+        }
+    }
+
+    /// Notifications that came while the server was asked are the client's.
+    fn tell_asides(&mut self, server: &mut Server) {
+        let asides = server.take_asides();
+        if !asides.is_empty() {
+            self.flush_forward_into_out();
+            self.out.extend_from_slice(&asides);
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Expect {
     Execute,
     /// CloseComplete.
     Close(Box<Close>),
+    /// No reply: the end of the data of a COPY, which PostgreSQL reads before what comes behind it.
+    CopyEnd,
     /// A reply that the gateway gives itself when its turn comes; what to undo when it does not come.
     Reply(&'static [u8], Box<Undo>),
 }
@@ -52,6 +54,8 @@ pub(super) struct Parse {
     pub(super) name: Option<Box<[u8]>>,
     /// The name is no longer that of a DISCARD ALL when it succeeds.
     pub(super) clears: Option<Box<[u8]>>,
+    /// The tag of an unnamed statement, 0 for others.
+    pub(super) unnamed: u64,
     /// It was sent in place of a refused request, so that PostgreSQL ends the batch and fails the transaction as for any
     /// other error; the client hears this error.
     pub(super) refusal: Option<Box<PgError>>,
@@ -96,7 +100,11 @@ impl Expected {
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Expect> {
-        self.0.pop_front()
+        let expect = self.0.pop_front();
+        while matches!(self.0.front(), Some(Expect::CopyEnd)) {
+            self.0.pop_front();
+        }
+        expect
     }
 
     #[inline]
@@ -115,7 +123,7 @@ impl Expected {
         match self.0.front() {
             Some(Expect::Reply(bytes, _)) => {
                 let bytes = *bytes;
-                self.0.pop_front();
+                self.pop();
                 Some(bytes)
             }
             _ => None,
@@ -123,10 +131,16 @@ impl Expected {
     }
 
     /// COPY FROM STDIN has begun in the extended protocol: PostgreSQL ignores the Sync messages that it reads before the
-    /// end of the data (PostgreSQL documentation, section "COPY Operations"), so no ReadyForQuery comes for them.
-    pub(super) fn forget_syncs_behind_front(&mut self) {
+    /// end of the data (PostgreSQL documentation, section "COPY Operations"), so no ReadyForQuery comes for them. Gives
+    /// whether the end of the data was sent already.
+    pub(super) fn begin_copy(&mut self) -> bool {
         let mut first = true;
-        self.0.retain(|expect| std::mem::take(&mut first) || !matches!(expect, Expect::Sync));
+        let mut ended = false;
+        self.0.retain(|expect| {
+            ended |= matches!(expect, Expect::CopyEnd);
+            std::mem::take(&mut first) || ended || !matches!(expect, Expect::Sync)
+        });
+        ended
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Expect> {

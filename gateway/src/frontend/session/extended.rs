@@ -109,7 +109,7 @@ impl Session {
             *server.unnamed() = self.unnamed_tag;
         }
         self.forward_request(header);
-        self.expected.push(Expect::Parse(Box::default()));
+        self.expected.push(Expect::Parse(Box::new(Parse { unnamed: self.unnamed_tag, ..Parse::default() })));
     }
 
     fn parse_named(&mut self, header: Header, name_size: usize, text_size: usize, class: Class) {
@@ -265,7 +265,8 @@ impl Session {
         self.requests.push(0);
         self.requests.extend_from_slice(&self.unnamed);
         frame::end(&mut self.requests, start);
-        self.expected.push(Expect::Parse(Box::new(Parse { own: true, ..Parse::default() })));
+        let parse = Parse { own: true, unnamed: self.unnamed_tag, ..Parse::default() };
+        self.expected.push(Expect::Parse(Box::new(parse)));
         true
     }
 
@@ -366,7 +367,8 @@ impl Session {
 
     /// A reply of the gateway's own: now, or when those before it have come.
     fn expect_reply(&mut self, reply: &'static [u8], undo: Undo) {
-        if self.expected.is_empty() {
+        // Not into the middle of a message that is on its way.
+        if self.expected.is_empty() && self.replying == 0 && self.carry.is_empty() {
             self.flush_forward_into_out();
             self.out.extend_from_slice(reply);
         } else {

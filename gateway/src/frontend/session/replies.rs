@@ -32,6 +32,9 @@ impl Session {
         // Everything before `from` is dealt with; from there to `at` goes to the client.
         let mut from = 0;
         let mut outcome = Ok(());
+        if at > 0 && self.replying == 0 {
+            self.own_replies(bytes, &mut from, at);
+        }
         while let Some(rest) = bytes.get(at..) {
             let header = match Header::parse(rest) {
                 Ok(Some(header)) => header,
@@ -78,11 +81,7 @@ impl Session {
                 break;
             }
             at = end;
-            while let Some(reply) = self.expected.pop_reply() {
-                self.out_segment(bytes, from, at);
-                self.out.extend_from_slice(reply);
-                from = at;
-            }
+            self.own_replies(bytes, &mut from, at);
         }
         if let Some(rest) = bytes.get(at..)
             && outcome.is_ok()
@@ -91,6 +90,16 @@ impl Session {
         }
         self.forward_range(chunk, from, at);
         outcome
+    }
+
+    /// Gives the replies of the gateway's own whose turn it is, behind what lies before `at`.
+    #[inline]
+    fn own_replies(&mut self, bytes: &[u8], from: &mut usize, at: usize) {
+        while let Some(reply) = self.expected.pop_reply() {
+            self.out_segment(bytes, *from, at);
+            self.out.extend_from_slice(reply);
+            *from = at;
+        }
     }
 
     /// Sends part of the buffer by way of `out`, because something else comes behind it.
@@ -142,8 +151,10 @@ impl Session {
             b'G' => {
                 self.copy_in = true;
                 if matches!(self.expected.front(), Some(Expect::Execute)) {
-                    self.expected.forget_syncs_behind_front();
-                    self.batch = Batch::Open;
+                    self.copy_in = !self.expected.begin_copy();
+                    if self.copy_in {
+                        self.batch = Batch::Open;
+                    }
                 }
                 Fate::Forward
             }
@@ -202,7 +213,8 @@ impl Session {
         let mut first = true;
         let mut undo = Vec::new();
         while let Some(expect) = self.expected.front() {
-            if expect.ends_with_ready() {
+            // Also a simple query or a function call: PostgreSQL discards everything up to Sync.
+            if matches!(expect, Expect::Sync) {
                 break;
             }
             match self.expected.pop() {
@@ -229,7 +241,7 @@ impl Session {
                 Undo::Nothing => {}
             }
         }
-        if self.expected.is_empty() && self.batch == Batch::Open {
+        if self.expected.is_empty() {
             self.batch = Batch::Failed;
         }
         refusal.map_or(Fate::Forward, Fate::Replace)
@@ -240,10 +252,14 @@ impl Session {
         if let (Some(statement), Some(server)) = (&parse.statement, &mut self.server) {
             server.held().remove(statement.id);
         }
-        if let (None, Some(server)) = (&parse.statement, &mut self.server) {
-            *server.unnamed() = 0;
-            if parse.refusal.is_none() && !parse.own {
-                // The client's unnamed statement: it has none now.
+        if parse.unnamed != 0 {
+            // An unnamed statement, unless a later one has taken its place already.
+            if let Some(server) = &mut self.server
+                && *server.unnamed() == parse.unnamed
+            {
+                *server.unnamed() = 0;
+            }
+            if self.unnamed_tag == parse.unnamed && !parse.own {
                 self.unnamed_tag = 0;
             }
         }

@@ -143,8 +143,13 @@ impl Session {
         if let Some(wait) = self.server_for(self.access(class)) {
             return Ok(Step::Wait(wait));
         }
-        // A simple query ends an extended batch that has no Sync yet.
+        // A simple query ends an extended batch that has no Sync yet, and the unnamed statement (PostgreSQL documentation,
+        // section "Extended Query").
         self.batch = Batch::None;
+        self.unnamed_tag = 0;
+        if let Some(server) = &mut self.server {
+            *server.unnamed() = 0;
+        }
         match refusal {
             Some(refusal) => {
                 self.audit_refusal(refusal);
@@ -217,6 +222,9 @@ impl Session {
         }
         if header.tag != b'd' {
             self.copy_in = false;
+            if !self.expected.is_empty() {
+                self.expected.push(Expect::CopyEnd);
+            }
         }
         self.forward_request(header);
         Step::Done

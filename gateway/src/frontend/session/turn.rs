@@ -187,7 +187,13 @@ impl Session {
 
     /// Reads from the client, into what it has sent before when that is not a whole message yet.
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.client.poll_readable(cx));
+        if self.client.poll_readable(cx).is_pending() {
+            if self.input.is_empty() {
+                // An idle client holds no buffer.
+                self.input = Chunk::default();
+            }
+            return Poll::Pending;
+        }
         if self.input.is_empty() {
             self.input = Chunk::take();
         } else if self.input.room().is_empty() {
