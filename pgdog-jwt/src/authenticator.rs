@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::cache::{CacheStats, Place, TokenCache, Verified};
 use crate::claims;
 use crate::config::{self, Algorithm, ConfigError, Issuer, JwtConfig, KeySource};
 use crate::decision::{AuthContext, AuthDecision, AuthGrant};
@@ -10,7 +11,7 @@ use crate::deny::DenyReason;
 use crate::identity;
 use crate::keys::Keys;
 use crate::policy;
-use crate::token::Token;
+use crate::token::{self, Token};
 
 /// Decides logins. Make one, share it by reference or in an `Arc` with every task on every tokio runtime of the process.
 ///
@@ -19,6 +20,8 @@ pub struct Authenticator {
     config: JwtConfig,
     /// As many, and in the order of, `config.issuers`.
     keys: Vec<Keys>,
+    /// What was verified already; `None` when the configuration wants no cache.
+    cache: Option<TokenCache>,
 }
 
 impl Authenticator {
@@ -32,7 +35,7 @@ impl Authenticator {
     }
 
     /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, so that a reload
-    /// neither asks the issuer nor forgets its keys; key files are read again.
+    /// neither asks the issuer nor forgets its keys; key files are read again. No verified token is remembered.
     ///
     /// # Errors
     /// As [`new`](Self::new). `self` stays as it is.
@@ -46,7 +49,8 @@ impl Authenticator {
     fn build(config: JwtConfig, open: impl Fn(&Issuer) -> Result<Keys, ConfigError>) -> Result<Self, ConfigError> {
         config::check(&config)?;
         let keys = config.issuers.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { config, keys })
+        let cache = TokenCache::new(config.token_cache_size)?;
+        Ok(Self { config, keys, cache })
     }
 
     fn known_keys(&self, issuer: &Issuer) -> Option<Keys> {
@@ -84,32 +88,82 @@ impl Authenticator {
         }
     }
 
-    /// The signature comes before any claim is believed: the reason in the audit log is then true, and what it names was
-    /// said by the issuer.
-    async fn decide(&self, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
-        let token = Token::parse(context.credential.expose(), self.config.max_token_size)?;
-        let (issuer, keys) = self.issuer_of(&token)?;
-        let algorithm = Algorithm::from_name(&token.algorithm)
-            .filter(|algorithm| issuer.algorithms.contains(algorithm))
-            .ok_or(DenyReason::AlgorithmNotAllowed)?;
-        keys.verify(&token, algorithm).await?;
-        let expires_at = policy::check(&token.claims, issuer, SystemTime::now())?;
-        identity::grant(context.user, &token.claims, issuer, expires_at, &self.config)
+    /// How the cache of verified tokens does, for metrics. All zero when it is off.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.as_ref().map(TokenCache::stats).unwrap_or_default()
     }
 
-    /// The one issuer whose keys the token is checked with: the one that it names, else the one without a name. A token
-    /// that names an issuer is never tried with another's keys.
-    fn issuer_of(&self, token: &Token<'_>) -> Result<(&Issuer, &Keys), DenyReason> {
+    /// The signature comes before any claim is believed: the reason in the audit log is then true, and what it names was
+    /// said by the issuer.
+    ///
+    /// Nothing is awaited between the last look into the cache and the new entry, so logins with one new token verify it
+    /// at most once on each thread.
+    async fn decide(&self, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
+        let credential = context.credential.expose();
+        token::check_size(credential, self.config.max_token_size)?;
+        let place = self.cache.as_ref().and_then(|cache| cache.place(credential));
+        if let Some(decision) = self.decide_known(place.as_ref(), context) {
+            return decision;
+        }
+        let token = Token::parse(credential, self.config.max_token_size)?;
+        let (issuer, keys) = self.issuer_of(&token)?;
+        let algorithm = Algorithm::from_name(&token.algorithm)
+            .filter(|algorithm| self.config.issuers[issuer].algorithms.contains(algorithm))
+            .ok_or(DenyReason::AlgorithmNotAllowed)?;
+        let waited = keys.prepare(&token, algorithm).await?;
+        if waited && let Some(decision) = self.decide_known(place.as_ref(), context) {
+            return decision;
+        }
+        if let Some(place) = &place {
+            place.count_miss();
+        }
+        let key_set = keys.verify(&token, algorithm)?;
+        let verified = Verified { claims: token.claims, issuer, key_set };
+        let grant = self.grant(&verified, context)?;
+        if let Some(place) = place {
+            place.keep(verified, grant.expires_at.checked_add(self.config.issuers[issuer].leeway));
+        }
+        Ok(grant)
+    }
+
+    /// The decision for a token that was verified before, if that still counts: the set of keys in use must be the one
+    /// that it was verified by.
+    fn decide_known(
+        &self,
+        place: Option<&Place<'_>>,
+        context: &AuthContext<'_>,
+    ) -> Option<Result<AuthGrant, DenyReason>> {
+        let place = place?;
+        let verified = place.find(|verified| self.keys[verified.issuer].in_use() == Some(verified.key_set))?;
+        let decision = self.grant(&verified, context);
+        if matches!(decision, Err(DenyReason::Expired)) {
+            place.forget();
+        }
+        Some(decision)
+    }
+
+    /// All that depends on the moment and on who asks: never remembered.
+    fn grant(&self, verified: &Verified, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
+        let issuer = &self.config.issuers[verified.issuer];
+        let expires_at = policy::check(&verified.claims, issuer, SystemTime::now())?;
+        identity::grant(context.user, &verified.claims, issuer, expires_at, &self.config)
+    }
+
+    /// The one issuer, by its number, whose keys the token is checked with: the one that it names, else the one without a
+    /// name. A token that names an issuer is never tried with another's keys.
+    fn issuer_of(&self, token: &Token<'_>) -> Result<(usize, &Keys), DenyReason> {
         let named = claims::optional_string(&token.claims, "iss")?;
-        let find = |name: Option<&str>| {
-            self.config.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer.as_deref() == name)
-        };
-        named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)
+        let find = |name: Option<&str>| self.config.issuers.iter().position(|issuer| issuer.issuer.as_deref() == name);
+        let issuer = named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)?;
+        Ok((issuer, &self.keys[issuer]))
     }
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Authenticator")
+            .field("config", &self.config)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
     }
 }

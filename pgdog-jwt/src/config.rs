@@ -13,6 +13,9 @@ pub(crate) use check::{check, printable};
 /// Largest token accepted unless the configuration says otherwise, in bytes.
 pub const DEFAULT_MAX_TOKEN_SIZE: usize = 16 * 1024;
 
+/// Most verified tokens that are remembered unless the configuration says otherwise.
+pub const DEFAULT_TOKEN_CACHE_SIZE: usize = 10_000;
+
 /// A string that must not be printed: its `Debug` shows that it is set and nothing else (S5).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -42,6 +45,8 @@ pub struct JwtConfig {
     pub issuers: Vec<Issuer>,
     /// Largest token accepted, in bytes, checked before anything is parsed.
     pub max_token_size: usize,
+    /// Most verified tokens that are remembered, so that their next login needs no signature check; 0: none.
+    pub token_cache_size: usize,
     /// Only start-up users that end in this suffix are token users; the others are skipped.
     pub user_suffix: Option<String>,
     /// How the start-up user and the token's identity relate.
@@ -65,6 +70,7 @@ impl JwtConfig {
         Self {
             issuers,
             max_token_size: DEFAULT_MAX_TOKEN_SIZE,
+            token_cache_size: DEFAULT_TOKEN_CACHE_SIZE,
             user_suffix: None,
             user_match: UserMatch::default(),
             denied_roles: Vec::new(),

@@ -7,7 +7,8 @@
 //!
 //! A login walks through the modules in this order: `token` (the bytes become one parsed JWS) → `keys` (a key that the
 //! issuer published has signed it) → `policy` (issuer, audience, times) → `identity` (claims become a role) →
-//! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together.
+//! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together, `cache`
+//! lets a token that was verified before skip the first two steps.
 
 //!
 //! ```no_run
@@ -40,6 +41,7 @@ pub mod config;
 pub mod token;
 
 mod authenticator;
+mod cache;
 mod claims;
 mod decision;
 mod deny;
@@ -49,6 +51,7 @@ mod keys;
 mod policy;
 
 pub use authenticator::Authenticator;
+pub use cache::CacheStats;
 pub use config::{ConfigError, JwtConfig};
 pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential};
 pub use deny::DenyReason;

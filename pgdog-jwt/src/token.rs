@@ -28,12 +28,7 @@ pub(crate) struct Token<'a> {
 impl<'a> Token<'a> {
     /// Takes a credential apart. Its size is checked before anything else.
     pub(crate) fn parse(credential: &'a [u8], max_size: usize) -> Result<Self, DenyReason> {
-        if credential.is_empty() {
-            return Err(DenyReason::Empty);
-        }
-        if credential.len() > max_size {
-            return Err(DenyReason::TooLarge);
-        }
+        check_size(credential, max_size)?;
         let parts = Parts::split(credential)?;
         if parts.signature.is_empty() {
             return Err(DenyReason::Malformed("it is not signed"));
@@ -60,6 +55,15 @@ impl<'a> Token<'a> {
             kid,
             claims: parts.claims()?,
         })
+    }
+}
+
+/// What is checked before a credential is looked at in any way.
+pub(crate) fn check_size(credential: &[u8], max_size: usize) -> Result<(), DenyReason> {
+    match credential.len() {
+        0 => Err(DenyReason::Empty),
+        size if size > max_size => Err(DenyReason::TooLarge),
+        _ => Ok(()),
     }
 }
 

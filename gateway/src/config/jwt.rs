@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{Algorithm, Issuer, JwksSource, JwtConfig, KeySource, UserMatch};
+use pgdog_jwt::config::{Algorithm, DEFAULT_TOKEN_CACHE_SIZE, Issuer, JwksSource, JwtConfig, KeySource, UserMatch};
 
 use super::choices::{AuthType, Choice};
 use super::jwks_url;
@@ -62,6 +62,7 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
     let core = JwtConfig {
         issuers: vec![issuer],
         max_token_size,
+        token_cache_size: DEFAULT_TOKEN_CACHE_SIZE,
         user_suffix: general.filled("jwt_user_suffix"),
         user_match: own.choice("user_match").unwrap_or_default(),
         denied_roles: denied_roles(own, server_user.as_deref(), users),

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::fetch;
 use super::gate::{Cause, Gate, Outcome, Pass};
 use super::jwk::ParsedSet;
-use super::{KeySet, Verdict};
+use super::{KeySet, Verdict, Version};
 use crate::config::{Algorithm, ConfigError, JwksSource, printable};
 use crate::deny::DenyReason;
 use crate::token::Token;
@@ -67,23 +67,40 @@ impl JwksStore {
         self.source == *source && self.algorithms == algorithms
     }
 
-    /// Whether the issuer signed the token. Waits only for a missing key, and no longer than `timeout`.
-    pub(crate) async fn verify(self: &Arc<Self>, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
-        let cause = match self.usable_copy() {
+    /// Waits for a missing key, no longer than `timeout`. Tells whether it waited.
+    pub(crate) async fn prepare(self: &Arc<Self>, token: &Token<'_>, algorithm: Algorithm) -> Result<bool, DenyReason> {
+        let cause = match self.copy_for_login() {
             None => Cause::Age,
-            Some(copy) => {
-                if copy.fetched.elapsed() >= self.source.cache_ttl {
-                    let _in_the_background = self.ask(Cause::Age);
-                }
-                match copy.keys.verify_by_name(token, algorithm) {
-                    Verdict::NoKey => Cause::UnknownKid,
-                    verdict => return reason(verdict),
-                }
-            }
+            Some(copy) if copy.keys.has_key_for(token, algorithm) => return Ok(false),
+            Some(_) => Cause::UnknownKid,
         };
         let running = self.ask(cause)?;
         self.wait(running).await;
-        self.verify_after_fetch(token, algorithm)
+        Ok(true)
+    }
+
+    /// Whether the issuer signed the token, as far as is known after [`prepare`](Self::prepare).
+    pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Version, DenyReason> {
+        let Some(copy) = self.usable_copy() else {
+            return Err(DenyReason::KeysUnavailable);
+        };
+        match copy.keys.verify_by_name(token, algorithm) {
+            Verdict::Signed => Ok(copy.keys.version()),
+            Verdict::NoKey if self.gate.is_open() => Err(DenyReason::KeysUnavailable),
+            Verdict::NoKey => {
+                self.gate.answered_for_unknown_kids(Instant::now());
+                Err(DenyReason::UnknownKid)
+            }
+            Verdict::Ambiguous => Err(DenyReason::AmbiguousKey),
+            Verdict::WrongAlgorithm => Err(DenyReason::AlgorithmMismatch),
+            Verdict::BadSignature => Err(DenyReason::BadSignature),
+        }
+    }
+
+    /// The set that logins go by now. Asks the issuer in the background when the copy is getting old, so that logins
+    /// that need no signature check keep the set as fresh as the others do.
+    pub(crate) fn in_use(self: &Arc<Self>) -> Option<Version> {
+        self.copy_for_login().map(|copy| copy.keys.version())
     }
 
     /// Fetches the set if there is none yet, so that the first login need not wait.
@@ -95,18 +112,12 @@ impl JwksStore {
         }
     }
 
-    fn verify_after_fetch(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
-        let Some(copy) = self.usable_copy() else {
-            return Err(DenyReason::KeysUnavailable);
-        };
-        match copy.keys.verify_by_name(token, algorithm) {
-            Verdict::NoKey if self.gate.is_open() => Err(DenyReason::KeysUnavailable),
-            Verdict::NoKey => {
-                self.gate.answered_for_unknown_kids(Instant::now());
-                Err(DenyReason::UnknownKid)
-            }
-            verdict => reason(verdict),
+    fn copy_for_login(self: &Arc<Self>) -> Option<Arc<Published>> {
+        let copy = self.usable_copy()?;
+        if copy.fetched.elapsed() >= self.source.cache_ttl {
+            let _in_the_background = self.ask(Cause::Age);
         }
+        Some(copy)
     }
 
     fn usable_copy(&self) -> Option<Arc<Published>> {
@@ -142,7 +153,11 @@ impl JwksStore {
             }
         }
         tracing::debug!(url = printable(&self.source.url), keys = set.keys.len(), "key set fetched");
-        let copy = Published { keys: set.keys, skipped: set.skipped, fetched: Instant::now() };
+        let keys = match known.as_ref() {
+            Some(known) => set.keys.after(&known.keys),
+            None => set.keys,
+        };
+        let copy = Published { keys, skipped: set.skipped, fetched: Instant::now() };
         self.copy.store(Some(Arc::new(copy)));
         self.keep_fresh();
     }
@@ -176,16 +191,6 @@ impl JwksStore {
         let age = self.copy.load().as_ref().map_or(Duration::MAX, |copy| copy.fetched.elapsed());
         let pause = self.gate.pause_left(Instant::now());
         self.source.cache_ttl.saturating_sub(age).max(pause).max(SHORTEST_REFRESH)
-    }
-}
-
-fn reason(verdict: Verdict) -> Result<(), DenyReason> {
-    match verdict {
-        Verdict::Signed => Ok(()),
-        Verdict::NoKey => Err(DenyReason::UnknownKid),
-        Verdict::Ambiguous => Err(DenyReason::AmbiguousKey),
-        Verdict::WrongAlgorithm => Err(DenyReason::AlgorithmMismatch),
-        Verdict::BadSignature => Err(DenyReason::BadSignature),
     }
 }
 

@@ -139,6 +139,16 @@ impl Key {
     }
 }
 
+/// Whether they have one name and verify the same tokens.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        fn parts(key: &Key) -> impl Iterator<Item = (Algorithm, &[u8])> {
+            key.verifiers.iter().map(|(algorithm, key)| (*algorithm, key.as_ref()))
+        }
+        self.kid == other.kid && parts(self).eq(parts(other))
+    }
+}
+
 fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     &bytes[start..]

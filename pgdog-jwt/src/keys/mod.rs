@@ -11,6 +11,7 @@ pub(crate) mod key;
 pub(crate) mod pem;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{Algorithm, ConfigError, Issuer, KeySource};
 use crate::deny::DenyReason;
@@ -36,12 +37,39 @@ impl Keys {
         })
     }
 
-    /// Whether the issuer signed the token.
-    pub(crate) async fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
+    /// Waits for the key that the token needs, if it is not known. Tells whether it waited.
+    pub(crate) async fn prepare(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<bool, DenyReason> {
+        match self {
+            Self::Pem(_) => Ok(false),
+            Self::Jwks(store) => store.prepare(token, algorithm).await,
+        }
+    }
+
+    /// Whether the issuer signed the token, and by which of its sets that was found out. Never waits.
+    pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Version, DenyReason> {
         match self {
             Self::Pem(store) => store.verify(token, algorithm),
-            Self::Jwks(store) => store.verify(token, algorithm).await,
+            Self::Jwks(store) => store.verify(token, algorithm),
         }
+    }
+
+    /// The set that a token would be verified by now; `None` when there is none that may still be trusted.
+    pub(crate) fn in_use(&self) -> Option<Version> {
+        match self {
+            Self::Pem(store) => Some(store.in_use()),
+            Self::Jwks(store) => store.in_use(),
+        }
+    }
+}
+
+/// Stands for the content of a key set: equal versions are equal sets, of one issuer, in the whole process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version(u64);
+
+impl Version {
+    fn next() -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        Self(NUMBERS.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -61,14 +89,26 @@ pub(crate) enum Verdict {
 }
 
 /// The keys of one issuer at one time.
-#[derive(Default)]
 pub(crate) struct KeySet {
     keys: Vec<Key>,
+    version: Version,
 }
 
 impl KeySet {
     pub(crate) fn new(keys: Vec<Key>) -> Self {
-        Self { keys }
+        Self { keys, version: Version::next() }
+    }
+
+    /// This set, read after another. When nothing has changed, it is still that version.
+    pub(crate) fn after(mut self, previous: &Self) -> Self {
+        if self.keys == previous.keys {
+            self.version = previous.version;
+        }
+        self
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,6 +138,14 @@ impl KeySet {
             return Verdict::WrongAlgorithm;
         }
         try_each(fitting, token, algorithm)
+    }
+
+    /// Whether [`verify_by_name`](Self::verify_by_name) would have an answer other than [`Verdict::NoKey`].
+    pub(crate) fn has_key_for(&self, token: &Token<'_>, algorithm: Algorithm) -> bool {
+        match token.kid.as_deref() {
+            Some(kid) => self.keys.iter().any(|key| key.kid() == Some(kid)),
+            None => self.keys.iter().any(|key| key.fits(algorithm)),
+        }
     }
 
     fn verify_by_only_one(&self, token: &Token<'_>, algorithm: Algorithm) -> Verdict {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::key::Key;
-use super::{KeySet, MAX_TRIES, Verdict};
+use super::{KeySet, MAX_TRIES, Verdict, Version};
 use crate::config::{Algorithm, ConfigError};
 use crate::deny::DenyReason;
 use crate::token::Token;
@@ -56,13 +56,19 @@ impl PemStore {
     }
 
     /// Whether one of the keys signed the token.
-    pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<(), DenyReason> {
-        match self.current.load().verify_by_any(token, algorithm) {
-            Verdict::Signed => Ok(()),
+    pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Version, DenyReason> {
+        let keys = self.current.load();
+        match keys.verify_by_any(token, algorithm) {
+            Verdict::Signed => Ok(keys.version()),
             Verdict::WrongAlgorithm | Verdict::NoKey => Err(DenyReason::AlgorithmMismatch),
             Verdict::Ambiguous => Err(DenyReason::AmbiguousKey),
             Verdict::BadSignature => Err(DenyReason::BadSignature),
         }
+    }
+
+    /// What the files say now. They are here: a copy of them is never too old.
+    pub(crate) fn in_use(&self) -> Version {
+        self.current.load().version()
     }
 }
 
@@ -113,6 +119,7 @@ impl Watcher {
         match read.and_then(|contents| load(&self.files, &contents, &self.algorithms)) {
             Ok(set) => {
                 tracing::info!(keys = set.len(), files = ?self.files, "key files read again");
+                let set = set.after(&self.current.load());
                 self.current.store(Arc::new(set));
             }
             Err(error) => {

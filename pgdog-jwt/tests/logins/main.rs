@@ -11,5 +11,7 @@ mod https;
 mod key_files;
 mod key_sets;
 mod outages;
+mod remembered;
+mod remembered_keys;
 mod secrets;
 mod signatures;
