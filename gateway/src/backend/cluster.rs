@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rand::RngExt;
 
+use super::gate::{self, Gate};
 use super::greeting::Greetings;
 use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
@@ -19,12 +20,18 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) balancing: LoadBalancingStrategy,
     pub(crate) split: ReadWriteSplit,
+    pub(crate) gate: Arc<Gate>,
     turn: AtomicUsize,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: Vec<Arc<Node>>, balancing: LoadBalancingStrategy, split: ReadWriteSplit) -> Arc<Self> {
-        Arc::new(Self { nodes, balancing, split, turn: AtomicUsize::new(0) })
+    pub(crate) fn new(
+        name: &str,
+        nodes: Vec<Arc<Node>>,
+        balancing: LoadBalancingStrategy,
+        split: ReadWriteSplit,
+    ) -> Arc<Self> {
+        Arc::new(Self { nodes, balancing, split, gate: gate::of(name), turn: AtomicUsize::new(0) })
     }
 }
 
@@ -65,6 +72,8 @@ pub(crate) enum NoServer {
     ReplicaDown(CheckoutError),
     #[error("the database has no primary")]
     NoPrimary,
+    #[error("the database was paused for more than {0:?}")]
+    Paused(std::time::Duration),
     #[error(transparent)]
     Checkout(CheckoutError),
 }
@@ -107,6 +116,9 @@ impl PoolSet {
     /// A connection that is free now on the server that comes first.
     #[inline]
     pub(crate) fn try_check_out(&self, access: Access) -> Option<Unconfirmed> {
+        if self.cluster.gate.is_closed() {
+            return None;
+        }
         match self.pools.as_slice() {
             [only] if self.allows(only, access) => only.try_check_out(),
             [_] => None,
@@ -116,6 +128,7 @@ impl PoolSet {
 
     /// A connection to a server that may run the statement: the next one when the first cannot be reached.
     pub(crate) async fn check_out(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+        self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
         let candidates = self.candidates(access);
         let mut last = None;
         for pool in candidates {

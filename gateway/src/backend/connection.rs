@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::app::worker;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
+use crate::stats::Seat;
 use crate::wire::fields::Fields;
 use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
 
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     worker: usize,
     /// Transaction status of the last ReadyForQuery.
     pub(crate) status: u8,
+    /// Its place in the list of its pool's connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// Why a conversation with a server failed.
@@ -62,7 +65,24 @@ impl Connection {
             connected_at: Instant::now(),
             worker: worker::current(),
             status: b'I',
+            seat: None,
         }
+    }
+
+    /// Its number in the admin database; 0 before it has one.
+    #[inline]
+    pub(crate) fn seat_id(&self) -> u64 {
+        self.seat.as_ref().map_or(0, |seat| seat.card.id)
+    }
+
+    /// Whether it was asked to be closed when nobody uses it.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.card.is_retired())
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.stream.is_tls()
     }
 
     pub(crate) fn worker(&self) -> usize {

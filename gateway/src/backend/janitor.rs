@@ -16,7 +16,7 @@ pub(crate) async fn run(app: &'static App) {
         let state = app.state();
         for set in state.registry.sets() {
             for pool in &set.pools {
-                if pool.tidy() > 0 && !pool.node.is_down() {
+                if pool.tidy() > 0 && !pool.node.is_down() && !set.cluster.gate.is_closed() {
                     let pool = pool.clone();
                     // On its own: a server that does not answer must not keep the janitor from the others.
                     tokio::spawn(async move {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod gate;
 pub(crate) mod greeting;
 pub(crate) mod identity;
 pub(crate) mod janitor;

@@ -33,6 +33,10 @@ pub(crate) struct Node {
     pub(crate) tcp: TcpOptions,
     /// Milliseconds since the process started; 0: not down.
     down_until: AtomicU64,
+    /// Connections that were made and that failed, and when the last one was made (milliseconds, as above).
+    pub(crate) connects: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    reached: AtomicU64,
 }
 
 impl Node {
@@ -43,7 +47,17 @@ impl Node {
         tls: Arc<ClientTls>,
         tcp: TcpOptions,
     ) -> Arc<Self> {
-        Arc::new(Self { address, role, weight, tls: ArcSwap::new(tls), tcp, down_until: AtomicU64::new(0) })
+        Arc::new(Self {
+            address,
+            role,
+            weight,
+            tls: ArcSwap::new(tls),
+            tcp,
+            down_until: AtomicU64::new(0),
+            connects: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
+        })
     }
 
     /// Whether this is the same server, described in the same way.
@@ -56,6 +70,7 @@ impl Node {
     }
 
     pub(crate) fn mark_down(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let until = EPOCH.elapsed() + DOWN_FOR;
         if self.down_until.swap(until.as_millis() as u64, Ordering::Relaxed) == 0 {
             tracing::warn!(address = %self.address, "server cannot be reached");
@@ -63,9 +78,22 @@ impl Node {
     }
 
     pub(crate) fn mark_up(&self) {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+        self.note_reached();
         if self.down_until.load(Ordering::Relaxed) != 0 && self.down_until.swap(0, Ordering::Relaxed) != 0 {
             tracing::info!(address = %self.address, "server is reached again");
         }
+    }
+
+    /// The server answered.
+    pub(crate) fn note_reached(&self) {
+        self.reached.store((EPOCH.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+    }
+
+    /// How long ago the server answered; `None`: never.
+    pub(crate) fn last_reached(&self) -> Option<Duration> {
+        let reached = self.reached.load(Ordering::Relaxed);
+        (reached != 0).then(|| EPOCH.elapsed().saturating_sub(Duration::from_millis(reached)))
     }
 
     pub(crate) fn is_down(&self) -> bool {

@@ -15,6 +15,7 @@ use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::node::Node;
 use super::statements::Held;
 use crate::app::worker;
+use crate::stats::Seats;
 use pgdog_jwt::config::Secret;
 
 /// Failed connections ahead of need are tried again after 2, 4, 8 … seconds, at most 2 to this power.
@@ -87,6 +88,18 @@ pub(crate) struct PoolStats {
     pub(crate) connects: AtomicU64,
     pub(crate) waits: AtomicU64,
     pub(crate) timeouts: AtomicU64,
+    /// The connections that exist.
+    pub(crate) seats: Arc<Seats>,
+}
+
+/// A pool at one moment.
+pub(crate) struct View {
+    /// The numbers of the free connections.
+    pub(crate) idle: Vec<u64>,
+    /// Connections that exist or are being made.
+    pub(crate) size: usize,
+    /// Clients in the queue.
+    pub(crate) waiting: usize,
 }
 
 #[derive(Default)]
@@ -228,7 +241,7 @@ impl Pool {
     async fn connect(self: &Arc<Self>, slot: Slot) -> Result<Unconfirmed, CheckoutError> {
         let limits = self.spec.limits;
         let mut attempt = 1;
-        let connection = loop {
+        let mut connection = loop {
             let made = tokio::time::timeout(limits.connect_timeout, self.log_in()).await;
             match made {
                 Ok(Ok(connection)) => break connection,
@@ -248,6 +261,7 @@ impl Pool {
         self.node.mark_up();
         self.stats.connects.fetch_add(1, Ordering::Relaxed);
         let held = Held::new(limits.prepared_statements);
+        connection.seat = Some(self.stats.seats.take(connection.process, connection.is_tls(), held.count()));
         let first = Unconfirmed::first(connection, slot, &self.spec.identity, held);
         match tokio::time::timeout(limits.connect_timeout, first).await {
             Ok(server) => Ok(server?),
@@ -301,7 +315,7 @@ impl Pool {
     }
 
     fn is_spent(&self, server: &Unconfirmed) -> bool {
-        server.connection.connected_at.elapsed() > self.spec.limits.server_lifetime
+        server.connection.is_retired() || server.connection.connected_at.elapsed() > self.spec.limits.server_lifetime
     }
 
     fn release_slot(self: &Arc<Self>) {
@@ -375,6 +389,24 @@ impl Pool {
         for idle in &mut idle {
             idle.server.connection.farewell();
         }
+    }
+
+    /// The pool as it is now.
+    pub(crate) fn view(&self) -> View {
+        let inner = self.inner.lock();
+        View {
+            idle: inner.idle.iter().map(|idle| idle.server.connection.seat_id()).collect(),
+            size: inner.size,
+            waiting: inner.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
+        }
+    }
+
+    /// Closes all connections: free ones now, others when they come back. New ones take their place.
+    pub(crate) fn reconnect(self: &Arc<Self>) {
+        for card in self.stats.seats.cards() {
+            card.retire();
+        }
+        self.tidy();
     }
 
     /// Connections that exist or are being made.

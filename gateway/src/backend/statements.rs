@@ -4,7 +4,7 @@
 
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 use foldhash::fast::RandomState;
@@ -96,8 +96,19 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
     statement
 }
 
+/// All statements that some client or server still knows, the oldest first.
+pub(crate) fn all() -> Vec<Arc<Statement>> {
+    let mut all: Vec<_> = INTERNED.table.lock().entries.iter().filter_map(|(_, weak)| weak.upgrade()).collect();
+    all.sort_by_key(|statement| statement.id);
+    all
+}
+
 /// The statements that one server connection holds, most recently used first.
-pub(crate) struct Held(LruCache<u64, (), RandomState>);
+pub(crate) struct Held {
+    cache: LruCache<u64, (), RandomState>,
+    /// Their number, for the admin database.
+    count: Arc<AtomicUsize>,
+}
 
 impl Held {
     pub(crate) fn new(limit: usize) -> Self {
@@ -107,26 +118,39 @@ impl Held {
         if limit.get() < 1 << 20 {
             cache = LruCache::with_hasher(limit, RandomState::default());
         }
-        Self(cache)
+        Self { cache, count: Arc::default() }
+    }
+
+    /// The number of statements, kept up to date.
+    pub(crate) fn count(&self) -> Arc<AtomicUsize> {
+        self.count.clone()
+    }
+
+    fn publish(&self) {
+        self.count.store(self.cache.len(), Ordering::Relaxed);
     }
 
     /// Whether the server holds the statement; marks it as used.
     #[inline]
     pub(crate) fn touch(&mut self, id: u64) -> bool {
-        self.0.get(&id).is_some()
+        self.cache.get(&id).is_some()
     }
 
     /// Adds a statement; gives the one that must be closed to make room for it.
     pub(crate) fn add(&mut self, id: u64) -> Option<u64> {
-        self.0.push(id, ()).map(|(old, ())| old).filter(|old| *old != id)
+        let old = self.cache.push(id, ()).map(|(old, ())| old).filter(|old| *old != id);
+        self.publish();
+        old
     }
 
     pub(crate) fn remove(&mut self, id: u64) {
-        self.0.pop(&id);
+        self.cache.pop(&id);
+        self.publish();
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.cache.clear();
+        self.publish();
     }
 }
 

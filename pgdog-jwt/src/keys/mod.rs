@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::config::{Algorithm, ConfigError, Issuer, KeySource};
 use crate::deny::DenyReason;
+use crate::status::{IssuerStatus, KeyStatus};
 use crate::token::Token;
 use key::Key;
 
@@ -34,6 +35,31 @@ impl Keys {
             KeySource::PemFiles(files) => Self::Pem(Arc::new(pem::PemStore::open(files, &issuer.algorithms)?)),
             KeySource::Jwks(source) => Self::Jwks(Arc::new(jwks::JwksStore::new(source, &issuer.algorithms)?)),
         })
+    }
+
+    /// How they are.
+    pub(crate) fn status(&self, issuer: &Issuer) -> IssuerStatus {
+        let mut status = IssuerStatus {
+            issuer: issuer.issuer.clone(),
+            source: String::new(),
+            keys: Vec::new(),
+            skipped: Vec::new(),
+            age: None,
+            fetches: 0,
+            failures: 0,
+            last_error: None,
+        };
+        match self {
+            Self::Pem(store) => {
+                if let KeySource::PemFiles(files) = &issuer.keys {
+                    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                    status.source = names.join(", ");
+                }
+                status.keys = store.keys();
+            }
+            Self::Jwks(store) => store.describe(&mut status),
+        }
+        status
     }
 
     /// Whether the issuer signed the token.
@@ -69,6 +95,10 @@ pub(crate) struct KeySet {
 impl KeySet {
     pub(crate) fn new(keys: Vec<Key>) -> Self {
         Self { keys }
+    }
+
+    pub(crate) fn status(&self) -> Vec<KeyStatus> {
+        self.keys.iter().map(Key::status).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

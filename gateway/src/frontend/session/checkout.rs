@@ -15,7 +15,7 @@ use crate::backend::identity::IdentityError;
 use crate::backend::pool::CheckoutError;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
-use crate::frontend::cancel::Signal;
+use crate::frontend::sessions::Signal;
 use crate::router::Access;
 use crate::wire::{Header, PgError, Severity, message};
 
@@ -42,6 +42,7 @@ impl Session {
 
     fn hold(&mut self, server: Server) {
         debug_assert!(self.server.is_none() && self.expected.is_empty() && !self.is_moving());
+        self.registration.meter.hold(server.connection().seat_id());
         self.server = Some(server);
         self.carry.clear();
         self.replying = 0;
@@ -142,6 +143,7 @@ impl Session {
         }
         self.asked_at = None;
         let idle = server.status() == b'I';
+        self.registration.meter.quiet(server.connection().seat.as_ref(), !idle, self.pinned);
         if self.barrier == Barrier::Sent && idle {
             // DISCARD ALL took the client's statements with it, and whatever pinned the session.
             self.statements.clear();
@@ -179,6 +181,7 @@ impl Session {
     #[inline]
     fn release(&mut self) {
         let Some(server) = self.server.take() else { return };
+        self.registration.meter.release();
         self.expected.shrink();
         match self.cancelling.take() {
             None if server.is_clean() && server.identity_known() => server.check_in(),
@@ -203,6 +206,7 @@ impl Session {
     pub(super) fn server_lost(&mut self, error: PgError) -> Result<(), End> {
         let Some(server) = self.server.take() else { return Ok(()) };
         let in_transaction = server.status() != b'I';
+        self.registration.meter.lost();
         drop(server);
         self.requests.clear();
         self.requests_at = 0;
@@ -387,6 +391,10 @@ impl NoServer {
             .hint(
                 "Read-only users are served by replicas only, never by the primary. Try again when a replica is back.",
             ),
+            Self::Paused(limit) => {
+                PgError::error("57P03", format!("the database was paused for more than {} ms", limit.as_millis()))
+                    .hint("Try again when the administrator has resumed it.")
+            }
             Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
                 .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
             Self::Checkout(error) => error.for_client(),

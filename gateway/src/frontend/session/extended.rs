@@ -282,6 +282,7 @@ impl Session {
             self.take_effects(Class::UNKNOWN);
         }
         self.forward_request(header);
+        self.registration.meter.query();
         self.expected.push(Expect::Execute);
         self.asked();
         Ok(Step::Done)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{End, Session};
-use crate::frontend::cancel::Signal;
+use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
 use crate::wire::PgError;
 
@@ -122,7 +122,9 @@ impl Session {
     pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut wrote = false;
         while let Some(bytes) = self.out.get(self.out_at..).filter(|bytes| !bytes.is_empty()) {
-            self.out_at += ready!(self.client.poll_write_slice(cx, bytes))?;
+            let count = ready!(self.client.poll_write_slice(cx, bytes))?;
+            self.registration.meter.sent(count);
+            self.out_at += count;
             wrote = true;
         }
         if self.out_at > 0 {
@@ -130,6 +132,7 @@ impl Session {
         }
         while !self.forward.is_empty() {
             let count = ready!(self.client.poll_write_slice(cx, self.forward.bytes()))?;
+            self.registration.meter.sent(count);
             self.forward.consume(count);
             wrote = true;
         }
@@ -194,7 +197,10 @@ impl Session {
         }
         let poll = self.client.poll_read_slice(cx, self.input.room());
         match poll {
-            Poll::Ready(Ok(count)) => self.input.filled(count),
+            Poll::Ready(Ok(count)) => {
+                self.registration.meter.received(count);
+                self.input.filled(count);
+            }
             _ if self.input.is_empty() => self.input = Chunk::default(),
             _ => {}
         }
