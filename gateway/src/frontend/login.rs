@@ -65,7 +65,8 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     let login = Box::pin(log_in(app, socket, generation));
     match tokio::time::timeout(limit, login).await {
         Ok(Some(Ready::Session { session, greeting })) => session.run(greeting).await,
-        Ok(Some(Ready::Admin { console, greeting })) => console.run(greeting).await,
+        // Boxed: it needs more room than a session, and administrators are few.
+        Ok(Some(Ready::Admin { console, greeting })) => Box::pin(console.run(greeting)).await,
         Ok(None) => {}
         Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client).refused(
             "login_timeout",
