@@ -32,7 +32,7 @@ pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
     ("SUBJECTS", Topic::Subjects, "token subjects that are logged in"),
     ("KEYS", Topic::Keys, "issuers and their public keys"),
     ("PREPARED", Topic::Prepared, "prepared statements that follow their clients"),
-    ("BANS", Topic::Bans, "servers that get no queries for a while"),
+    ("BANS", Topic::Bans, "servers that get no reads while there is another"),
     ("LISTS", Topic::Lists, "how many of everything"),
     ("CONFIG", Topic::Config, "the configuration that holds now; secrets are not shown"),
     ("VERSION", Topic::Version, "version of this program"),

@@ -59,12 +59,13 @@ pub(super) async fn readiness(app: &'static App) -> Health {
 
 /// Whether one of the servers can be reached.
 async fn any(nodes: Vec<Arc<Node>>) -> bool {
-    let lately = |node: &Arc<Node>| !node.is_down() && node.last_reached().is_some_and(|ago| ago < LATELY);
-    if nodes.iter().any(lately) {
+    // Of a banned server, the monitor knows better than a connection that is only opened.
+    let candidates: Vec<_> = nodes.into_iter().filter(|node| !node.bans.is_banned()).collect();
+    if candidates.iter().any(|node| node.last_reached().is_some_and(|ago| ago < LATELY)) {
         return true;
     }
     let mut asked = tokio::task::JoinSet::new();
-    for node in nodes {
+    for node in candidates {
         asked.spawn(async move { answers(&node).await });
     }
     while let Some(answer) = asked.join_next().await {

@@ -7,7 +7,6 @@ use std::time::UNIX_EPOCH;
 
 use super::process::process;
 use crate::app::state::{App, Generation};
-use crate::config::Choice;
 use crate::frontend::sessions;
 use crate::stats::{self, State, Sums, Totals, events};
 
@@ -91,14 +90,14 @@ fn servers(page: &mut Page, state: &Generation) {
     for name in state.config.database_names() {
         pools.insert(name.to_owned(), 0);
         for node in state.registry.cluster(name).map(|cluster| cluster.nodes.as_slice()).unwrap_or_default() {
-            here.insert((name.to_owned(), node.address.to_string(), node.role.word()), (0, 0, 0));
+            here.insert((name.to_owned(), node.address.to_string(), node.role_name()), (0, 0, 0));
         }
     }
     for set in state.registry.sets() {
         *pools.entry(set.key.database.clone()).or_default() += 1;
         for pool in &set.pools {
             let view = pool.view();
-            let key = (set.key.database.clone(), pool.node.address.to_string(), pool.node.role.word());
+            let key = (set.key.database.clone(), pool.node.address.to_string(), pool.node.role_name());
             let (idle, used, waiting) = here.entry(key).or_default();
             *idle += view.idle.len();
             *used += view.size.saturating_sub(view.idle.len());
@@ -136,10 +135,15 @@ fn nodes(page: &mut Page, state: &Generation) {
         }
     }
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
-    page.family("server_up", "gauge", "0: the last attempt to reach the server failed just now.");
+    page.family("server_up", "gauge", "0: the server is banned, because it did not answer or failed a check.");
     for (database, address, node) in &nodes {
-        let labels = [("database", *database), ("server", address.as_str()), ("role", node.role.word())];
-        page.sample("server_up", &labels, u8::from(!node.is_down()));
+        let labels = [("database", *database), ("server", address.as_str()), ("role", node.role_name())];
+        page.sample("server_up", &labels, u8::from(!node.bans.is_banned()));
+    }
+    page.family("server_lagging", "gauge", "1: the replica lags too far behind to get reads.");
+    for (database, address, node) in &nodes {
+        let labels = [("database", *database), ("server", address.as_str()), ("role", node.role_name())];
+        page.sample("server_lagging", &labels, u8::from(node.bans.is_lagging()));
     }
     page.family("server_connects", "counter", "Connections to PostgreSQL that were tried, by what came of it.");
     for (database, address, node) in &nodes {

@@ -29,6 +29,8 @@ pub(crate) struct Generation {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) tcp: TcpOptions,
     pub(crate) policy: Policy,
+    /// As `policy`, for read-only users.
+    pub(crate) read_only_policy: Policy,
     /// Whether sessions have to watch the clock at all.
     pub(crate) has_client_limits: bool,
     pub(crate) has_query_timeout: bool,
@@ -54,6 +56,9 @@ pub(crate) enum BuildError {
     #[error("{0}")]
     Jwt(String),
 }
+
+/// What a read-only session may not set: on a replica it makes no difference, on one that was promoted it does (S10).
+const READ_ONLY: [&str; 2] = ["transaction_read_only", "default_transaction_read_only"];
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
@@ -88,6 +93,7 @@ impl Generation {
             passwords: Passwords::new(&config),
             tls,
             tcp: TcpOptions::from(&config.tcp),
+            read_only_policy: Policy { protected: Arc::from(READ_ONLY.map(Into::into)), ..policy(&config) },
             policy: policy(&config),
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,

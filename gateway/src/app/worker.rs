@@ -24,7 +24,19 @@ thread_local! {
 struct Classifiers {
     generation: u64,
     guarded: Classifier,
+    read_only: Classifier,
     open: Classifier,
+}
+
+/// What watches over a session's statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Nothing: statements are only told apart.
+    Open,
+    /// The guard (S3).
+    Guarded,
+    /// The guard, which also keeps the session read-only (S10).
+    ReadOnly,
 }
 
 /// The number of the worker that runs this; `usize::MAX` outside of them.
@@ -33,11 +45,11 @@ pub(crate) fn current() -> usize {
     INDEX.get()
 }
 
-/// Lends the worker's classifier: the guard's, or the one that only routes.
+/// Lends the worker's classifier.
 #[inline]
 pub(crate) fn with_classifier<T>(
     generation: &Generation,
-    guarded: bool,
+    watch: Watch,
     use_it: impl FnOnce(&mut Classifier) -> T,
 ) -> T {
     CLASSIFIERS.with_borrow_mut(|slot| {
@@ -47,9 +59,14 @@ pub(crate) fn with_classifier<T>(
         let classifiers = slot.get_or_insert_with(|| Classifiers {
             generation: generation.number,
             guarded: Classifier::new(generation.policy.clone()),
+            read_only: Classifier::new(generation.read_only_policy.clone()),
             open: Classifier::new(crate::router::Policy { guard: GuardMode::Off, ..generation.policy.clone() }),
         });
-        use_it(if guarded { &mut classifiers.guarded } else { &mut classifiers.open })
+        use_it(match watch {
+            Watch::Open => &mut classifiers.open,
+            Watch::Guarded => &mut classifiers.guarded,
+            Watch::ReadOnly => &mut classifiers.read_only,
+        })
     })
 }
 

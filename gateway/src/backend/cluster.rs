@@ -1,27 +1,30 @@
-//! The servers of one database, and the pools of one user on them. Where a statement may run is decided here: a
-//! read-only identity has pools on replicas and no others (S10), so that no mistake further up can send it elsewhere.
+//! The servers of one database, and the pools of one user on them. A read-only identity has no pool on a server that is
+//! configured as the primary (S10), so that no mistake further up can send it there; `choose` does the rest.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rand::RngExt;
 
+use super::balance::Balancer;
+use super::checkout_error::CheckoutError;
 use super::gate::{self, Gate};
 use super::greeting::Greetings;
-use super::identity::{Identity, Unconfirmed};
+use super::identity::Identity;
 use super::node::Node;
-use super::pool::{CheckoutError, Pool, PoolSpec};
+use super::pool::{Pool, PoolSpec};
 use crate::config::{LoadBalancingStrategy, PoolerMode, ReadWriteSplit};
-use crate::router::Access;
 
 /// A database: one primary and any number of replicas.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Node>>,
-    pub(crate) balancing: LoadBalancingStrategy,
+    pub(crate) balancer: Balancer,
     pub(crate) split: ReadWriteSplit,
+    /// The position that a primary was last seen to have written up to (see [`super::health`]).
+    pub(super) written: AtomicU64,
+    /// Closed while the administrator has paused the database.
     pub(crate) gate: Arc<Gate>,
-    turn: AtomicUsize,
 }
 
 impl Cluster {
@@ -31,7 +34,26 @@ impl Cluster {
         balancing: LoadBalancingStrategy,
         split: ReadWriteSplit,
     ) -> Arc<Self> {
-        Arc::new(Self { nodes, balancing, split, gate: gate::of(name), turn: AtomicUsize::new(0) })
+        let balancer = Balancer::new(balancing, nodes.len());
+        Arc::new(Self { nodes, balancer, split, written: AtomicU64::new(0), gate: gate::of(name) })
+    }
+
+    /// Whether roles are not configured but asked of the servers.
+    pub(crate) fn follows_roles(&self) -> bool {
+        self.nodes.iter().any(|node| node.is_auto())
+    }
+
+    /// The number of the server that takes writes: the configured primary, or the `auto` server that is one. Of several
+    /// the one on the highest timeline, which was promoted last: the others are what failover left behind.
+    pub(crate) fn writer(&self) -> Option<usize> {
+        let configured = self.nodes.iter().position(|node| node.is_configured_primary());
+        configured.or_else(|| {
+            let primaries =
+                self.nodes.iter().enumerate().filter(|(_, node)| node.is_auto() && node.observed.is_primary());
+            let newest =
+                primaries.max_by_key(|(at, node)| (node.observed.timeline(), !node.bans.is_banned(), Reverse(*at)));
+            newest.map(|(at, _)| at)
+        })
     }
 }
 
@@ -52,14 +74,30 @@ pub(crate) struct PoolSetSpec {
     pub(crate) read_only: bool,
 }
 
+impl PoolSetSpec {
+    /// Whether pools of this kind are as good for a token's subject as pools of its own would be.
+    pub(crate) fn serves(&self, token: &Self) -> bool {
+        let same = |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.parameters == b.parameters;
+        self.mode == token.mode
+            && self.read_only == token.read_only
+            && self.identity.role == token.identity.role
+            && self.identity.watched == token.identity.watched
+            && self.pools.iter().zip(&token.pools).all(same)
+    }
+}
+
 /// The pools of one user of a database, one for each server that the user may reach.
 pub(crate) struct PoolSet {
     pub(crate) key: PoolKey,
     pub(crate) spec: PoolSetSpec,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) pools: Vec<Arc<Pool>>,
+    /// For each pool, the number of its server in the cluster.
+    pub(super) numbers: Vec<usize>,
     pub(crate) greetings: Mutex<Greetings>,
     sessions: AtomicUsize,
+    /// Sessions that are held to a server.
+    pub(crate) pinned: AtomicUsize,
     last_used: AtomicU64,
 }
 
@@ -70,6 +108,8 @@ pub(crate) enum NoServer {
     NoReplica,
     #[error("no replica can be reached and the user is read-only: {0}")]
     ReplicaDown(CheckoutError),
+    #[error("no server is a replica at this moment and the user is read-only")]
+    NoStandby,
     #[error("the database has no primary")]
     NoPrimary,
     #[error("the database was paused for more than {0:?}")]
@@ -80,20 +120,23 @@ pub(crate) enum NoServer {
 
 impl PoolSet {
     pub(crate) fn new(key: PoolKey, spec: PoolSetSpec, cluster: Arc<Cluster>) -> Arc<Self> {
-        let pools = cluster
+        let (numbers, pools) = cluster
             .nodes
             .iter()
             .zip(&spec.pools)
-            .filter(|(node, _)| !spec.read_only || node.is_replica())
-            .map(|(node, pool)| Pool::new(pool.clone(), node.clone()))
-            .collect();
+            .enumerate()
+            .filter(|(_, (node, _))| !spec.read_only || !node.is_configured_primary())
+            .map(|(number, (node, pool))| (number, Pool::new(pool.clone(), node.clone())))
+            .unzip();
         let set = Self {
             key,
             spec,
             cluster,
             pools,
+            numbers,
             greetings: Mutex::default(),
             sessions: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
         };
         set.touch();
@@ -103,100 +146,6 @@ impl PoolSet {
     /// Whether statements have to be told apart to know where they run.
     pub(crate) fn routes(&self) -> bool {
         !self.spec.read_only && self.pools.len() > 1
-    }
-
-    /// Whether `pool` may run statements of this kind.
-    pub(crate) fn allows(&self, pool: &Pool, access: Access) -> bool {
-        match access {
-            Access::Read => true,
-            Access::Write => self.spec.read_only || !pool.node.is_replica(),
-        }
-    }
-
-    /// A connection that is free now on the server that comes first.
-    #[inline]
-    pub(crate) fn try_check_out(&self, access: Access) -> Option<Unconfirmed> {
-        if self.cluster.gate.is_closed() {
-            return None;
-        }
-        match self.pools.as_slice() {
-            [only] if self.allows(only, access) => only.try_check_out(),
-            [_] => None,
-            _ => self.candidates(access).first()?.try_check_out(),
-        }
-    }
-
-    /// A connection to a server that may run the statement: the next one when the first cannot be reached.
-    pub(crate) async fn check_out(&self, access: Access) -> Result<Unconfirmed, NoServer> {
-        self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
-        let candidates = self.candidates(access);
-        let mut last = None;
-        for pool in candidates {
-            match pool.check_out().await {
-                Ok(server) => return Ok(server),
-                Err(error) if error.is_unreachable() => last = Some(error),
-                Err(error) => return Err(NoServer::Checkout(error)),
-            }
-        }
-        Err(match (last, self.spec.read_only) {
-            (Some(error), true) => NoServer::ReplicaDown(error),
-            (Some(error), false) => NoServer::Checkout(error),
-            (None, true) => NoServer::NoReplica,
-            (None, false) => NoServer::NoPrimary,
-        })
-    }
-
-    /// The pools that may run a statement, best first; those whose server is down come last.
-    fn candidates(&self, access: Access) -> Vec<&Arc<Pool>> {
-        let mut pools: Vec<&Arc<Pool>> = self.pools.iter().filter(|pool| self.allows(pool, access)).collect();
-        if access == Access::Read && !self.spec.read_only {
-            self.split(&mut pools);
-        }
-        if pools.len() > 1 {
-            self.balance(&mut pools);
-            if self.cluster.split == ReadWriteSplit::IncludePrimaryIfReplicaBanned && access == Access::Read {
-                pools.sort_by_key(|pool| !pool.node.is_replica());
-            }
-            pools.sort_by_key(|pool| pool.node.is_down());
-        }
-        pools
-    }
-
-    /// What `read_write_split` says about reads and the primary.
-    fn split(&self, pools: &mut Vec<&Arc<Pool>>) {
-        let has_replica = pools.iter().any(|pool| pool.node.is_replica());
-        let has_primary = pools.iter().any(|pool| !pool.node.is_replica());
-        match self.cluster.split {
-            ReadWriteSplit::ExcludePrimary if has_replica => pools.retain(|pool| pool.node.is_replica()),
-            ReadWriteSplit::PreferPrimary if has_primary => pools.retain(|pool| !pool.node.is_replica()),
-            _ => {}
-        }
-    }
-
-    fn balance(&self, pools: &mut [&Arc<Pool>]) {
-        match self.cluster.balancing {
-            LoadBalancingStrategy::LeastActiveConnections => pools.sort_by_key(|pool| pool.active()),
-            LoadBalancingStrategy::RoundRobin => {
-                let turn = self.cluster.turn.fetch_add(1, Ordering::Relaxed);
-                pools.rotate_left(turn % pools.len());
-            }
-            LoadBalancingStrategy::Random | LoadBalancingStrategy::WeightedRoundRobin => {
-                let total: u32 = pools.iter().map(|pool| u32::from(pool.node.weight)).sum();
-                if total == 0 {
-                    return;
-                }
-                let mut point = rand::rng().random_range(0..total);
-                let first = pools.iter().position(|pool| {
-                    let weight = u32::from(pool.node.weight);
-                    let here = point < weight;
-                    point = point.saturating_sub(weight);
-                    here
-                });
-                if let Some(first) = first {
-                    pools.rotate_left(first);
-                }
-            }
-        }
     }
 
     fn touch(&self) {
@@ -214,6 +163,11 @@ impl PoolSet {
     /// Server connections that exist.
     pub(crate) fn size(&self) -> usize {
         self.pools.iter().map(|pool| pool.size()).sum()
+    }
+
+    /// Whether a server has refused the login of a pool a short while ago.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.pools.iter().any(|pool| pool.is_refused())
     }
 
     pub(crate) fn close(&self) {
@@ -243,16 +197,5 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.0.touch();
         self.0.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl CheckoutError {
-    /// Whether another server may still do: this one did not answer at all.
-    pub(crate) fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Connect(error) => error.is_unreachable(),
-            Self::ConnectTimeout(_) => true,
-            _ => false,
-        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::app::worker;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
+use crate::router::keeps_quotes_visible;
 use crate::stats::Seat;
 use crate::wire::fields::Fields;
 use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
@@ -24,13 +25,35 @@ pub(crate) struct Connection {
     pub(crate) key: Vec<u8>,
     /// The parameters that the server reports, as they are now.
     pub(crate) parameters: Vec<(String, String)>,
-    pub(crate) connected_at: Instant,
+    /// When it has served long enough.
+    pub(crate) retires_at: Option<Instant>,
     /// The worker whose reactor the socket is registered with.
     worker: usize,
     /// Transaction status of the last ReadyForQuery.
     pub(crate) status: u8,
+    reports: Reports,
     /// Its place in the list of its pool's connections.
     pub(crate) seat: Option<Seat>,
+}
+
+/// What the server's parameters say about guarding it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reports {
+    /// Strings may end elsewhere for the server than for the guard.
+    hides_quotes: bool,
+    /// It is no replica, or no longer one (`in_hot_standby`, PostgreSQL 14 and later).
+    is_primary: bool,
+}
+
+impl Reports {
+    fn note(&mut self, name: &[u8], value: &str) {
+        match name {
+            b"standard_conforming_strings" => self.hides_quotes = value != "on",
+            b"client_encoding" => self.hides_quotes |= !keeps_quotes_visible(value),
+            b"in_hot_standby" => self.is_primary = value == "off",
+            _ => {}
+        }
+    }
 }
 
 /// Why a conversation with a server failed.
@@ -51,18 +74,30 @@ pub(crate) enum ConversationError {
 /// What a query of the gateway's own came back with.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// The values of the last row, as text.
-    pub(crate) row: Vec<Option<String>>,
+    /// The values of all rows, as text.
+    pub(crate) rows: Vec<Vec<Option<String>>>,
+}
+
+impl Answer {
+    /// A value of the last row; empty where there is none.
+    pub(crate) fn value(&self, column: usize) -> &str {
+        self.rows.last().and_then(|row| row.get(column)).and_then(Option::as_deref).unwrap_or_default()
+    }
 }
 
 impl Connection {
     pub(crate) fn new(connected: crate::backend::connect::Connected) -> Self {
+        let mut reports = Reports::default();
+        for (name, value) in &connected.parameters {
+            reports.note(name.as_bytes(), value);
+        }
         Self {
+            reports,
             stream: connected.stream,
             process: connected.process,
             key: connected.key,
             parameters: connected.parameters,
-            connected_at: Instant::now(),
+            retires_at: None,
             worker: worker::current(),
             status: b'I',
             seat: None,
@@ -75,18 +110,18 @@ impl Connection {
         self.seat.as_ref().map_or(0, |seat| seat.card.id)
     }
 
-    /// Whether it was asked to be closed when nobody uses it.
-    #[inline]
-    pub(crate) fn is_retired(&self) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.card.is_retired())
-    }
-
     pub(crate) fn is_tls(&self) -> bool {
         self.stream.is_tls()
     }
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// Whether it has served long enough, or the administrator wants another in its place.
+    pub(crate) fn is_spent(&self) -> bool {
+        let is_retired = self.seat.as_ref().is_some_and(|seat| seat.card.is_retired());
+        is_retired || self.retires_at.is_some_and(|at| at <= Instant::now())
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
@@ -98,10 +133,23 @@ impl Connection {
         let mut fields = Fields(body);
         let (Some(name), Some(value)) = (fields.cstr(), fields.cstr()) else { return };
         let value = String::from_utf8_lossy(value).into_owned();
+        self.reports.note(name, &value);
         match self.parameters.iter_mut().find(|(key, _)| key.as_bytes() == name) {
             Some((_, old)) => *old = value,
             None => self.parameters.push((String::from_utf8_lossy(name).into_owned(), value)),
         }
+    }
+
+    /// Whether the guard may read a string otherwise than the server: it may not serve a guarded session.
+    #[inline]
+    pub(crate) fn hides_quotes(&self) -> bool {
+        self.reports.hides_quotes
+    }
+
+    /// Whether the server said that it is a primary.
+    #[inline]
+    pub(crate) fn is_primary(&self) -> bool {
+        self.reports.is_primary
     }
 
     /// Moves the socket to the reactor of the worker that runs this, if it is another one's.
@@ -112,6 +160,11 @@ impl Connection {
             self.worker = here;
         }
         Ok(self)
+    }
+
+    #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_readable(cx)
     }
 
     #[inline]
@@ -132,6 +185,9 @@ impl Connection {
     /// while the reactor has seen nothing.
     pub(crate) fn is_alive(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
         let mut chunk = Chunk::take();
         loop {
             match self.poll_read(&mut cx, &mut chunk) {
@@ -198,7 +254,7 @@ impl Connection {
                         };
                     }
                     b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
-                    b'D' => answer.row = row(body),
+                    b'D' => answer.rows.push(row(body)),
                     b'S' => {
                         let body = body.to_vec();
                         self.note_parameter(&body);

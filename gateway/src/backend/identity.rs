@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) allow_privileged: bool,
     /// Never on a primary (S10).
     pub(crate) read_only: bool,
+    /// The guard watches over its statements, so the server must read them as the guard does.
+    pub(crate) watched: bool,
 }
 
 /// Why a server connection cannot be the wanted identity.
@@ -35,6 +37,8 @@ pub(crate) enum IdentityError {
     Privileged(String),
     #[error("the server of a read-only identity is not a replica")]
     NotReplica,
+    #[error("the server reads strings otherwise than the guard")]
+    HidesQuotes,
     /// A setting that the session asked for; its identity is right.
     #[error("{}", .0.message)]
     Setting(ErrorFields),
@@ -56,6 +60,8 @@ pub(crate) struct Unconfirmed {
     pub(crate) connection: Connection,
     /// The identity that it is known to have: shared with the pool, so that comparing pointers is enough.
     pub(crate) known: Option<Arc<Identity>>,
+    /// When that was, by the changes of the server's role: see [`super::role::Observed::epoch`].
+    pub(crate) epoch: u32,
     pub(crate) applied: Arc<Settings>,
     pub(crate) held: Held,
     pub(crate) unnamed: u64,
@@ -71,8 +77,10 @@ impl Unconfirmed {
         held: Held,
     ) -> Result<Self, IdentityError> {
         let applied = Arc::new(Settings::default());
-        let mut server = Self { connection, known: None, applied, held, unnamed: 0, slot };
+        let epoch = slot.pool().node.observed.epoch();
+        let mut server = Self { connection, known: None, epoch, applied, held, unnamed: 0, slot };
         let answer = server.connection.query(WHO).await?;
+        server.learn(&answer);
         check(identity, &answer)?;
         server.known = Some(identity.clone());
         Ok(server)
@@ -84,8 +92,9 @@ impl Unconfirmed {
         identity: &Arc<Identity>,
         settings: &Arc<Settings>,
     ) -> Result<Server, IdentityError> {
+        self.fits(identity)?;
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity) || known == identity);
-        if !known {
+        if !known || self.is_outdated(identity) {
             self.known = None;
             self.establish(identity).await?;
             self.known = Some(identity.clone());
@@ -93,7 +102,21 @@ impl Unconfirmed {
         if *self.applied != **settings {
             self.apply(settings).await?;
         }
+        self.fits(identity)?;
         Ok(Server::new(self))
+    }
+
+    /// What the server has reported by itself must allow the identity: it may have been promoted since.
+    #[inline]
+    fn fits(&self, identity: &Identity) -> Result<(), IdentityError> {
+        if identity.read_only && self.connection.is_primary() {
+            self.slot.pool().node.observe_at_login(false);
+            return Err(IdentityError::NotReplica);
+        }
+        if identity.watched && self.connection.hides_quotes() {
+            return Err(IdentityError::HidesQuotes);
+        }
+        Ok(())
     }
 
     /// `confirm` without waiting, when nothing has to change.
@@ -101,7 +124,8 @@ impl Unconfirmed {
     pub(crate) fn confirm_now(self, identity: &Arc<Identity>, settings: &Arc<Settings>) -> Result<Server, Box<Self>> {
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity));
         let applied = Arc::ptr_eq(&self.applied, settings) || *self.applied == **settings;
-        if known && applied { Ok(Server::new(self)) } else { Err(Box::new(self)) }
+        let certain = known && applied && !self.is_outdated(identity) && self.fits(identity).is_ok();
+        if certain { Ok(Server::new(self)) } else { Err(Box::new(self)) }
     }
 
     async fn establish(&mut self, identity: &Identity) -> Result<(), IdentityError> {
@@ -115,8 +139,27 @@ impl Unconfirmed {
         sql.push(';');
         sql.push_str(WHO);
         self.make_ascii_safe(&sql).await?;
+        let epoch = self.slot.pool().node.observed.epoch();
         let answer = self.connection.query(&sql).await?;
-        check(identity, &answer)
+        self.learn(&answer);
+        check(identity, &answer)?;
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    /// Whether the server may have changed its role since the connection was verified for an identity that depends on it.
+    #[inline]
+    pub(super) fn is_outdated(&self, identity: &Identity) -> bool {
+        identity.read_only && self.epoch != self.slot.pool().node.observed.epoch()
+    }
+
+    /// What an answer to [`WHO`] says of the server itself.
+    fn learn(&self, answer: &Answer) {
+        // Nothing, when the role does not exist any more.
+        match answer.value(3) {
+            "" => {}
+            in_recovery => self.slot.pool().node.observe_at_login(in_recovery == "t"),
+        }
     }
 
     async fn apply(&mut self, settings: &Arc<Settings>) -> Result<(), IdentityError> {
@@ -154,16 +197,15 @@ const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassr
 
 /// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
 fn check(identity: &Identity, answer: &Answer) -> Result<(), IdentityError> {
-    let value = |at: usize| answer.row.get(at).and_then(Option::as_deref).unwrap_or_default();
-    let (actual, login) = (value(0), value(1));
+    let (actual, login) = (answer.value(0), answer.value(1));
     let wanted = identity.role.as_deref().unwrap_or(login);
     if actual != wanted || actual.is_empty() {
         return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
     }
-    if value(2) != "f" && !identity.allow_privileged {
+    if answer.value(2) != "f" && !identity.allow_privileged {
         return Err(IdentityError::Privileged(actual.to_owned()));
     }
-    if identity.read_only && value(3) != "t" {
+    if identity.read_only && answer.value(3) != "t" {
         return Err(IdentityError::NotReplica);
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::monitor;
 use crate::app::state::App;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -14,9 +15,10 @@ pub(crate) async fn run(app: &'static App) {
     loop {
         ticks.tick().await;
         let state = app.state();
+        monitor::start_missing(app, &state);
         for set in state.registry.sets() {
             for pool in &set.pools {
-                if pool.tidy() > 0 && !pool.node.is_down() && !set.cluster.gate.is_closed() {
+                if pool.tidy() > 0 && !pool.node.bans.is_banned() && !set.cluster.gate.is_closed() {
                     let pool = pool.clone();
                     // On its own: a server that does not answer must not keep the janitor from the others.
                     tokio::spawn(async move {

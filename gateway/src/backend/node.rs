@@ -1,19 +1,24 @@
 //! One PostgreSQL of a cluster, as all pools see it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
+use super::bans::{BanReason, Bans};
 use super::connect::ServerAddress;
-use crate::config::Role;
+use super::role::Observed;
+use crate::config::{Choice, Role};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
+use crate::stats;
 
-/// How long a server that could not be reached is passed over while there is another.
-const DOWN_FOR: Duration = Duration::from_secs(2);
+/// Connections to one server that may be on their way at the same time. A login costs the server a process and, with
+/// SCRAM, some milliseconds of work: more at once make none of them faster.
+const MAX_CONNECTING: usize = 8;
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,22 +26,28 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 /// See the module.
 pub(crate) struct Node {
     pub(crate) address: ServerAddress,
-    pub(crate) role: Role,
+    /// As configured; see [`Self::is_replica`] for what it is now.
+    role: Role,
     pub(crate) weight: u8,
     /// Replaced on reload: certificates are renewed in place.
     pub(crate) tls: ArcSwap<ClientTls>,
     pub(crate) tcp: TcpOptions,
-    /// Milliseconds since the process started; 0: not down.
-    down_until: AtomicU64,
-    /// Connections that were made and that failed, and when the last one was made (milliseconds, as above).
+    pub(crate) observed: Observed,
+    pub(crate) bans: Bans,
+    /// Right to make a connection.
+    pub(crate) connecting: Semaphore,
+    /// Grows each time that the server is reached again: pools then forget that they failed.
+    returns: AtomicU64,
+    /// A monitor looks after it.
+    pub(super) monitored: AtomicBool,
+    /// Connections of pools that were made, and that failed because nobody answered.
     pub(crate) connects: AtomicU64,
     pub(crate) failures: AtomicU64,
-    reached: AtomicU64,
+    /// When it answered last, by [`stats::clock`]; 0: never.
+    answered: AtomicU64,
 }
 
 impl Node {
@@ -53,10 +64,14 @@ impl Node {
             weight,
             tls: ArcSwap::new(tls),
             tcp,
-            down_until: AtomicU64::new(0),
+            observed: Observed::default(),
+            bans: Bans::default(),
+            connecting: Semaphore::new(MAX_CONNECTING),
+            returns: AtomicU64::new(0),
+            monitored: AtomicBool::new(false),
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            reached: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         })
     }
 
@@ -65,39 +80,92 @@ impl Node {
         self.address == *address && self.role == role && self.weight == weight && self.tcp == *tcp
     }
 
-    pub(crate) fn is_replica(&self) -> bool {
-        self.role == Role::Replica
+    pub(crate) fn is_configured_primary(&self) -> bool {
+        self.role == Role::Primary
     }
 
-    pub(crate) fn mark_down(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        let until = EPOCH.elapsed() + DOWN_FOR;
-        if self.down_until.swap(until.as_millis() as u64, Ordering::Relaxed) == 0 {
-            tracing::warn!(address = %self.address, "server cannot be reached");
+    pub(crate) fn is_auto(&self) -> bool {
+        self.role == Role::Auto
+    }
+
+    /// An `auto` server that nobody has seen yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.is_auto() && self.observed.is_unknown()
+    }
+
+    /// Whether reads may take it for a replica.
+    #[inline]
+    pub(crate) fn is_replica(&self) -> bool {
+        match self.role {
+            Role::Primary => false,
+            Role::Replica => true,
+            Role::Auto => self.observed.is_standby(),
         }
     }
 
-    pub(crate) fn mark_up(&self) {
-        self.connects.fetch_add(1, Ordering::Relaxed);
-        self.note_reached();
-        if self.down_until.load(Ordering::Relaxed) != 0 && self.down_until.swap(0, Ordering::Relaxed) != 0 {
-            tracing::info!(address = %self.address, "server is reached again");
+    /// Whether a read-only identity may be sent there (S10): never to a configured primary, nor to one that was seen to
+    /// be none but a primary. That it is a standby is verified on each connection besides.
+    #[inline]
+    pub(crate) fn may_serve_read_only(&self) -> bool {
+        match self.role {
+            Role::Primary => false,
+            Role::Replica => !self.observed.is_primary(),
+            Role::Auto => self.observed.is_standby(),
+        }
+    }
+
+    /// Notes what the server said of itself.
+    pub(crate) fn observe(&self, in_recovery: bool) {
+        if self.observed.note(in_recovery) {
+            let role = if in_recovery { "replica" } else { "primary" };
+            tracing::info!(event = "role", address = %self.address, role, "server role");
+            if self.role == Role::Replica && !in_recovery {
+                tracing::warn!(event = "role", address = %self.address, "a configured replica is not in recovery: \
+                    read-only users get nothing from it");
+            }
+        }
+    }
+
+    /// What a pool saw at a login. It may be older than what the monitor has seen since, and a server that is not in
+    /// recovery stays so until it restarts: only that, and what nobody knew, is believed.
+    pub(crate) fn observe_at_login(&self, in_recovery: bool) {
+        if !in_recovery || self.observed.is_unknown() {
+            self.observe(in_recovery);
+        }
+    }
+
+    pub(crate) fn ban(&self, reason: BanReason, duration: Duration) {
+        self.bans.note(reason);
+        if self.bans.ban(duration) {
+            tracing::warn!(event = "ban", address = %self.address, %reason, "server banned");
         }
     }
 
     /// The server answered.
-    pub(crate) fn note_reached(&self) {
-        self.reached.store((EPOCH.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+    pub(crate) fn reached(&self) {
+        self.answered.store(stats::clock(), Ordering::Relaxed);
+        if self.bans.lift() {
+            self.returns.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(event = "unban", address = %self.address, "server is reached again");
+        }
     }
 
     /// How long ago the server answered; `None`: never.
     pub(crate) fn last_reached(&self) -> Option<Duration> {
-        let reached = self.reached.load(Ordering::Relaxed);
-        (reached != 0).then(|| EPOCH.elapsed().saturating_sub(Duration::from_millis(reached)))
+        let answered = self.answered.load(Ordering::Relaxed);
+        (answered != 0).then(|| Duration::from_nanos(stats::clock().saturating_sub(answered)))
     }
 
-    pub(crate) fn is_down(&self) -> bool {
-        let until = self.down_until.load(Ordering::Relaxed);
-        until != 0 && (EPOCH.elapsed().as_millis() as u64) < until
+    /// What it is now, as far as that is known.
+    pub(crate) fn role_name(&self) -> &'static str {
+        match self.role {
+            Role::Auto if self.observed.is_primary() => Role::Primary.word(),
+            Role::Auto if self.observed.is_standby() => Role::Replica.word(),
+            role => role.word(),
+        }
+    }
+
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns.load(Ordering::Relaxed)
     }
 }

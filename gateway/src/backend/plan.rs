@@ -24,7 +24,7 @@ pub(crate) fn find_user<'a>(config: &'a Config, name: &str, database: &str) -> O
 /// The pools of a user that users.toml names and that did not come with a token.
 pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> PoolSetSpec {
     let read_only = is_read_only(servers, Some(user));
-    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only });
+    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: read_only });
     let pools = servers
         .iter()
         .map(|server| {
@@ -52,13 +52,8 @@ pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&Us
     let (login, password) = account.unwrap_or_else(token_account);
     let allow_privileged = config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
     let role = grant.server_role.clone().filter(|role| role != login);
-    let identity = Arc::new(Identity { role, allow_privileged, read_only });
-    let mut pools: Vec<PoolSpec> =
-        servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
-    for pool in &mut pools {
-        // The guard reads strings as the standard does, so the server must as well, whatever its owner has set.
-        pool.parameters.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
-    }
+    let identity = Arc::new(Identity { role, allow_privileged, read_only, watched: true });
+    let pools = servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
     set(config, servers, user, identity, pools)
 }
 
@@ -96,6 +91,10 @@ fn pool(
             parameters.push((name.to_owned(), limit.as_millis().to_string()));
         }
     }
+    if config.jwt.is_some() || identity.read_only {
+        // The guard reads strings as the standard does, so the server must as well, whatever its owner has set.
+        parameters.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
+    }
     let size = user.and_then(|user| user.pool_size).or(server.pool_size).unwrap_or(general.default_pool_size);
     // A subject that is not named gets connections when it uses them.
     let min_size = match user {
@@ -114,8 +113,13 @@ fn pool(
             connect_timeout: general.connect_timeout,
             connect_attempts: general.connect_attempts.max(1) as u32,
             checkout_timeout: general.checkout_timeout,
+            connect_attempt_delay: general.connect_attempt_delay,
             idle_timeout: general.idle_timeout,
             server_lifetime: general.server_lifetime,
+            server_lifetime_jitter: general.server_lifetime_jitter,
+            healthcheck_interval: general.healthcheck_interval,
+            healthcheck_timeout: general.healthcheck_timeout,
+            ban_timeout: general.ban_timeout,
             prepared_statements: general.prepared_statements_limit,
         },
     }

@@ -9,17 +9,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::connect::{self, ConnectError, ServerLogin};
-use super::connection::Connection;
-use super::identity::{Identity, IdentityError, Unconfirmed};
+use super::backoff::Backoff;
+use super::checkout_error::CheckoutError;
+use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
-use super::statements::Held;
+use super::upkeep::usable;
 use crate::app::worker;
 use crate::stats::Seats;
 use pgdog_jwt::config::Secret;
-
-/// Failed connections ahead of need are tried again after 2, 4, 8 … seconds, at most 2 to this power.
-const MAX_BACK_OFF: u32 = 6;
 
 /// What a pool connects to, as whom, and its limits. Two equal specifications are the same pool.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,44 +38,23 @@ pub(crate) struct PoolSpec {
 pub(crate) struct PoolLimits {
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_attempts: u32,
+    pub(crate) connect_attempt_delay: Duration,
     pub(crate) checkout_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) server_lifetime: Duration,
+    pub(crate) server_lifetime_jitter: Duration,
+    pub(crate) healthcheck_interval: Duration,
+    pub(crate) healthcheck_timeout: Duration,
+    pub(crate) ban_timeout: Duration,
     pub(crate) prepared_statements: usize,
-}
-
-/// Why no server connection was to be had.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckoutError {
-    #[error("no server connection became free within {0:?}")]
-    Timeout(Duration),
-    #[error("the pool was closed")]
-    Closed,
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("the server did not answer within {0:?}")]
-    ConnectTimeout(Duration),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-}
-
-impl ConnectError {
-    /// Whether there was no answer at all, so that another server may still do.
-    pub(crate) fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            // The server starts, stops, or has no room (PostgreSQL documentation, class 57P and 53).
-            Self::Refused(fields) => fields.code.starts_with("57P"),
-            _ => false,
-        }
-    }
 }
 
 /// See the module.
 pub(crate) struct Pool {
     pub(crate) spec: PoolSpec,
     pub(crate) node: Arc<Node>,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
+    pub(super) backoff: Mutex<Backoff>,
     pub(crate) stats: PoolStats,
 }
 
@@ -103,21 +79,18 @@ pub(crate) struct View {
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Free connections, the one used last at the end.
-    idle: Vec<Idle>,
+    pub(super) idle: Vec<Idle>,
     /// Connections that exist or are being made: free, in use, on their way.
-    size: usize,
+    pub(super) size: usize,
     waiters: VecDeque<oneshot::Sender<Handover>>,
-    closed: bool,
-    /// Connections ahead of need that failed in a row, and when the next may be tried.
-    failures: u32,
-    open_after: Option<Instant>,
+    pub(super) closed: bool,
 }
 
-struct Idle {
-    server: Unconfirmed,
-    since: Instant,
+pub(super) struct Idle {
+    pub(super) server: Unconfirmed,
+    pub(super) since: Instant,
 }
 
 /// What a waiter is given.
@@ -129,7 +102,7 @@ enum Handover {
 
 /// The right to one of a pool's connections. Dropping it makes room for another, whatever the reason: there is no way to
 /// lose one.
-pub(crate) struct Slot(Arc<Pool>);
+pub(crate) struct Slot(pub(super) Arc<Pool>);
 
 impl Slot {
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -145,17 +118,17 @@ impl Drop for Slot {
 
 /// The first step of a check-out.
 enum Found {
-    Server(Box<Unconfirmed>),
+    Idle(Box<Idle>),
     Slot(Slot),
     Wait(oneshot::Receiver<Handover>),
 }
 
 impl Pool {
     pub(crate) fn new(spec: PoolSpec, node: Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { spec, node, inner: Mutex::default(), stats: PoolStats::default() })
+        Arc::new(Self { spec, node, inner: Mutex::default(), backoff: Mutex::default(), stats: PoolStats::default() })
     }
 
-    /// A free connection, if there is one at once.
+    /// A free connection, if there is one at once that needs no check.
     #[inline]
     pub(crate) fn try_check_out(self: &Arc<Self>) -> Option<Unconfirmed> {
         loop {
@@ -164,7 +137,12 @@ impl Pool {
                 if !inner.waiters.is_empty() {
                     return None;
                 }
-                inner.take_idle()?
+                let idle = inner.take_idle()?;
+                if self.needs_check(&idle) {
+                    inner.idle.push(idle);
+                    return None;
+                }
+                idle.server
             };
             if let Some(server) = usable(server) {
                 return Some(server);
@@ -177,18 +155,26 @@ impl Pool {
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         loop {
             let found = self.find().ok_or(CheckoutError::Closed)?;
-            let handover = match found {
-                Found::Server(server) => Handover::Server(server),
-                Found::Slot(slot) => Handover::Slot(slot),
-                Found::Wait(receiver) => self.wait(receiver, deadline).await?,
-            };
-            match handover {
-                Handover::Slot(slot) => return self.connect(slot).await,
-                Handover::Server(server) => {
-                    if let Some(server) = usable(*server) {
+            match found {
+                Found::Slot(slot) => return self.connect(slot, deadline, true).await,
+                Found::Idle(idle) => {
+                    let doubtful = self.needs_check(&idle);
+                    let Some(server) = usable(idle.server) else { continue };
+                    if !doubtful {
+                        return Ok(server);
+                    }
+                    if let Some(server) = self.check(server).await? {
                         return Ok(server);
                     }
                 }
+                Found::Wait(receiver) => match self.wait(receiver, deadline).await? {
+                    Handover::Slot(slot) => return self.connect(slot, deadline, false).await,
+                    Handover::Server(server) => {
+                        if let Some(server) = usable(*server) {
+                            return Ok(server);
+                        }
+                    }
+                },
             }
         }
     }
@@ -203,8 +189,8 @@ impl Pool {
             inner.waiters.pop_front();
         }
         if inner.waiters.is_empty() {
-            if let Some(server) = inner.take_idle() {
-                return Some(Found::Server(Box::new(server)));
+            if let Some(idle) = inner.take_idle() {
+                return Some(Found::Idle(Box::new(idle)));
             }
             if inner.size < self.spec.size {
                 inner.size += 1;
@@ -236,66 +222,11 @@ impl Pool {
         }
     }
 
-    /// Makes a connection and makes sure of its identity. Tried `connect_attempts` times while the server cannot be
-    /// reached; a server that says no is not asked again.
-    async fn connect(self: &Arc<Self>, slot: Slot) -> Result<Unconfirmed, CheckoutError> {
-        let limits = self.spec.limits;
-        let mut attempt = 1;
-        let mut connection = loop {
-            let made = tokio::time::timeout(limits.connect_timeout, self.log_in()).await;
-            match made {
-                Ok(Ok(connection)) => break connection,
-                Ok(Err(error)) if !error.is_unreachable() || attempt >= limits.connect_attempts => {
-                    if error.is_unreachable() {
-                        self.node.mark_down();
-                    }
-                    return Err(error.into());
-                }
-                Err(_) if attempt >= limits.connect_attempts => {
-                    self.node.mark_down();
-                    return Err(CheckoutError::ConnectTimeout(limits.connect_timeout));
-                }
-                _ => attempt += 1,
-            }
-        };
-        self.node.mark_up();
-        self.stats.connects.fetch_add(1, Ordering::Relaxed);
-        let held = Held::new(limits.prepared_statements);
-        connection.seat = Some(self.stats.seats.take(connection.process, connection.is_tls(), held.count()));
-        let first = Unconfirmed::first(connection, slot, &self.spec.identity, held);
-        match tokio::time::timeout(limits.connect_timeout, first).await {
-            Ok(server) => Ok(server?),
-            Err(_) => Err(CheckoutError::ConnectTimeout(limits.connect_timeout)),
-        }
-    }
-
-    async fn log_in(&self) -> Result<Connection, ConnectError> {
-        let mut parameters = vec![("client_encoding", "UTF8"), ("application_name", "pgdog-jwt")];
-        if let Some(role) = &self.spec.identity.role {
-            // In the start-up packet the role becomes PostgreSQL's own reset value: RESET and DISCARD ALL lead back to
-            // the subject, not to the account that logged in.
-            parameters.push(("role", role));
-        }
-        if self.spec.identity.read_only {
-            parameters.push(("default_transaction_read_only", "on"));
-        }
-        parameters.extend(self.spec.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let login = ServerLogin {
-            user: &self.spec.user,
-            password: self.spec.password.as_ref().map(Secret::expose),
-            database: &self.spec.database,
-            parameters: &parameters,
-        };
-        let tls = self.node.tls.load_full();
-        let connected = connect::connect(&self.node.address, login, &tls, &self.node.tcp).await?;
-        Ok(Connection::new(connected))
-    }
-
     /// Takes a connection back: for the client that has waited longest, or among the free ones.
     #[inline]
     pub(crate) fn check_in(server: Unconfirmed) {
         let pool = server.slot.pool().clone();
-        if pool.is_spent(&server) {
+        if server.connection.is_spent() {
             return;
         }
         let mut server = Box::new(server);
@@ -314,10 +245,6 @@ impl Pool {
         inner.idle.push(Idle { server: *server, since: Instant::now() });
     }
 
-    fn is_spent(&self, server: &Unconfirmed) -> bool {
-        server.connection.is_retired() || server.connection.connected_at.elapsed() > self.spec.limits.server_lifetime
-    }
-
     fn release_slot(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
         inner.size -= 1;
@@ -331,51 +258,6 @@ impl Pool {
             let _ = waiter.send(Handover::Slot(Slot(self.clone())));
             return;
         }
-    }
-
-    /// Closes connections that were free for too long, are too old, or died; opens some when there are too few. Gives
-    /// the number that should be opened.
-    pub(crate) fn tidy(self: &Arc<Self>) -> usize {
-        let limits = self.spec.limits;
-        let mut leaving = Vec::new();
-        let mut inner = self.inner.lock();
-        let mut at = 0;
-        while at < inner.idle.len() {
-            let too_many = inner.size > self.spec.min_size;
-            let idle = &mut inner.idle[at];
-            let stale = too_many && idle.since.elapsed() > limits.idle_timeout;
-            if stale || self.is_spent(&idle.server) || !idle.server.connection.is_alive() {
-                leaving.push(inner.idle.remove(at));
-            } else {
-                at += 1;
-            }
-        }
-        let wait = inner.closed || inner.open_after.is_some_and(|after| after > Instant::now());
-        let missing = if wait { 0 } else { self.spec.min_size.saturating_sub(inner.size - leaving.len()) };
-        drop(inner);
-        for idle in &mut leaving {
-            idle.server.connection.farewell();
-        }
-        missing
-    }
-
-    /// Opens one connection ahead of need.
-    pub(crate) async fn open_one(self: &Arc<Self>) -> Result<(), CheckoutError> {
-        let slot = {
-            let mut inner = self.inner.lock();
-            if inner.closed || inner.size >= self.spec.size {
-                return Ok(());
-            }
-            inner.size += 1;
-            Slot(self.clone())
-        };
-        let made = self.connect(slot).await;
-        let mut inner = self.inner.lock();
-        inner.failures = if made.is_ok() { 0 } else { (inner.failures + 1).min(MAX_BACK_OFF) };
-        inner.open_after = made.is_err().then(|| Instant::now() + Duration::from_secs(1 << inner.failures));
-        drop(inner);
-        Self::check_in(made?);
-        Ok(())
     }
 
     /// Ends the pool: free connections are closed now, others when they come back, waiters are told.
@@ -424,7 +306,7 @@ impl Pool {
 impl Inner {
     /// The connection used last, one of this worker's own before another's: it needs no move to another reactor.
     #[inline]
-    fn take_idle(&mut self) -> Option<Unconfirmed> {
+    fn take_idle(&mut self) -> Option<Idle> {
         const LOOK_AT: usize = 8;
         let here = worker::current();
         let count = self.idle.len();
@@ -432,17 +314,8 @@ impl Inner {
             .rev()
             .find(|at| self.idle.get(*at).is_some_and(|idle| idle.server.connection.worker() == here));
         match own {
-            Some(at) => Some(self.idle.remove(at).server),
-            None => self.idle.pop().map(|idle| idle.server),
+            Some(at) => Some(self.idle.remove(at)),
+            None => self.idle.pop(),
         }
     }
-}
-
-/// The connection, if it is alive, on this worker's reactor.
-#[inline]
-fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
-    let Unconfirmed { connection, known, applied, held, unnamed, slot } = server;
-    let mut connection = connection.adopt().ok()?;
-    connection.is_alive().then_some(())?;
-    Some(Unconfirmed { connection, known, applied, held, unnamed, slot })
 }

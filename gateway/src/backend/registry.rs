@@ -114,7 +114,7 @@ impl Registry {
         }
         let spec = plan::for_grant(&self.config, &servers(&self.config, database), user, grant);
         // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
-        if let Some(named) = self.named.get(&key).filter(|named| *named.spec.identity == *spec.identity) {
+        if let Some(named) = self.named.get(&key).filter(|named| named.spec.serves(&spec)) {
             return Ok(named.clone());
         }
         if user.is_none() && sets.len() >= self.max_subjects {
@@ -163,12 +163,18 @@ impl Registry {
         sets
     }
 
+    /// All clusters.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = (&str, &Arc<Cluster>)> {
+        self.clusters.iter().map(|(name, cluster)| (name.as_str(), cluster))
+    }
+
     /// Forgets subjects that have no session and no server connection.
     pub(crate) fn forget_idle_subjects(&self) {
         self.subjects.lock().retain(|_, set| {
             // The map's own reference is the only one: no login is about to use the set.
             let unused = Arc::strong_count(set) == 1 && set.sessions() == 0 && set.size() == 0;
-            !unused
+            // What a server has refused is remembered, so that it is not asked again at every login.
+            !unused || set.is_refused()
         });
     }
 }
@@ -219,7 +225,7 @@ fn node(config: &Config, server: &Database, tls: &Arc<ClientTls>, previous: Opti
 fn adopt(old: &Arc<PoolSet>, spec: &PoolSetSpec, cluster: &Arc<Cluster>) -> Option<Arc<PoolSet>> {
     let same = old.spec == *spec
         && same_nodes(&old.cluster, cluster)
-        && old.cluster.balancing == cluster.balancing
+        && old.cluster.balancer.strategy() == cluster.balancer.strategy()
         && old.cluster.split == cluster.split;
     same.then(|| old.clone())
 }

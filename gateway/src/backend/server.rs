@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, ConversationError};
 use super::identity::{Identity, IdentityError, Unconfirmed};
+use super::inquiry;
 use super::pool::Pool;
 use super::settings::Settings;
 use super::statements::Held;
@@ -22,6 +23,11 @@ pub(crate) struct Server {
 impl Server {
     pub(super) fn new(inner: Unconfirmed) -> Self {
         Self { inner, dirty: false }
+    }
+
+    #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.connection.poll_readable(cx)
     }
 
     #[inline]
@@ -69,6 +75,23 @@ impl Server {
         self.dirty = true;
     }
 
+    /// Whether the server has exactly these settings.
+    pub(crate) fn has_settings(&self, settings: &Settings) -> bool {
+        *self.inner.applied == *settings
+    }
+
+    /// The settings that the session has changed, as they are now.
+    pub(crate) async fn settings_now(&mut self, named: &[String]) -> Result<Settings, ConversationError> {
+        let settings = inquiry::settings(&mut self.inner.connection, named).await?;
+        self.inner.applied = Arc::new(settings.clone());
+        Ok(settings)
+    }
+
+    /// Whether the session left something that cannot follow it.
+    pub(crate) async fn is_held(&mut self) -> Result<bool, ConversationError> {
+        inquiry::is_held(&mut self.inner.connection).await
+    }
+
     /// The session did what may have changed the identity: it must be confirmed before the next byte (S1).
     pub(crate) fn doubt_identity(&mut self) {
         self.inner.known = None;
@@ -77,8 +100,15 @@ impl Server {
         self.inner.unnamed = 0;
     }
 
+    /// The session ran code that nobody has read: the role must be confirmed before the next byte.
+    pub(crate) fn doubt_role(&mut self) {
+        self.inner.known = None;
+    }
+
+    /// Whether the identity is certain, as the server's role is now.
+    #[inline]
     pub(crate) fn identity_known(&self) -> bool {
-        self.inner.known.is_some()
+        self.inner.known.as_ref().is_some_and(|identity| !self.inner.is_outdated(identity))
     }
 
     /// Whether the connection can go back to its pool as it is.

@@ -3,7 +3,6 @@
 //! they hold and forget the least recently used.
 
 use std::hash::BuildHasher;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -105,20 +104,16 @@ pub(crate) fn all() -> Vec<Arc<Statement>> {
 
 /// The statements that one server connection holds, most recently used first.
 pub(crate) struct Held {
-    cache: LruCache<u64, (), RandomState>,
+    statements: LruCache<u64, (), RandomState>,
+    limit: usize,
     /// Their number, for the admin database.
     count: Arc<AtomicUsize>,
 }
 
 impl Held {
     pub(crate) fn new(limit: usize) -> Self {
-        // The cache is never filled up to a limit of "none": it grows as it is used.
-        let limit = NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN);
-        let mut cache = LruCache::unbounded_with_hasher(RandomState::default());
-        if limit.get() < 1 << 20 {
-            cache = LruCache::with_hasher(limit, RandomState::default());
-        }
-        Self { cache, count: Arc::default() }
+        let statements = LruCache::unbounded_with_hasher(RandomState::default());
+        Self { statements, limit: limit.max(1), count: Arc::default() }
     }
 
     /// The number of statements, kept up to date.
@@ -127,29 +122,38 @@ impl Held {
     }
 
     fn publish(&self) {
-        self.count.store(self.cache.len(), Ordering::Relaxed);
+        self.count.store(self.statements.len(), Ordering::Relaxed);
     }
 
     /// Whether the server holds the statement; marks it as used.
     #[inline]
     pub(crate) fn touch(&mut self, id: u64) -> bool {
-        self.cache.get(&id).is_some()
+        self.statements.get(&id).is_some()
     }
 
-    /// Adds a statement; gives the one that must be closed to make room for it.
-    pub(crate) fn add(&mut self, id: u64) -> Option<u64> {
-        let old = self.cache.push(id, ()).map(|(old, ())| old).filter(|old| *old != id);
+    /// Adds a statement that the server holds, or will.
+    pub(crate) fn add(&mut self, id: u64) {
+        self.statements.put(id, ());
         self.publish();
-        old
+    }
+
+    /// Takes out the statement used longest ago while there are too many: the server must close it.
+    pub(crate) fn evict(&mut self) -> Option<u64> {
+        if self.statements.len() <= self.limit {
+            return None;
+        }
+        let oldest = self.statements.pop_lru().map(|(id, ())| id);
+        self.publish();
+        oldest
     }
 
     pub(crate) fn remove(&mut self, id: u64) {
-        self.cache.pop(&id);
+        self.statements.pop(&id);
         self.publish();
     }
 
     pub(crate) fn clear(&mut self) {
-        self.cache.clear();
+        self.statements.clear();
         self.publish();
     }
 }
@@ -172,10 +176,13 @@ mod tests {
     #[test]
     fn a_server_forgets_the_least_recently_used() {
         let mut held = Held::new(2);
-        assert_eq!(held.add(1), None);
-        assert_eq!(held.add(2), None);
+        held.add(1);
+        held.add(2);
+        assert_eq!(held.evict(), None);
         assert!(held.touch(1));
-        assert_eq!(held.add(3), Some(2));
+        held.add(3);
+        assert_eq!(held.evict(), Some(2));
+        assert_eq!(held.evict(), None);
         assert!(!held.touch(2));
     }
 }

@@ -171,7 +171,13 @@ async fn admit(
 ) -> Result<Admitted, (Refused, Option<Who>)> {
     let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
     let who = identify(stream, user, database, generation).await.map_err(|refused| (refused, None))?;
-    let settings = match startup_settings::read(startup, who.is_guarded(), &generation.policy.protected) {
+    let pools = match who.pools(&generation.registry, database) {
+        Ok(pools) => Membership::new(pools),
+        Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
+    };
+    let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
+    let guarded = pools.spec.read_only || who.is_guarded();
+    let settings = match startup_settings::read(startup, guarded, &policy.protected) {
         Ok(settings) => settings,
         Err(BadParameter::Refused(refusal)) => {
             return Err((Refused::identity("startup_parameter", user).detail(refusal.message), Some(who)));
@@ -180,11 +186,7 @@ async fn admit(
             return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
         }
     };
-    let pools = match who.pools(&generation.registry, database) {
-        Ok(pools) => Membership::new(pools),
-        Err(error) => return Err((welcome::no_pool(error, &who, database), Some(who))),
-    };
-    let parameters = match welcome::parameters(&pools, &settings, &who).await {
+    let parameters = match welcome::parameters(&pools, &settings, &who, user).await {
         Ok(parameters) => parameters,
         Err(refused) => return Err((refused, Some(who))),
     };

@@ -6,16 +6,15 @@ use std::net::SocketAddr;
 use super::grant::Who;
 use super::login::Refused;
 use super::sessions::Registration;
+use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{NoServer, PoolSet};
 use crate::backend::connect::ConnectError;
 use crate::backend::greeting::{self, Greeting};
 use crate::backend::identity::IdentityError;
-use crate::backend::pool::CheckoutError;
 use crate::backend::registry::NoPool;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::net::stream::Stream;
-use crate::router::Access;
 use crate::stats::{About, Token};
 use crate::wire::{PgError, message};
 
@@ -23,13 +22,20 @@ use crate::wire::{PgError, message};
 const IDENTITY_CODES: [&str; 5] = ["28000", "28P01", "22023", "42501", "42704"];
 
 /// The parameters of a server with the client's settings: remembered, or asked of a server now.
-pub(super) async fn parameters(pools: &PoolSet, settings: &Settings, who: &Who) -> Result<Greeting, Refused> {
+pub(super) async fn parameters(
+    pools: &PoolSet,
+    settings: &Settings,
+    who: &Who,
+    user: &str,
+) -> Result<Greeting, Refused> {
     let mut key = settings.clone();
     key.remove("application_name");
-    if let Some(greeting) = pools.greetings.lock().get(&key) {
+    // A read-only user is let in by a replica, not by the memory of one: it may have been promoted since (S10).
+    let remembered = pools.greetings.lock().get(&key).filter(|_| !pools.spec.read_only);
+    if let Some(greeting) = remembered {
         return Ok(greeting);
     }
-    let server = check_out(pools, settings).await.map_err(|error| refused(&error, who))?;
+    let server = check_out(pools, settings).await.map_err(|error| refused(&error, who, user))?;
     let greeting = greeting::build(&server.connection().parameters);
     server.check_in();
     pools.greetings.lock().put(key, greeting.clone());
@@ -38,13 +44,7 @@ pub(super) async fn parameters(pools: &PoolSet, settings: &Settings, who: &Who) 
 
 /// A server of any kind: the primary where there is one.
 async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoServer> {
-    let server = match pools.check_out(Access::Write).await {
-        Err(NoServer::NoPrimary) => pools.check_out(Access::Read).await?,
-        Err(NoServer::Checkout(error)) if error.is_unreachable() && pools.routes() => {
-            pools.check_out(Access::Read).await?
-        }
-        other => other?,
-    };
+    let server = pools.check_out_any().await?;
     let limit = server.slot.pool().spec.limits.connect_timeout;
     let settings = std::sync::Arc::new(settings.clone());
     match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, &settings)).await {
@@ -54,10 +54,11 @@ async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoSer
     }
 }
 
-fn refused(error: &NoServer, who: &Who) -> Refused {
+/// `user` is what the client typed: no refusal tells more than it said itself (S6).
+fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
     let detail = error.to_string();
     let identity = |reason| match who {
-        Who::Token(grant) => Refused::identity(reason, &grant.user),
+        Who::Token(_) => Refused::identity(reason, user),
         Who::User(_) => Refused::new(reason, error.for_client()),
     };
     let refused = match error {
@@ -74,22 +75,24 @@ fn refused(error: &NoServer, who: &Who) -> Refused {
         NoServer::Checkout(CheckoutError::Identity(IdentityError::Setting(_))) => {
             Refused::new("startup_parameter", error.for_client())
         }
-        NoServer::NoReplica | NoServer::ReplicaDown(_) => Refused::new("no_replica", error.for_client()),
+        NoServer::NoReplica | NoServer::NoStandby | NoServer::ReplicaDown(_) => {
+            Refused::new("no_replica", error.for_client())
+        }
         _ => Refused::new("no_server", error.for_client()),
     };
     refused.detail(detail)
 }
 
 /// The refusal for a login without a pool.
-pub(super) fn no_pool(error: NoPool, who: &Who, database: &str) -> Refused {
+pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
     let refused = match error {
         NoPool::UnknownDatabase => Refused::new(
             "unknown_database",
             PgError::fatal("3D000", format!("database \"{database}\" does not exist"))
                 .hint("Databases are listed in pgdog.toml."),
         ),
-        NoPool::NotProvisioned => Refused::identity("not_provisioned", who.user()),
-        NoPool::UnknownUser => Refused::identity("unknown_user", who.user()),
+        NoPool::NotProvisioned => Refused::identity("not_provisioned", user),
+        NoPool::UnknownUser => Refused::identity("unknown_user", user),
         NoPool::TooMany => Refused::new(
             "too_many_pools",
             PgError::fatal("53300", "too many token subjects are active")

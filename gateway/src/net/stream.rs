@@ -30,6 +30,16 @@ pub(crate) struct Tls<T> {
 }
 
 impl Stream {
+    /// Whether a read may find something, without a buffer for it. Costs no system call. Under TLS only a read can tell.
+    #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx).map(drop),
+            Self::Unix(socket) => socket.poll_read_ready(cx).map(drop),
+            Self::ClientTls(_) | Self::ServerTls(_) => Poll::Ready(()),
+        }
+    }
+
     /// Reads what there is, at most `into.len()` bytes; 0 is the end of the stream.
     #[inline]
     pub(crate) fn poll_read_slice(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {

@@ -104,6 +104,6 @@ fn control(statement: &Tree) -> Control {
     }
 }
 
-fn is_true(mode: &Tree) -> bool {
+pub(super) fn is_true(mode: &Tree) -> bool {
     mode.node("arg").and_then(|arg| arg.node("val")).is_some_and(|value| value.num("ival") != 0)
 }

@@ -52,6 +52,10 @@ pub(crate) struct Class {
 }
 
 impl Class {
+    /// No statement at all.
+    pub(crate) const NONE: Self =
+        Self { access: Access::Read, verdict: Verdict::Allow, effects: Effects::NONE, transaction: Transaction::None };
+
     /// What is known of a text that was not read.
     pub(crate) const UNKNOWN: Self = Self {
         access: Access::Write,
@@ -139,6 +143,10 @@ impl Effects {
     pub(crate) const RESETS_ALL: Self = Self(1 << 10);
     /// `COPY`: the conversation may leave the ordinary request and reply.
     pub(crate) const COPY: Self = Self(1 << 11);
+    /// `DEALLOCATE ALL`.
+    pub(crate) const DEALLOCATES_ALL: Self = Self(1 << 13);
+    /// May end state that held a session to its server: advisory unlocks, `CLOSE`, `DROP`.
+    pub(crate) const RELEASES: Self = Self(1 << 14);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.
     pub(crate) const UNKNOWN: Self = Self(1 << 12);
 

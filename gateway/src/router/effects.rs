@@ -15,10 +15,18 @@ pub(super) fn of(statement: &Tree) -> Effects {
         "VariableSetStmt" => variable(statement),
         "LoadStmt" => Effects::SETTINGS,
         "PrepareStmt" => Effects::PREPARED,
+        "DeallocateStmt" if statement.text("name").is_empty() => Effects::DEALLOCATES | Effects::DEALLOCATES_ALL,
         "DeallocateStmt" => Effects::DEALLOCATES,
+        "ClosePortalStmt" | "DropStmt" => Effects::RELEASES,
         "ListenStmt" => Effects::LISTEN,
         "UnlistenStmt" => Effects::UNLISTEN,
         "CopyStmt" => Effects::COPY,
+        // An update of this view sets what it shows (PostgreSQL, 54.24).
+        "UpdateStmt" | "MergeStmt"
+            if statement.node("relation").is_some_and(|name| name.text("relname") == "pg_settings") =>
+        {
+            Effects::SETTINGS
+        }
         "DiscardStmt" if statement.num("target") == DiscardMode::DiscardAll as i64 => Effects::DISCARD_ALL,
         "DiscardStmt" => Effects::DISCARD_OTHER,
         "DeclareCursorStmt" if statement.num("options") & CURSOR_WITH_HOLD != 0 => Effects::HOLD_CURSOR,
@@ -78,6 +86,8 @@ fn call(node: &Tree) -> Effects {
     }
     if holds_advisory_lock(name) {
         Effects::ADVISORY_LOCK
+    } else if name.starts_with("pg_advisory_unlock") {
+        Effects::RELEASES
     } else if leaves_unknown_state(name) {
         Effects::UNKNOWN
     } else {

@@ -19,15 +19,17 @@ pub(super) fn inspect(node: &Tree, policy: &Policy) -> Option<&'static Refusal> 
         "FuncCall" => call(node, &policy.protected),
         "TypeCast" => function_reference(node),
         "VariableSetStmt" => variable(node, &policy.protected),
+        "TransactionStmt" => read_write(node, &policy.protected),
         "AlterSystemStmt" => Some(&refusal::ALTER_SYSTEM),
         "AlterRoleSetStmt" | "AlterDatabaseSetStmt" => resets_all(node, &policy.protected),
-        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" | "RuleStmt" | "CopyStmt" => {
+        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" | "CopyStmt" => {
             let target = node.node("relation")?;
             let reads = node.kind == "CopyStmt" && !node.flag("is_from");
             (is_pg_settings(target) && !reads).then_some(&refusal::PG_SETTINGS)
         }
-        // A simple view can be updated, and the update reaches `pg_settings` (CREATE VIEW, Updatable Views).
-        "ViewStmt" => mentions_pg_settings(node).then_some(&refusal::PG_SETTINGS),
+        // A simple view can be updated, and the update reaches `pg_settings` (CREATE VIEW, Updatable Views). A rule can
+        // write to it, and before PostgreSQL 16 a rule can make a table a view.
+        "ViewStmt" | "RuleStmt" => mentions_pg_settings(node).then_some(&refusal::PG_SETTINGS),
         _ if policy.guard == GuardMode::Strict => strict(node),
         _ => None,
     }
@@ -80,10 +82,12 @@ fn variable(node: &Tree, protected: &[Box<str>]) -> Option<&'static Refusal> {
         // `SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY` sets `default_transaction_read_only`, and so on.
         let prefix = if node.text("name") == "SESSION CHARACTERISTICS" { "default_" } else { "" };
         let modes = node.list("args").iter().filter_map(Value::node);
-        return modes
+        // Choosing what is in force anyway is harmless: the drivers of read-only clients do.
+        let chosen =
+            modes.filter(|mode| mode.text("defname") != "transaction_read_only" || !super::access::is_true(mode));
+        return chosen
             .map(|mode| format!("{prefix}{}", mode.text("defname")))
-            .any(|name| is_protected(&name, protected))
-            .then_some(&refusal::PROTECTED);
+            .find_map(|name| forbidden_name(&name, protected));
     }
     if kind == VariableSetKind::VarSetValue as i64 {
         let values = node.list("args");
@@ -92,6 +96,14 @@ fn variable(node: &Tree, protected: &[Box<str>]) -> Option<&'static Refusal> {
     }
     // To the default or to what is in force: both are the server's or passed this guard before.
     forbidden_name(&canonical(node.text("name")), protected)
+}
+
+/// `BEGIN READ WRITE`, where the mode of transactions is not the session's to choose.
+fn read_write(node: &Tree, protected: &[Box<str>]) -> Option<&'static Refusal> {
+    let modes = node.list("options").iter().filter_map(Value::node);
+    let chosen = modes.filter(|mode| mode.text("defname") == "transaction_read_only");
+    let writes = chosen.filter(|mode| !super::access::is_true(mode)).count() > 0;
+    (writes && is_protected("transaction_read_only", protected)).then_some(&refusal::READ_ONLY)
 }
 
 fn value_text(node: &Tree) -> Option<Cow<'_, str>> {
@@ -119,6 +131,9 @@ pub(super) fn setting(name: &str, value: Option<&str>, protected: &[Box<str>]) -
 fn forbidden_name(canonical: &str, protected: &[Box<str>]) -> Option<&'static Refusal> {
     match canonical {
         "role" | "session_authorization" => Some(&refusal::IDENTITY),
+        "transaction_read_only" | "default_transaction_read_only" if is_protected(canonical, protected) => {
+            Some(&refusal::READ_ONLY)
+        }
         name if is_protected(name, protected) => Some(&refusal::PROTECTED),
         _ => None,
     }
@@ -140,7 +155,7 @@ fn is_on(value: &str) -> bool {
 ///
 /// Not so in SJIS, BIG5, GBK, GB18030, UHC and JOHAB, where a character's second byte may be a quote's or a backslash's
 /// (PostgreSQL, 23.3.1). Names are compared as the server does: letters and digits only, in lower case.
-fn keeps_quotes_visible(value: &str) -> bool {
+pub(crate) fn keeps_quotes_visible(value: &str) -> bool {
     const EXACT: [&str; 6] = ["utf8", "unicode", "sqlascii", "abc", "alt", "vscii"];
     const FAMILIES: [&str; 8] = ["latin", "iso8859", "euc", "koi8", "win125", "windows125", "tcvn", "muleinternal"];
     const CODE_PAGES: [&str; 7] = ["win", "win866", "win874", "win1250", "windows866", "windows874", "win1258"];

@@ -15,6 +15,9 @@ refusals! {
     /// A variable that carries identity.
     PROTECTED: "permission denied to change a protected variable",
         "The gateway sets this variable from the session's token.";
+    /// `BEGIN READ WRITE` of a read-only user.
+    READ_ONLY: "permission denied to leave read-only mode",
+        "The user is read-only: replicas serve it, and nothing else does.";
     /// `set_config($1, …)`.
     SET_CONFIG_NAME: "permission denied to call set_config with a name that is not a constant",
         "Write the variable's name as a plain string constant; its value may be anything.";

@@ -146,6 +146,18 @@ pub(crate) fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[
     frame::end(out, start);
 }
 
+/// Asks a server for the replies that it keeps back.
+pub(crate) fn flush(out: &mut Vec<u8>) {
+    frame::push(out, b'H', &[]);
+}
+
+/// The end of a statement.
+pub(crate) fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    let start = frame::begin(out, b'C');
+    cstr(out, tag.as_bytes());
+    frame::end(out, start);
+}
+
 /// The end of the connection.
 pub(crate) fn terminate(out: &mut Vec<u8>) {
     frame::push(out, b'X', &[]);

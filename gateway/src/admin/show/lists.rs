@@ -51,7 +51,7 @@ pub(super) fn databases(state: &Generation) -> Table {
             Value::int(connections),
             Value::int(database.lb_weight),
             Value::Bool(gate::of(&database.name).is_closed()),
-            Value::Bool(node.is_some_and(|node| !node.is_down())),
+            Value::Bool(node.is_some_and(|node| !node.bans.is_banned())),
         ]);
     }
     table

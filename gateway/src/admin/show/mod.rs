@@ -29,25 +29,12 @@ pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic,
         Topic::Users => lists::users(&state.config),
         Topic::Lists => lists::lists(&state),
         Topic::Prepared => lists::prepared(),
-        Topic::Bans => bans(),
+        Topic::Bans => servers::bans(&state.registry),
         Topic::Config => config::config(&state.config),
         Topic::Keys => keys::keys(state.authenticator.as_deref()),
         Topic::Version => Table::one("version", Kind::Text, Value::text(super::VERSION)),
         Topic::Help => help(),
     }
-}
-
-/// Servers that are kept from queries. None are yet.
-fn bans() -> Table {
-    Table::new(&[
-        ("database", Kind::Text),
-        ("addr", Kind::Text),
-        ("port", Kind::Int),
-        ("role", Kind::Text),
-        ("reason", Kind::Text),
-        ("since", Kind::Time),
-        ("until", Kind::Time),
-    ])
 }
 
 fn help() -> Table {

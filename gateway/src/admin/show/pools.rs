@@ -52,7 +52,7 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
                 Value::text(&pool.node.address.host),
                 Value::int(pool.node.address.port),
                 Value::int(0),
-                Value::text(pool.node.role.word()),
+                Value::text(pool.node.role_name()),
                 Value::int(view.waiting),
                 Value::int(idle),
                 Value::int(view.size.saturating_sub(idle)),
@@ -64,7 +64,7 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
                 Value::int(wait.as_micros()),
                 Value::text(set.spec.mode.word()),
                 Value::Bool(set.cluster.gate.is_closed()),
-                Value::Bool(!pool.node.is_down()),
+                Value::Bool(!pool.node.bans.is_banned()),
             ]);
         }
     }

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use crate::admin::table::{Kind, Table, Value};
 use crate::backend::pool::Pool;
 use crate::backend::registry::Registry;
-use crate::config::Choice;
 use crate::frontend::sessions;
 use crate::stats::{self, Card, ServerCard, State};
 
@@ -86,7 +85,7 @@ fn server(
         Value::text(user),
         Value::text(&pool.node.address.host),
         Value::int(pool.node.address.port),
-        Value::text(pool.node.role.word()),
+        Value::text(pool.node.role_name()),
         Value::text(state),
         Value::int(card.process),
         Value::Bool(card.tls),
@@ -100,4 +99,36 @@ fn server(
         holder.map_or(Value::Null, |(process, _)| Value::int(*process)),
         Value::maybe(holder.map(|(_, client)| client.about.application_name.as_str())),
     ]
+}
+
+/// Servers that get no reads while there is another.
+pub(super) fn bans(registry: &Registry) -> Table {
+    let mut table = Table::new(&[
+        ("database", Kind::Text),
+        ("addr", Kind::Text),
+        ("port", Kind::Int),
+        ("role", Kind::Text),
+        ("reason", Kind::Text),
+        ("until", Kind::Time),
+    ]);
+    let mut clusters: Vec<_> = registry.clusters().collect();
+    clusters.sort_by_key(|(database, _)| *database);
+    for (database, cluster) in clusters {
+        for node in &cluster.nodes {
+            let ban =
+                node.bans.current().map(|(reason, left)| (reason.to_string(), SystemTime::now().checked_add(left)));
+            let lag = node.bans.is_lagging().then(|| ("it lags too far behind".to_owned(), None));
+            for (reason, until) in ban.into_iter().chain(lag) {
+                table.push(vec![
+                    Value::text(database),
+                    Value::text(&node.address.host),
+                    Value::int(node.address.port),
+                    Value::text(node.role_name()),
+                    Value::text(reason),
+                    Value::time(until),
+                ]);
+            }
+        }
+    }
+    table
 }

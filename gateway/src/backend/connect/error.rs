@@ -1,16 +1,18 @@
 //! Why a connection to a server did not come about. No variant holds a secret.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::net::read::ReadError;
 use crate::net::tls::client::EncryptError;
 use crate::wire::ErrorFields;
 
-#[derive(Debug, thiserror::Error)]
+/// Kept by pools, for clients that come while a server is not tried.
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// Nobody listens, the name does not resolve, or the connection broke.
     #[error("server is unreachable: {0}")]
-    Unreachable(io::Error),
+    Unreachable(Arc<io::Error>),
     /// TLS was not to be had as the configuration demands it.
     #[error("{0}")]
     Tls(String),
@@ -26,6 +28,10 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    pub(crate) fn unreachable(error: io::Error) -> Self {
+        Self::Unreachable(Arc::new(error))
+    }
+
     pub(super) fn authentication(reason: impl Into<String>) -> Self {
         Self::Authentication(reason.into())
     }
@@ -38,7 +44,7 @@ impl ConnectError {
 impl From<EncryptError> for ConnectError {
     fn from(error: EncryptError) -> Self {
         match error {
-            EncryptError::Io(error) => Self::Unreachable(error),
+            EncryptError::Io(error) => Self::unreachable(error),
             other => Self::Tls(other.to_string()),
         }
     }
@@ -47,9 +53,9 @@ impl From<EncryptError> for ConnectError {
 impl From<ReadError> for ConnectError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Io(error) => Self::Unreachable(error),
+            ReadError::Io(error) => Self::unreachable(error),
             ReadError::Closed | ReadError::Truncated => {
-                Self::Unreachable(io::Error::new(io::ErrorKind::UnexpectedEof, error))
+                Self::unreachable(io::Error::new(io::ErrorKind::UnexpectedEof, error))
             }
             other => Self::Protocol(other.to_string()),
         }

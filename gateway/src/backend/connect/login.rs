@@ -111,7 +111,7 @@ impl Dialogue<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), ConnectError> {
-        self.stream.write_all(&self.out).await.map_err(ConnectError::Unreachable)
+        self.stream.write_all(&self.out).await.map_err(ConnectError::unreachable)
     }
 
     /// NegotiateProtocolVersion in answer to plain 3.0 can only say 3.0.

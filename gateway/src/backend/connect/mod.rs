@@ -85,7 +85,7 @@ pub(crate) async fn cancel(
     let mut stream = tls.encrypt(stream, &address.host).await?;
     let mut out = Vec::new();
     message::cancel_request(&mut out, process, key);
-    stream.write_all(&out).await.map_err(ConnectError::Unreachable)?;
+    stream.write_all(&out).await.map_err(ConnectError::unreachable)?;
     let mut unasked = [0; 64];
     // An error is a close as well: the request is out, and there is nothing to try again.
     while matches!(stream.read(&mut unasked).await, Ok(count) if count > 0) {}
@@ -97,9 +97,9 @@ async fn open(address: &ServerAddress, tcp: &TcpOptions) -> Result<Stream, Conne
     if address.host.starts_with('/') {
         let path = PathBuf::from(&address.host).join(format!(".s.PGSQL.{}", address.port));
         let socket = UnixStream::connect(path).await;
-        return Ok(socket.map_err(ConnectError::Unreachable)?.into());
+        return Ok(socket.map_err(ConnectError::unreachable)?.into());
     }
-    let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::Unreachable)?;
-    tcp.apply(&socket).map_err(ConnectError::Unreachable)?;
+    let socket = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(ConnectError::unreachable)?;
+    tcp.apply(&socket).map_err(ConnectError::unreachable)?;
     Ok(socket.into())
 }

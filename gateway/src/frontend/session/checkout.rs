@@ -9,10 +9,10 @@ use tracing::{debug, warn};
 
 use super::turn::closed;
 use super::{Barrier, Batch, End, Session};
+use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
 use crate::backend::connect;
 use crate::backend::identity::IdentityError;
-use crate::backend::pool::CheckoutError;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::frontend::sessions::Signal;
@@ -55,7 +55,8 @@ impl Session {
         loop {
             let pools = self.pools.clone();
             let settings = self.settings().clone();
-            let checkout = check_out(&pools, access, &settings);
+            // Boxed, as all that is rare: a session is as large as the largest thing that it may wait for.
+            let checkout = Box::pin(check_out(&pools, access, &settings));
             match self.while_waiting(checkout).await? {
                 Ok(server) => {
                     self.hold(server);
@@ -96,7 +97,7 @@ impl Session {
     }
 
     /// Waits for a server; meanwhile the client gets what it is owed.
-    async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = pin!(work);
         loop {
             let event = poll_fn(|cx| {
@@ -136,43 +137,73 @@ impl Session {
     /// When the server owes nothing: confirms its identity where that is in doubt, gives it back where nothing keeps the
     /// session on it. `true`: it owes nothing.
     pub(super) async fn settle(&mut self) -> Result<bool, End> {
-        let Some(server) = &self.server else { return Ok(true) };
+        if self.server.is_none() {
+            return Ok(true);
+        }
         // A request of which the server has only a part binds the session to it as an unanswered one does.
         if !self.is_quiet() || self.is_moving() {
             return Ok(false);
         }
         self.asked_at = None;
-        let idle = server.status() == b'I';
-        self.registration.meter.quiet(server.connection().seat.as_ref(), !idle, self.pinned);
-        if self.barrier == Barrier::Sent && idle {
+        let idle = self.server.as_ref().is_some_and(|server| server.status() == b'I');
+        if self.barrier == Barrier::Sent && idle && self.barrier_discards {
             // DISCARD ALL took the client's statements with it, and whatever pinned the session.
             self.statements.clear();
             self.barrier_names.clear();
             self.unnamed_tag = 0;
-            self.pinned = false;
+            self.pins.unpin();
+            self.settings = self.startup.clone();
+            self.inquiries = super::Inquiries::default();
         }
         self.barrier = Barrier::None;
-        if idle && self.rules.mode != PoolerMode::Session && !self.pinned {
+        if std::mem::take(&mut self.ran)
+            && self.rules.verifies
+            && idle
+            && let Some(server) = &mut self.server
+        {
+            server.doubt_role();
+        }
+        if idle && self.server.as_ref().is_some_and(Server::identity_known) {
+            self.inquire().await?;
+        }
+        if self.rules.mode == PoolerMode::Statement && !idle {
+            let text = "transaction blocks are not allowed when pooler_mode is \"statement\"";
+            return Err(End::Fatal(PgError::fatal("0A000", text)));
+        }
+        let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
+        self.registration.meter.quiet(seat, !idle, self.pins.is_pinned());
+        if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
             self.release();
-        } else if !server.identity_known() {
+        } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
             self.confirm_again().await?;
         }
         Ok(true)
+    }
+
+    /// Whether a held server is still what the session needs.
+    #[inline]
+    fn is_confirmed(&self, server: &Server) -> bool {
+        server.identity_known() && (self.rules.mode == PoolerMode::Session || server.has_settings(&self.settings))
     }
 
     async fn confirm_again(&mut self) -> Result<(), End> {
         let Some(server) = self.server.take() else { return Ok(()) };
         let pools = self.pools.clone();
         let settings = self.settings().clone();
-        let confirm = async { server.confirm_again(&pools.spec.identity, &settings).await };
-        match self.while_waiting(confirm).await? {
+        let limit = server.pool().spec.limits.connect_timeout;
+        let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&pools.spec.identity, &settings)));
+        let confirmed = match self.while_waiting(confirm).await? {
+            Ok(confirmed) => confirmed.map_err(CheckoutError::from),
+            Err(_) => Err(CheckoutError::ConnectTimeout(limit)),
+        };
+        match confirmed {
             Ok(server) => {
                 self.server = Some(server);
                 Ok(())
             }
             Err(error) => {
                 warn!(event = "identity", user = self.who.user(), reason = %error, "identity could not be confirmed");
-                Err(End::Fatal(NoServer::Checkout(error.into()).for_client()))
+                Err(End::Fatal(NoServer::Checkout(error).for_client()))
             }
         }
     }
@@ -184,7 +215,7 @@ impl Session {
         self.registration.meter.release();
         self.expected.shrink();
         match self.cancelling.take() {
-            None if server.is_clean() && server.identity_known() => server.check_in(),
+            None if server.is_clean() => server.check_in(),
             cancelling => self.clean(server, cancelling),
         }
     }
@@ -227,7 +258,7 @@ impl Session {
         if std::mem::take(&mut self.replying) > 0 {
             return Err(End::Broken(error));
         }
-        if self.rules.mode == PoolerMode::Session || self.pinned {
+        if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() {
             return Err(End::Fatal(error.with_severity(Severity::Fatal)));
         }
         if self.expected.is_empty() && self.batch == Batch::None {
@@ -308,7 +339,7 @@ impl Session {
     /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
     pub(super) async fn leave(mut self) {
         let Some(mut server) = self.server.take() else { return };
-        if self.rules.mode == PoolerMode::Session {
+        if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() {
             server.mark_dirty();
         }
         if self.is_quiet() && !self.is_moving() {
@@ -374,7 +405,10 @@ async fn check_out(
 impl NoServer {
     /// Whether a server that was free turned out to be gone: the next one may do.
     fn is_gone(&self) -> bool {
-        matches!(self, Self::Checkout(CheckoutError::Identity(IdentityError::Lost(_))))
+        let gone = |error: &IdentityError| {
+            matches!(error, IdentityError::Lost(_) | IdentityError::NotReplica | IdentityError::HidesQuotes)
+        };
+        matches!(self, Self::Checkout(CheckoutError::Identity(error)) if gone(error))
     }
 
     /// What the client hears. Addresses and accounts of servers are not for it.
@@ -395,6 +429,11 @@ impl NoServer {
                 PgError::error("57P03", format!("the database was paused for more than {} ms", limit.as_millis()))
                     .hint("Try again when the administrator has resumed it.")
             }
+            Self::NoStandby => PgError::error(
+                "25006",
+                "cannot run this read-only user's statement: no server is a replica at this moment",
+            )
+            .hint("Read-only users are served by replicas only, never by the primary."),
             Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
                 .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
             Self::Checkout(error) => error.for_client(),
@@ -420,6 +459,10 @@ impl CheckoutError {
             }
             Self::Identity(IdentityError::Setting(fields)) => fields.clone().into_error(Severity::Error),
             Self::Identity(IdentityError::Lost(_)) => closed(),
+            Self::Identity(IdentityError::NotReplica) => {
+                PgError::error("25006", "cannot run this read-only user's statement: its server is no replica any more")
+                    .hint("Try again.")
+            }
             Self::Identity(_) => PgError::error("42501", "the session's identity could not be established"),
         }
     }

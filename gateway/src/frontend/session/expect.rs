@@ -25,10 +25,20 @@ pub(super) enum Expect {
     Describe,
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
-    /// CloseComplete; the gateway's own one is not for the client.
-    Close { own: bool },
-    /// A reply that the gateway gives itself when its turn comes.
-    Reply(&'static [u8]),
+    /// CloseComplete.
+    Close(Box<Close>),
+    /// A reply that the gateway gives itself when its turn comes; what to undo when it does not come.
+    Reply(&'static [u8], Box<Undo>),
+}
+
+/// What the gateway did with a client's statement names ahead of the server's answers, the other way round.
+#[derive(Debug)]
+pub(super) enum Undo {
+    /// The name stood for nothing.
+    Forget(Box<[u8]>),
+    /// The name stood for this.
+    Restore(Box<[u8]>, Arc<Statement>),
+    Nothing,
 }
 
 /// A Parse message on its way.
@@ -40,9 +50,20 @@ pub(super) struct Parse {
     pub(super) statement: Option<Arc<Statement>>,
     /// The client's name for it, to be forgotten when it fails.
     pub(super) name: Option<Box<[u8]>>,
+    /// The name is no longer that of a DISCARD ALL when it succeeds.
+    pub(super) clears: Option<Box<[u8]>>,
     /// It was sent in place of a refused request, so that PostgreSQL ends the batch and fails the transaction as for any
     /// other error; the client hears this error.
     pub(super) refusal: Option<Box<PgError>>,
+}
+
+/// A Close message on its way.
+#[derive(Debug, Default)]
+pub(super) struct Close {
+    /// The gateway's own, of a statement that was held longest without use: the client hears nothing.
+    pub(super) evicted: Option<u64>,
+    /// The name is no longer that of a DISCARD ALL when it succeeds.
+    pub(super) clears: Option<Box<[u8]>>,
 }
 
 impl Expect {
@@ -79,6 +100,11 @@ impl Expected {
     }
 
     #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -87,7 +113,7 @@ impl Expected {
     #[inline]
     pub(super) fn pop_reply(&mut self) -> Option<&'static [u8]> {
         match self.0.front() {
-            Some(Expect::Reply(bytes)) => {
+            Some(Expect::Reply(bytes, _)) => {
                 let bytes = *bytes;
                 self.0.pop_front();
                 Some(bytes)

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::expect::{Expect, Parse};
+use super::expect::{Close, Expect, Parse, Undo};
 use super::requests::{Next, REFUSED_SQL, Step, refused};
 use super::{Barrier, Batch, End, Session};
 use crate::backend::statements::{self, Statement};
-use crate::router::{Access, Class, Effects, Verdict};
+use crate::router::{Access, Class, Effects, deallocated_name};
 use crate::wire::fields::Fields;
 use crate::wire::frame::{self, HEADER_SIZE};
 use crate::wire::{Header, PgError, ProtocolViolation, message};
@@ -72,14 +72,18 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
-        self.take_effects(class);
         if !follows {
-            if !self.note_barrier_name(class, name_size) {
-                let error = PgError::error("53400", "too many prepared statements that discard the session");
+            // The statement may be executed at any time from now on, under a name that is the server's own.
+            let text = |session: &Self| session.text_of_parse(header, name_size, text_size);
+            if let Some(error) = self.take_effects(class, text) {
                 return Ok(self.refuse(header, error));
             }
+            let Some(clears) = self.note_barrier_name(class, name_size) else {
+                let error = PgError::error("53400", "too many prepared statements that discard the session");
+                return Ok(self.refuse(header, error));
+            };
             self.forward_request(header);
-            self.expected.push(Expect::Parse(Box::default()));
+            self.expected.push(Expect::Parse(Box::new(Parse { clears, ..Parse::default() })));
         } else if name_size == 0 {
             self.parse_unnamed(header, class);
         } else {
@@ -93,17 +97,13 @@ impl Session {
     /// which time another client may have replaced it on the server.
     fn parse_unnamed(&mut self, header: Header, class: Class) {
         self.unnamed.clear();
-        self.unnamed_tag = 0;
-        if header.size <= MAX_KEPT
+        self.unnamed_tag = UNNAMED.fetch_add(1, Ordering::Relaxed);
+        self.unnamed_class = class;
+        self.unnamed_kept = header.size <= MAX_KEPT;
+        if self.unnamed_kept
             && let Some(body) = self.input.bytes().get(HEADER_SIZE + 1..header.size)
         {
             self.unnamed.extend_from_slice(body);
-            self.unnamed_tag = UNNAMED.fetch_add(1, Ordering::Relaxed);
-        }
-        if class.effects.intersects(Effects::DISCARD_ALL) {
-            self.barrier_names.push(Box::default());
-        } else {
-            self.barrier_names.clear();
         }
         if let Some(server) = &mut self.server {
             *server.unnamed() = self.unnamed_tag;
@@ -131,7 +131,7 @@ impl Session {
         self.input.consume(header.size);
         self.statements.insert(name.clone(), statement.clone());
         match self.on_server(&statement) {
-            true => self.expect_reply(PARSE_COMPLETE),
+            true => self.expect_reply(PARSE_COMPLETE, Undo::Forget(name)),
             false => self.prepare(&statement, Some(name)),
         }
     }
@@ -144,13 +144,13 @@ impl Session {
     /// Prepares a statement on the server: for the client when `name` is given, otherwise on the quiet.
     fn prepare(&mut self, statement: &Arc<Statement>, name: Option<Box<[u8]>>) {
         let Some(server) = &mut self.server else { return };
-        let evicted = server.held().add(statement.id);
-        if let Some(evicted) = evicted {
+        server.held().add(statement.id);
+        while let Some(evicted) = server.held().evict() {
             message::close_statement(&mut self.requests, Statement::name_on_server(evicted).as_bytes());
-            self.expected.push(Expect::Close { own: true });
+            self.expected.push(Expect::Close(Box::new(Close { evicted: Some(evicted), clears: None })));
         }
         message::parse(&mut self.requests, statement.server_name().as_bytes(), statement.text(), statement.types());
-        let parse = Parse { own: name.is_none(), statement: Some(statement.clone()), name, refusal: None };
+        let parse = Parse { own: name.is_none(), statement: Some(statement.clone()), name, ..Parse::default() };
         self.expected.push(Expect::Parse(Box::new(parse)));
     }
 
@@ -174,7 +174,10 @@ impl Session {
             false => None,
         };
         if self.is_barrier(name, found.as_ref().and_then(Option::as_ref)) && self.barrier == Barrier::None {
+            let class =
+                found.as_ref().map_or(self.unnamed_class, |found| found.as_ref().map_or(Class::NONE, |s| s.class));
             self.barrier = Barrier::Bound;
+            self.barrier_discards = !self.rules.follows_statements || class.effects.intersects(Effects::DISCARD_ALL);
         }
         let missing = matches!(found, Some(None))
             .then(|| format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)));
@@ -187,15 +190,23 @@ impl Session {
         }
         match found.flatten() {
             Some(statement) => {
+                if let Some(error) = self.take_effects(statement.class, |_| statement.text().to_vec()) {
+                    return Ok(self.refuse(header, error));
+                }
                 if !self.on_server(&statement) {
                     self.prepare(&statement, None);
                 }
-                self.take_effects(statement.class);
                 self.forward_renamed(header, name_at, name_size, statement.server_name());
             }
             None => {
                 if name_size == 0 {
-                    self.restore_unnamed();
+                    let class = self.unnamed_class;
+                    if let Some(error) = self.take_effects(class, Self::unnamed_text) {
+                        return Ok(self.refuse(header, error));
+                    }
+                    if !self.restore_unnamed() {
+                        return Ok(self.refuse(header, no_unnamed()));
+                    }
                 }
                 self.forward_request(header);
             }
@@ -223,14 +234,31 @@ impl Session {
         self.passing_to_nobody = false;
     }
 
-    /// Prepares the client's unnamed statement again where another client has replaced it.
-    fn restore_unnamed(&mut self) {
-        if !self.rules.follows_statements || self.unnamed_tag == 0 {
-            return;
+    fn unnamed_text(&self) -> Vec<u8> {
+        Fields(&self.unnamed).cstr().unwrap_or_default().to_vec()
+    }
+
+    /// The text of the Parse message that is next in the input.
+    fn text_of_parse(&self, header: Header, name_size: usize, text_size: usize) -> Vec<u8> {
+        let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
+        body.get(name_size + 1..name_size + 1 + text_size).unwrap_or_default().to_vec()
+    }
+
+    /// Makes sure that the server's unnamed statement is the client's own, by preparing it again where another client
+    /// has replaced it. `false`: the client has none, or it was too large to keep.
+    fn restore_unnamed(&mut self) -> bool {
+        if !self.rules.follows_statements {
+            return true;
         }
-        let Some(server) = &mut self.server else { return };
+        let Some(server) = &mut self.server else { return false };
+        if self.unnamed_tag == 0 {
+            return false;
+        }
         if *server.unnamed() == self.unnamed_tag {
-            return;
+            return true;
+        }
+        if !self.unnamed_kept {
+            return false;
         }
         *server.unnamed() = self.unnamed_tag;
         let start = frame::begin(&mut self.requests, b'P');
@@ -238,6 +266,7 @@ impl Session {
         self.requests.extend_from_slice(&self.unnamed);
         frame::end(&mut self.requests, start);
         self.expected.push(Expect::Parse(Box::new(Parse { own: true, ..Parse::default() })));
+        true
     }
 
     pub(super) fn describe(&mut self, header: Header) -> Result<Step, End> {
@@ -251,7 +280,9 @@ impl Session {
         }
         if kind == b'S' && self.rules.follows_statements {
             if name.is_empty() {
-                self.restore_unnamed();
+                if !self.restore_unnamed() {
+                    return Ok(self.refuse(header, no_unnamed()));
+                }
             } else {
                 let Some(statement) = self.statements.get(&name).cloned() else {
                     let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(&name));
@@ -279,7 +310,6 @@ impl Session {
         }
         if self.barrier == Barrier::Bound {
             self.barrier = Barrier::Sent;
-            self.take_effects(Class::UNKNOWN);
         }
         self.forward_request(header);
         self.registration.meter.query();
@@ -295,12 +325,12 @@ impl Session {
         };
         if kind == b'S' && self.rules.follows_statements && !name.is_empty() {
             // Servers keep it: another client may use it.
-            self.statements.remove(&name);
-            self.expect_reply(CLOSE_COMPLETE);
+            let undo = match self.statements.remove(&name) {
+                Some(statement) => Undo::Restore(name, statement),
+                None => Undo::Nothing,
+            };
+            self.expect_reply(CLOSE_COMPLETE, undo);
             return Ok(self.drop_request(header));
-        }
-        if kind == b'S' {
-            self.barrier_names.retain(|known| **known != *name);
         }
         if kind == b'S' && name.is_empty() {
             self.unnamed_tag = 0;
@@ -313,7 +343,8 @@ impl Session {
             *server.unnamed() = 0;
         }
         self.forward_request(header);
-        self.expected.push(Expect::Close { own: false });
+        let clears = (kind == b'S' && self.barrier_names.contains(&name)).then_some(name);
+        self.expected.push(Expect::Close(Box::new(Close { evicted: None, clears })));
         self.asked();
         Ok(Step::Done)
     }
@@ -335,12 +366,12 @@ impl Session {
     }
 
     /// A reply of the gateway's own: now, or when those before it have come.
-    fn expect_reply(&mut self, reply: &'static [u8]) {
+    fn expect_reply(&mut self, reply: &'static [u8], undo: Undo) {
         if self.expected.is_empty() {
             self.flush_forward_into_out();
             self.out.extend_from_slice(reply);
         } else {
-            self.expected.push(Expect::Reply(reply));
+            self.expected.push(Expect::Reply(reply, Box::new(undo)));
         }
     }
 
@@ -424,29 +455,58 @@ impl Session {
         Some(self.classify(text))
     }
 
-    /// Whether the statement is DISCARD ALL.
+    /// Whether the identity must be confirmed after the statement.
     fn is_barrier(&self, name: &[u8], statement: Option<&Arc<Statement>>) -> bool {
-        let class = statement.map(|statement| statement.class);
-        class.is_some_and(|class| class.verdict == Verdict::Barrier || class.effects.intersects(Effects::DISCARD_ALL))
-            || self.barrier_names.iter().any(|known| **known == *name)
+        match statement {
+            Some(statement) => self.is_barrier_class(statement.class),
+            None if self.rules.follows_statements => name.is_empty() && self.is_barrier_class(self.unnamed_class),
+            None => self.barrier_names.iter().any(|known| **known == *name),
+        }
     }
 
-    /// Where names are the server's own: remembers which of them are DISCARD ALL. `false`: there are too many.
-    fn note_barrier_name(&mut self, class: Class, name_size: usize) -> bool {
+    /// Where names are the server's own: remembers which of them are DISCARD ALL. Gives the name that is none any more
+    /// when the Parse succeeds; `None` when there are too many.
+    fn note_barrier_name(&mut self, class: Class, name_size: usize) -> Option<Option<Box<[u8]>>> {
         let name = self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size).unwrap_or_default();
-        let is_barrier = class.effects.intersects(Effects::DISCARD_ALL) && self.rules.reads_sql;
-        let known = self.barrier_names.iter().position(|known| **known == *name);
-        match (is_barrier, known) {
-            (true, None) if self.barrier_names.len() >= MAX_BARRIER_NAMES => return false,
-            (true, None) => {
-                let name = name.into();
+        let is_known = self.barrier_names.iter().any(|known| **known == *name);
+        let name: Box<[u8]> = if is_known || self.is_barrier_class(class) { name.into() } else { return Some(None) };
+        match (self.is_barrier_class(class), is_known) {
+            (true, false) if self.barrier_names.len() >= MAX_BARRIER_NAMES => None,
+            (true, false) => {
                 self.barrier_names.push(name);
+                Some(None)
             }
-            (false, Some(at)) => {
-                self.barrier_names.swap_remove(at);
-            }
-            _ => {}
+            (true, true) => Some(None),
+            (false, _) => Some(Some(name)),
         }
-        true
     }
+
+    /// `DEALLOCATE name` for a name of the protocol: the statement is the gateway's to forget. `None`: it is not, or the
+    /// transaction has failed, and PostgreSQL says what is to be said.
+    pub(super) fn deallocate(&mut self, header: Header) -> Option<Step> {
+        if !self.rules.follows_statements || self.lost.is_some() {
+            return None;
+        }
+        let text = self.input.bytes().get(HEADER_SIZE..header.size - 1)?;
+        let name = deallocated_name(text)?;
+        if !self.statements.contains_key(name.as_bytes()) {
+            return None;
+        }
+        if !self.is_quiet() || self.is_moving() {
+            return Some(Step::Wait(Next::Quiet));
+        }
+        let status = self.server.as_ref().map_or(b'I', |server| server.status());
+        if status == b'E' {
+            return None;
+        }
+        self.statements.remove(name.as_bytes());
+        self.flush_forward_into_out();
+        message::command_complete(&mut self.out, "DEALLOCATE");
+        message::ready_for_query(&mut self.out, status);
+        Some(self.drop_request(header))
+    }
+}
+
+fn no_unnamed() -> PgError {
+    PgError::error("26000", "unnamed prepared statement does not exist")
 }

@@ -5,8 +5,10 @@
 //! something has to be decided, `checkout` gets and gives back servers.
 
 mod checkout;
+mod effects;
 mod expect;
 mod extended;
+mod pins;
 mod replies;
 mod requests;
 mod turn;
@@ -19,18 +21,22 @@ use foldhash::fast::RandomState;
 use tracing::info;
 
 use crate::app::state::{App, Generation};
+use crate::app::worker::Watch;
 use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
-use crate::config::{PoolerMode, PreparedStatements};
+use crate::config::{Guard, PoolerMode, PreparedStatements};
 use crate::frontend::grant::Who;
 use crate::frontend::sessions::Registration;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::wire::{PgError, Severity};
 
+use crate::router::Class;
+use effects::Inquiries;
 use expect::Expected;
+use pins::Pin;
 
 /// What the client typed as its name for a statement, and what it stands for.
 type Statements = HashMap<Box<[u8]>, Arc<Statement>, RandomState>;
@@ -52,6 +58,8 @@ pub(crate) struct Session {
     who: Who,
     pools: Membership,
     settings: Arc<Settings>,
+    /// The settings of the start-up packet, which RESET leads back to.
+    startup: Arc<Settings>,
     registration: Registration,
     generation: Arc<Generation>,
     /// How this session uses servers.
@@ -80,13 +88,18 @@ pub(crate) struct Session {
     batch: Batch,
     /// The next request must wait until the server is idle and its identity is confirmed.
     barrier: Barrier,
+    /// It is DISCARD ALL, which also takes statements and settings; not RESET ALL.
+    barrier_discards: bool,
     copy_in: bool,
-    /// The session left state on its server that cannot follow it elsewhere.
-    pinned: bool,
+    /// Whether state that cannot follow it holds the session to its server.
+    pins: Pin,
+    inquiries: Inquiries,
     /// A server was lost while nothing was asked of it: the next request hears why.
     lost: Option<Box<PgError>>,
     /// A cancel request is on its way to the server.
     cancelling: Option<tokio::task::JoinHandle<()>>,
+    /// The server was asked something since its identity was confirmed.
+    ran: bool,
     /// When the oldest unanswered request was sent, where a limit is configured.
     asked_at: Option<Instant>,
 
@@ -94,6 +107,9 @@ pub(crate) struct Session {
     /// The unnamed statement: body of its Parse message behind the name, and a tag that servers remember it by.
     unnamed: Vec<u8>,
     unnamed_tag: u64,
+    /// It is small enough to be prepared again elsewhere.
+    unnamed_kept: bool,
+    unnamed_class: Class,
     /// Names of statements that are DISCARD ALL, where names are not followed.
     barrier_names: Vec<Box<[u8]>>,
 }
@@ -102,6 +118,7 @@ pub(crate) struct Session {
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     mode: PoolerMode,
+    watch: Watch,
     /// The guard is on (S3).
     guarded: bool,
     /// Statements are classified: for the guard, the routes, or the state that they leave on a pooled server.
@@ -110,6 +127,10 @@ struct Rules {
     follows_statements: bool,
     /// Largest statement that is read, in bytes.
     max_statement: usize,
+    /// RESET ALL may touch variables that carry identity.
+    resets_touch_identity: bool,
+    /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
+    verifies: bool,
 }
 
 /// Where an extended batch (the messages up to a Sync) stands.
@@ -157,13 +178,21 @@ impl Session {
         let Opening { client, who, pools, settings, registration, generation } = opening;
         let config = &generation.config;
         let mode = pools.spec.mode;
-        let guarded = who.is_guarded();
+        let watch = match (pools.spec.read_only, who.is_guarded()) {
+            (true, _) => Watch::ReadOnly,
+            (false, true) => Watch::Guarded,
+            (false, false) => Watch::Open,
+        };
+        let guarded = watch != Watch::Open;
         let rules = Rules {
             mode,
+            watch,
             guarded,
             reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
             follows_statements: mode != PoolerMode::Session
                 && config.general.prepared_statements != PreparedStatements::Disabled,
+            resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
+            verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
             max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
         };
         Self {
@@ -171,6 +200,7 @@ impl Session {
             client,
             who,
             pools,
+            startup: settings.clone(),
             settings,
             registration,
             generation,
@@ -189,14 +219,19 @@ impl Session {
             expected: Expected::default(),
             batch: Batch::None,
             barrier: Barrier::None,
+            barrier_discards: false,
             copy_in: false,
-            pinned: false,
+            pins: Pin::default(),
+            inquiries: Inquiries::default(),
             lost: None,
             cancelling: None,
+            ran: false,
             asked_at: None,
             statements: Statements::default(),
             unnamed: Vec::new(),
             unnamed_tag: 0,
+            unnamed_kept: false,
+            unnamed_class: Class::NONE,
             barrier_names: Vec::new(),
         }
     }
@@ -229,7 +264,7 @@ impl Session {
                 "disconnect"
             );
         }
-        self.leave().await;
+        Box::pin(self.leave()).await;
     }
 
     /// The conversation: deal with what the client sent, get what that needs, move bytes, again.
@@ -246,6 +281,7 @@ impl Session {
                 }
                 Next::Input => self.turn(turn::Until::Input).await?,
                 Next::Room => self.turn(turn::Until::Room).await?,
+                Next::Replies => self.turn(turn::Until::Replies).await?,
                 Next::Quiet => self.turn(turn::Until::Quiet).await?,
             }
         }

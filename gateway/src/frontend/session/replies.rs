@@ -1,7 +1,7 @@
 //! What the server answers. Replies are told apart by their header and forwarded as they lie in the buffer; bodies are
 //! read only of those that say something about the session.
 
-use super::expect::{Expect, Parse};
+use super::expect::{Expect, Parse, Undo};
 use super::{Barrier, Batch, Session};
 use crate::net::buffer::Chunk;
 use crate::wire::fields::Fields;
@@ -48,7 +48,13 @@ impl Session {
             }
             let fate = match body {
                 Some(body) => self.reply(header.tag, body),
-                None => Fate::Forward,
+                None => {
+                    if header.tag == b'E' {
+                        // Too long to be read: an error of the statement's own making, never the server's last word.
+                        self.failed();
+                    }
+                    Fate::Forward
+                }
             };
             match fate {
                 Fate::Forward => {}
@@ -126,14 +132,9 @@ impl Session {
                 }
                 Fate::Forward
             }
-            b'1' => match self.expected.pop() {
-                Some(Expect::Parse(parse)) if parse.own => Fate::Drop,
-                Some(Expect::Parse(_)) => Fate::Forward,
-                _ => Fate::Lost(Box::new(lost("a reply that nobody asked for"))),
-            },
-            b'3' => match self.expected.pop() {
-                Some(Expect::Close { own: true }) => Fate::Drop,
-                Some(Expect::Close { own: false }) => Fate::Forward,
+            b'1' | b'3' => match self.expected.pop() {
+                Some(Expect::Parse(parse)) => self.completed(parse.clears.as_deref(), parse.own),
+                Some(Expect::Close(close)) => self.completed(close.clears.as_deref(), close.evicted.is_some()),
                 _ => Fate::Lost(Box::new(lost("a reply that nobody asked for"))),
             },
             b'E' => self.error(body),
@@ -150,6 +151,14 @@ impl Session {
         }
     }
 
+    /// A Parse or Close succeeded; the gateway's own are not for the client.
+    fn completed(&mut self, clears: Option<&[u8]>, own: bool) -> Fate {
+        if let Some(name) = clears {
+            self.barrier_names.retain(|known| **known != *name);
+        }
+        if own { Fate::Drop } else { Fate::Forward }
+    }
+
     fn ready(&mut self, body: &[u8]) -> Fate {
         let Some(true) = self.expected.pop().map(|expect| expect.ends_with_ready()) else {
             return Fate::Lost(Box::new(lost("the server is ready without having been asked")));
@@ -160,7 +169,11 @@ impl Session {
             server.set_status(status);
             // Inside a transaction DISCARD ALL has failed and changed nothing.
             if self.barrier == Barrier::Sent && self.expected.is_empty() && status == b'I' {
-                server.doubt_identity();
+                if self.barrier_discards {
+                    server.doubt_identity();
+                } else {
+                    server.doubt_role();
+                }
             }
         }
         Fate::Forward
@@ -172,6 +185,11 @@ impl Session {
             return Fate::Lost(Box::new(ErrorFields::parse(body).into_error(Severity::Error)));
         }
         self.registration.meter.server_error(body);
+        self.failed()
+    }
+
+    /// What an error does to the replies that are expected.
+    fn failed(&mut self) -> Fate {
         self.copy_in = false;
         match self.expected.front_mut() {
             Some(Expect::Query { refusal }) => refusal.take().map_or(Fate::Forward, Fate::Replace),
@@ -184,18 +202,34 @@ impl Session {
     fn fail_batch(&mut self) -> Fate {
         let mut refusal = None;
         let mut first = true;
+        let mut undo = Vec::new();
         while let Some(expect) = self.expected.front() {
             if expect.ends_with_ready() {
                 break;
             }
-            if let Some(Expect::Parse(parse)) = self.expected.pop() {
-                if first {
-                    refusal = self.failed_parse(*parse);
-                } else {
-                    self.failed_parse(*parse);
+            match self.expected.pop() {
+                Some(Expect::Reply(_, step)) => undo.push(*step),
+                Some(Expect::Parse(mut parse)) => {
+                    undo.extend(parse.name.take().map(Undo::Forget));
+                    let failed = self.failed_parse(*parse);
+                    refusal = refusal.or(failed.filter(|_| first));
                 }
+                Some(Expect::Close(close)) => {
+                    // The statement that was to make room is still there.
+                    if let (Some(evicted), Some(server)) = (close.evicted, &mut self.server) {
+                        server.held().add(evicted);
+                    }
+                }
+                _ => {}
             }
             first = false;
+        }
+        for step in undo.into_iter().rev() {
+            match step {
+                Undo::Forget(name) => drop(self.statements.remove(&name)),
+                Undo::Restore(name, statement) => drop(self.statements.insert(name, statement)),
+                Undo::Nothing => {}
+            }
         }
         if self.expected.is_empty() && self.batch == Batch::Open {
             self.batch = Batch::Failed;
@@ -208,11 +242,12 @@ impl Session {
         if let (Some(statement), Some(server)) = (&parse.statement, &mut self.server) {
             server.held().remove(statement.id);
         }
-        if let Some(name) = &parse.name {
-            self.statements.remove(name);
-        }
         if let (None, Some(server)) = (&parse.statement, &mut self.server) {
             *server.unnamed() = 0;
+            if parse.refusal.is_none() && !parse.own {
+                // The client's unnamed statement: it has none now.
+                self.unnamed_tag = 0;
+            }
         }
         parse.refusal
     }
@@ -227,6 +262,10 @@ impl Session {
         }
         if let Some(server) = &mut self.server {
             server.note_parameter(body);
+            if self.rules.guarded && server.connection().hides_quotes() {
+                let text = "the server no longer reads strings as the gateway does";
+                return Fate::Lost(Box::new(PgError::error("42501", text)));
+            }
         }
         Fate::Forward
     }

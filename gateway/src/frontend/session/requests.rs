@@ -14,15 +14,9 @@ use crate::wire::{Header, PgError, ProtocolViolation, message};
 /// Requests that wait for the server before more of the client's are read, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// Effects that live on one server connection and cannot follow the client to another.
-const PINNING: Effects = Effects::of(&[
-    Effects::SETTINGS,
-    Effects::PREPARED,
-    Effects::LISTEN,
-    Effects::TEMP,
-    Effects::ADVISORY_LOCK,
-    Effects::HOLD_CURSOR,
-]);
+/// Requests that may wait for their replies before more of the client's are read. A server keeps at most 8 KiB of replies
+/// to itself, so there is no waiting for each other.
+pub(super) const MAX_EXPECTED: usize = 16 * 1024;
 
 /// Sent to PostgreSQL in place of a refused statement. It is no SQL, so it fails before anything else can: the batch
 /// ends and an open transaction fails exactly as for an error of PostgreSQL's own. The client hears the refusal instead.
@@ -35,6 +29,8 @@ pub(super) enum Next {
     Input,
     /// Room in the requests to the server.
     Room,
+    /// Fewer replies to be owed.
+    Replies,
     /// The server to be done with what it was asked.
     Quiet,
     /// A server for this kind of statement.
@@ -60,6 +56,13 @@ impl Session {
             }
             if self.requests.len() - self.requests_at > HIGH_WATER {
                 return Ok(Next::Room);
+            }
+            if self.expected.len() >= MAX_EXPECTED {
+                // Without it a server may keep replies back until the Sync that has not been read yet.
+                if self.batch == Batch::Open {
+                    message::flush(&mut self.requests);
+                }
+                return Ok(Next::Replies);
             }
             let Some(header) = Header::parse(self.input.bytes())? else { return Ok(Next::Input) };
             if header.tag == b'X' {
@@ -123,6 +126,11 @@ impl Session {
         if let Some(lost) = self.lost.take() {
             return Ok(self.answer_query(header, &lost));
         }
+        if class.effects == Effects::DEALLOCATES
+            && let Some(step) = self.deallocate(header)
+        {
+            return Ok(step);
+        }
         let refusal = self.refusal(class);
         if let (Some(refusal), None) = (&refusal, &self.server) {
             self.audit_refusal(refusal);
@@ -141,14 +149,17 @@ impl Session {
         match refusal {
             Some(refusal) => {
                 self.audit_refusal(refusal);
-                message::query(&mut self.requests, REFUSED_SQL);
-                self.discard(header.size);
-                self.expected.push(Expect::Query { refusal: Some(Box::new(refused(refusal))) });
+                self.refuse_query(header, refused(refusal));
             }
             None => {
-                self.take_effects(class);
-                if class.effects.intersects(Effects::DISCARD_ALL) {
+                let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
+                if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
+                    self.refuse_query(header, error);
+                    return Ok(Step::Done);
+                }
+                if self.is_barrier_class(class) {
                     self.barrier = Barrier::Sent;
+                    self.barrier_discards = class.effects.intersects(Effects::DISCARD_ALL);
                 }
                 self.forward_request(header);
                 self.expected.push(Expect::Query { refusal: None });
@@ -156,6 +167,14 @@ impl Session {
         }
         self.asked();
         Ok(Step::Done)
+    }
+
+    /// Refuses a request in its place in the order of things.
+    fn refuse_query(&mut self, header: Header, error: PgError) {
+        message::query(&mut self.requests, REFUSED_SQL);
+        self.discard(header.size);
+        self.expected.push(Expect::Query { refusal: Some(Box::new(error)) });
+        self.asked();
     }
 
     /// An error and ReadyForQuery, without a server.
@@ -176,11 +195,7 @@ impl Session {
             .hint("Call it in a SELECT, where the gateway can read what it does.");
         match (allowed, &self.server) {
             (false, None) => return Ok(self.answer_query(header, &refused)),
-            (false, Some(_)) => {
-                message::query(&mut self.requests, REFUSED_SQL);
-                self.discard(header.size);
-                self.expected.push(Expect::Query { refusal: Some(Box::new(refused)) });
-            }
+            (false, Some(_)) => self.refuse_query(header, refused),
             (true, _) => {
                 if let Some(wait) = self.server_for(Access::Write) {
                     return Ok(Step::Wait(wait));
@@ -257,7 +272,7 @@ impl Session {
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Class {
-        worker::with_classifier(&self.generation, self.rules.guarded, |classifier| classifier.classify(text))
+        worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.classify(text))
     }
 
     pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
@@ -265,6 +280,12 @@ impl Session {
             Verdict::Refuse(refusal) if self.rules.guarded => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Whether the identity must be confirmed after a statement, before anything else is sent.
+    pub(super) fn is_barrier_class(&self, class: Class) -> bool {
+        class.effects.intersects(Effects::DISCARD_ALL)
+            || (self.rules.resets_touch_identity && class.effects.intersects(Effects::RESETS_ALL))
     }
 
     /// Where a statement that starts a transaction, or is one, may run.
@@ -295,19 +316,6 @@ impl Session {
         None
     }
 
-    /// Notes what a statement may leave on the server.
-    pub(super) fn take_effects(&mut self, class: Class) {
-        if class.effects.is_empty() || self.rules.mode == PoolerMode::Session {
-            return;
-        }
-        if class.effects.intersects(PINNING) {
-            self.pinned = true;
-        }
-        if let Some(server) = &mut self.server {
-            server.mark_dirty();
-        }
-    }
-
     /// Copies a whole message to the server's requests, or what there is of it, the rest as it comes.
     pub(super) fn forward_request(&mut self, header: Header) {
         let count = header.size.min(self.input.len());
@@ -336,6 +344,7 @@ impl Session {
     #[inline]
     pub(super) fn asked(&mut self) {
         self.registration.meter.asked();
+        self.ran = true;
         if self.asked_at.is_none() && self.generation.has_query_timeout {
             self.asked_at = Some(std::time::Instant::now());
         }

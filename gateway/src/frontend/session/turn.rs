@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::requests::MAX_EXPECTED;
 use super::{End, Session};
 use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
@@ -19,6 +20,8 @@ pub(super) enum Until {
     Input,
     /// The requests to be on their way.
     Room,
+    /// The server to owe much less.
+    Replies,
     /// The server to owe nothing.
     Quiet,
 }
@@ -74,16 +77,17 @@ impl Session {
             return Poll::Ready(Event::Signal(signal));
         }
         loop {
+            // Only what was read makes another round worth while: what was written has made room already.
             let mut moved = false;
-            match self.poll_client_write(cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::ClientLeft),
-                Poll::Pending => {}
+            if self.has_output()
+                && let Poll::Ready(Err(_)) = self.poll_client_write(cx)
+            {
+                return Poll::Ready(Event::ClientLeft);
             }
-            match self.poll_server_write(cx) {
-                Poll::Ready(Ok(wrote)) => moved |= wrote,
-                Poll::Ready(Err(error)) => return self.poll_last_words(cx, &error),
-                Poll::Pending => {}
+            if !self.requests.is_empty()
+                && let Poll::Ready(Err(error)) = self.poll_server_write(cx)
+            {
+                return self.poll_last_words(cx, &error);
             }
             if until == Until::Room && self.requests.is_empty() {
                 return Poll::Ready(Event::Reached);
@@ -93,6 +97,9 @@ impl Session {
                     Poll::Ready(Ok(())) => {
                         if self.is_quiet() && !self.is_moving() {
                             return Poll::Ready(Event::ServerQuiet);
+                        }
+                        if until == Until::Replies && self.expected.len() <= MAX_EXPECTED / 2 {
+                            return Poll::Ready(Event::Reached);
                         }
                         moved = true;
                     }
@@ -118,14 +125,12 @@ impl Session {
         !self.out.is_empty() || !self.forward.is_empty()
     }
 
-    /// Writes replies to the client; `true` when something was written.
-    pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut wrote = false;
+    /// Writes replies to the client until there are none.
+    pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.out.get(self.out_at..).filter(|bytes| !bytes.is_empty()) {
             let count = ready!(self.client.poll_write_slice(cx, bytes))?;
             self.registration.meter.sent(count);
             self.out_at += count;
-            wrote = true;
         }
         if self.out_at > 0 {
             recycle(&mut self.out, &mut self.out_at);
@@ -134,29 +139,24 @@ impl Session {
             let count = ready!(self.client.poll_write_slice(cx, self.forward.bytes()))?;
             self.registration.meter.sent(count);
             self.forward.consume(count);
-            wrote = true;
         }
-        if wrote {
-            self.forward = Chunk::default();
-        }
-        Poll::Ready(Ok(wrote))
+        self.forward = Chunk::default();
+        Poll::Ready(Ok(()))
     }
 
-    pub(super) fn poll_server_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Some(server) = &mut self.server else { return Poll::Ready(Ok(false)) };
-        let mut wrote = false;
+    /// Writes requests to the server until there are none.
+    pub(super) fn poll_server_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(server) = &mut self.server else { return Poll::Ready(Ok(())) };
         while let Some(bytes) = self.requests.get(self.requests_at..).filter(|bytes| !bytes.is_empty()) {
             self.requests_at += ready!(server.poll_write(cx, bytes))?;
-            wrote = true;
         }
-        if wrote {
-            recycle(&mut self.requests, &mut self.requests_at);
-        }
-        Poll::Ready(Ok(wrote))
+        recycle(&mut self.requests, &mut self.requests_at);
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_server_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<PgError>>> {
         let Some(server) = &mut self.server else { return Poll::Pending };
+        ready!(server.poll_readable(cx));
         let mut chunk = Chunk::take();
         if !self.carry.is_empty() {
             chunk.append(&self.carry);
@@ -190,6 +190,7 @@ impl Session {
 
     /// Reads from the client, into what it has sent before when that is not a whole message yet.
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.client.poll_readable(cx));
         if self.input.is_empty() {
             self.input = Chunk::take();
         } else if self.input.room().is_empty() {

@@ -1,0 +1,51 @@
+"""Where and with what the figures were taken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from contestants import Contestant
+from database import Database
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def describe(database: Database, contestants: Sequence[Contestant]) -> dict[str, str]:
+    """Facts by name, in the order in which they are printed."""
+    pgbench = subprocess.run([database.pgbench, "--version"], capture_output=True, text=True).stdout
+    versions = dict.fromkeys(each.version for each in contestants)
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "versions": ", ".join([*versions, " ".join(pgbench.split()[:3])]),
+        "commit": commit(),
+        "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+    }
+
+
+def commit() -> str:
+    """Of this repository; marked when files differ from it, and when the gateway may be another commit's."""
+    elsewhere = " (gateway built elsewhere)" if "PGDOG_JWT_BIN" in os.environ else ""
+    try:
+        known = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=REPOSITORY,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        return known + elsewhere
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return " ".join(found.group(1).split()) if found else platform.machine()

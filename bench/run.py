@@ -1,0 +1,160 @@
+"""Measures the gateway beside PostgreSQL alone and PgBouncer, in one run. See README.md.
+
+make bench                            every scenario, 3 rounds of 5 s
+make bench ARGS="--quick"             does everything work? 1 round of 1 s
+make bench ARGS="--save"              keeps the figures in results/ and RESULTS.md
+make bench ARGS="--only '16 clients'" scenarios with this in their name
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import database
+import machine
+import pgbouncer
+from contestants import Contestant, Direct, Other, OurGateway, PgBouncer, Setting
+from load import Client
+from measure import measure
+from report import LEGEND, Progress, Report, columns, rows
+from scenarios import Scenario, matching
+
+from harness import Issuer, Workspace, exit_on_signals
+
+SCALE = 10
+POOL_SIZE = 20
+
+
+def main() -> int:
+    options = arguments()
+    exit_on_signals()
+    scenarios = matching(options.only)
+    if not scenarios:
+        raise SystemExit(f"no scenario is named like {options.only}")
+    issuer = Issuer()
+    try:
+        with Workspace() as workspace:
+            return run(options, scenarios, workspace, issuer)
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    finally:
+        issuer.close()
+
+
+def run(options: argparse.Namespace, scenarios: list[Scenario], workspace: Workspace, issuer: Issuer) -> int:
+    """The exit status: 0 when no contestant failed."""
+    progress = Progress(sys.stderr)
+    progress("starting PostgreSQL")
+    data = database.start(workspace, SCALE, options.postgres_port)
+    setting = Setting(workspace, data, issuer, POOL_SIZE)
+    contestants = field(setting, options)
+    facts = machine.describe(data, contestants)
+    conditions = {
+        "rounds": f"{options.rounds} of {options.seconds} s",
+        "data": f"pgbench scale {SCALE}",
+        "pools": f"{POOL_SIZE} server connections each",
+    }
+    client = Client(workspace, data)
+    outcomes = []
+    print(Report(facts, conditions, []).heading(), columns(), sep="\n\n", flush=True)
+    for scenario in scenarios:
+        outcome = measure(scenario, contestants, client, options.rounds, options.seconds, progress)
+        outcomes.append(outcome)
+        progress()
+        print(rows(outcome), flush=True)
+    print(f"\n{LEGEND}")
+    if options.save:
+        for path in Report(facts, conditions, outcomes).save():
+            print(f"written: {path}")
+    return 0 if all(result.is_good for outcome in outcomes for result in outcome.results) else 1
+
+
+def field(setting: Setting, options: argparse.Namespace) -> list[Contestant]:
+    """Everyone, in the order of their turns."""
+    contestants: list[Contestant] = [Direct(setting)]
+    if program := pgbouncer.find():
+        contestants += [PgBouncer(setting, program), PgBouncer(setting, program, "scram-sha-256")]
+    else:
+        print(
+            "PgBouncer is not installed, and only root could install it: the table goes without", flush=True
+        )
+    contestants += [OurGateway(setting, gateway_name(count), count) for count in options.workers]
+    for name, path in options.gateway:
+        if not path.is_file():
+            raise SystemExit(f"--gateway {name}: no such program: {path}")
+        contestants += [OurGateway(setting, f"{name}, {gateway_name(n)}", n, path) for n in options.workers]
+    for token, others in ((False, options.also), (True, options.also_token)):
+        contestants += [Other(setting, *other, token=token) for other in others]
+    names = [each.name for each in contestants]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SystemExit(f"two contestants have the same name: {', '.join(sorted(twice))}")
+    return contestants
+
+
+def gateway_name(workers: int) -> str:
+    return f"pgdog-jwt, {workers} worker{'' if workers == 1 else 's'}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--rounds", type=positive, help="turns of each contestant in each scenario (default 3)")
+    add("--seconds", type=positive, help="length of a turn (default 5)")
+    add("--quick", action="store_true", help="1 round of 1 s, to see whether everything works")
+    add("--only", action="append", default=[], metavar="TEXT", help="scenarios with this in their name")
+    add(
+        "--workers",
+        type=lambda text: [positive(number) for number in text.split(",")],
+        default=[1, 2],
+        metavar="N[,N…]",
+        help="worker threads of the gateway; one contestant for each (default 1,2)",
+    )
+    add(
+        "--gateway",
+        action="append",
+        default=[],
+        type=gateway,
+        metavar="NAME=PATH",
+        help="another build of the gateway",
+    )
+    help_also = "another pooler that listens on PORT: a running one's process, or a command that runs one"
+    form = "NAME=PORT:PID|COMMAND"
+    add("--also", action="append", default=[], type=other, metavar=form, help=help_also)
+    add("--also-token", action="append", default=[], type=other, metavar=form, help="the same, with a token")
+    add("--postgres-port", type=positive, metavar="PORT", help="for poolers that run already")
+    add("--save", action="store_true", help="keep the figures in results/ and RESULTS.md")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (1 if options.quick else 5)
+    return options
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def gateway(text: str) -> tuple[str, Path]:
+    name, mark, path = text.partition("=")
+    if not (name and mark and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
+
+
+def other(text: str) -> tuple[str, int, str]:
+    name, _, rest = text.partition("=")
+    port, _, run_or_pid = rest.partition(":")
+    if not (name and port.isdigit() and run_or_pid):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PORT:PID or NAME=PORT:COMMAND")
+    return name, int(port), run_or_pid.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

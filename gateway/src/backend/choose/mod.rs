@@ -1,0 +1,221 @@
+//! Which of its pools a session gets a connection from: by what the statement needs, by what the servers are at this
+//! moment, by `read_write_split`, by bans, and among equals by the balancer. Nothing here allocates.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::balance::Candidate;
+use super::checkout_error::CheckoutError;
+use super::cluster::{NoServer, PoolSet};
+use super::identity::Unconfirmed;
+use super::pool::Pool;
+use crate::config::{LoadBalancingStrategy, ReadWriteSplit};
+use crate::router::Access;
+
+/// Servers of a cluster that are looked at.
+const MOST_SERVERS: usize = 128;
+
+/// Between two looks for a primary, while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Added up to the rank of a pool: the lowest is best.
+const SECOND_CHOICE: u8 = 1;
+const WEIGHTLESS: u8 = 2;
+const UNKNOWN: u8 = 4;
+const BANNED: u8 = 8;
+
+/// What is the same for all pools of one choice.
+#[derive(Clone, Copy)]
+struct View {
+    access: Access,
+    /// The server for writes.
+    writer: Option<usize>,
+    has_replica: bool,
+    replica_banned: bool,
+    /// Pools that were tried before, one bit each.
+    tried: u128,
+}
+
+impl PoolSet {
+    /// Whether `pool` may run statements of this kind, as its server is now.
+    pub(crate) fn allows(&self, pool: &Pool, access: Access) -> bool {
+        if self.spec.read_only {
+            return pool.node.may_serve_read_only();
+        }
+        let is_writer = || {
+            let writer = self.cluster.writer().and_then(|at| self.cluster.nodes.get(at));
+            writer.is_some_and(|writer| Arc::ptr_eq(writer, &pool.node))
+        };
+        match access {
+            Access::Read => pool.node.is_replica() || is_writer(),
+            Access::Write => is_writer(),
+        }
+    }
+
+    /// A connection that is free now on the server that comes first.
+    #[inline]
+    pub(crate) fn try_check_out(&self, access: Access) -> Option<Unconfirmed> {
+        if self.cluster.gate.is_closed() {
+            return None;
+        }
+        if let [only] = self.pools.as_slice() {
+            return if self.allows(only, access) { only.try_check_out() } else { None };
+        }
+        let view = self.view(access, 0);
+        let at = self.pick(view)?;
+        let pool = self.pools.get(at)?;
+        if !self.allows(pool, access) {
+            return None;
+        }
+        let server = pool.try_check_out()?;
+        self.took(at, view);
+        Some(server)
+    }
+
+    /// A connection to a server that may run the statement. While an `auto` database has no primary that answers, writes
+    /// wait for the next one, as long as they would for a free connection.
+    pub(crate) async fn check_out(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+        let started = Instant::now();
+        let patience = self.pools.first().map_or(Duration::ZERO, |pool| pool.spec.limits.checkout_timeout);
+        let waits = access == Access::Write && !self.spec.read_only && self.cluster.follows_roles();
+        loop {
+            match self.check_out_now(access).await {
+                Err(error) if waits && error.is_about_primary() && started.elapsed() < patience => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A connection to any server that the user may reach: the primary where there is one.
+    pub(crate) async fn check_out_any(&self) -> Result<Unconfirmed, NoServer> {
+        match self.check_out_now(Access::Write).await {
+            Err(error) if error.is_about_primary() && self.routes() => self.check_out_now(Access::Read).await,
+            other => other,
+        }
+    }
+
+    /// One pool after the other, until one has a server that answers.
+    async fn check_out_now(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+        self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
+        let mut tried = 0;
+        let mut last = None;
+        loop {
+            let view = self.view(access, tried);
+            let Some((at, pool)) = self.pick(view).and_then(|at| Some((at, self.pools.get(at)?))) else { break };
+            tried |= 1 << at;
+            self.took(at, view);
+            match pool.check_out().await {
+                Ok(server) if self.allows(pool, access) => return Ok(server),
+                // Now its role is known, and it is another than was hoped for.
+                Ok(server) => Pool::check_in(server),
+                Err(error) if error.is_unreachable() => last = Some(error),
+                Err(error) => return Err(NoServer::Checkout(error)),
+            }
+        }
+        Err(self.nothing(last))
+    }
+
+    fn nothing(&self, last: Option<CheckoutError>) -> NoServer {
+        match (last, self.spec.read_only) {
+            (Some(error), true) => NoServer::ReplicaDown(error),
+            (Some(error), false) => NoServer::Checkout(error),
+            (None, true) if self.pools.is_empty() => NoServer::NoReplica,
+            (None, true) => NoServer::NoStandby,
+            (None, false) => NoServer::NoPrimary,
+        }
+    }
+
+    fn view(&self, access: Access, tried: u128) -> View {
+        let mut view = View { access, writer: self.cluster.writer(), has_replica: false, replica_banned: false, tried };
+        if access == Access::Read && !self.spec.read_only {
+            for pool in self.pools.iter().filter(|pool| pool.node.is_replica()) {
+                view.has_replica = true;
+                view.replica_banned |= pool.node.bans.keeps_reads_away();
+            }
+        }
+        view
+    }
+
+    /// The pool that comes next.
+    fn pick(&self, view: View) -> Option<usize> {
+        let best = (0..self.pools.len()).filter_map(|at| self.rank(at, view)).min()?;
+        let node = self.cluster.balancer.next(self.equals(view, best))?;
+        self.numbers.iter().position(|number| *number == node)
+    }
+
+    /// Pool `at` was picked and used.
+    fn took(&self, at: usize, view: View) {
+        if let (Some(rank), Some(node)) = (self.rank(at, view), self.numbers.get(at)) {
+            self.cluster.balancer.took(*node, self.equals(view, rank));
+        }
+    }
+
+    fn equals(&self, view: View, rank: u8) -> impl Iterator<Item = Candidate> + Clone {
+        let counts = self.cluster.balancer.strategy() == LoadBalancingStrategy::LeastActiveConnections;
+        let pools = self.pools.iter().zip(&self.numbers).enumerate();
+        pools.filter(move |(at, _)| self.rank(*at, view) == Some(rank)).map(move |(_, (pool, node))| Candidate {
+            node: *node,
+            weight: pool.node.weight,
+            active: if counts { pool.active() } else { 0 },
+        })
+    }
+
+    /// How willingly a pool is taken; `None`: not at all.
+    fn rank(&self, at: usize, view: View) -> Option<u8> {
+        if at >= MOST_SERVERS || view.tried & (1 << at) != 0 {
+            return None;
+        }
+        let node = &self.pools.get(at)?.node;
+        if node.is_unknown() {
+            // Its role shows when a connection is made, before any client's byte goes there.
+            let wanted = self.spec.read_only || view.access == Access::Read || view.writer.is_none();
+            return wanted.then_some(UNKNOWN + if node.bans.is_banned() { BANNED } else { 0 });
+        }
+        let is_writer = view.writer.is_some() && self.numbers.get(at).copied() == view.writer;
+        if self.spec.read_only {
+            if !node.may_serve_read_only() {
+                return None;
+            }
+        } else if view.access == Access::Write {
+            // There is no other: bans do not matter.
+            return is_writer.then_some(0);
+        } else if !is_writer && !node.is_replica() {
+            return None;
+        }
+        let mut rank = if self.spec.read_only { 0 } else { self.choice(is_writer, view)? };
+        if self.cluster.balancer.weighs() && node.weight == 0 {
+            rank += WEIGHTLESS;
+        }
+        if node.bans.keeps_reads_away() {
+            rank += BANNED;
+        }
+        Some(rank)
+    }
+
+    /// What `read_write_split` says about reads.
+    fn choice(&self, is_writer: bool, view: View) -> Option<u8> {
+        match self.cluster.split {
+            ReadWriteSplit::IncludePrimary => Some(0),
+            ReadWriteSplit::ExcludePrimary => (!is_writer || !view.has_replica).then_some(0),
+            ReadWriteSplit::IncludePrimaryIfReplicaBanned if is_writer && !view.replica_banned => Some(SECOND_CHOICE),
+            ReadWriteSplit::IncludePrimaryIfReplicaBanned => Some(0),
+            ReadWriteSplit::PreferPrimary => Some(if is_writer { 0 } else { SECOND_CHOICE }),
+        }
+    }
+}
+
+impl NoServer {
+    /// Whether another server, or another moment, may do.
+    fn is_about_primary(&self) -> bool {
+        match self {
+            Self::NoPrimary => true,
+            Self::Checkout(error) => error.is_unreachable(),
+            Self::NoReplica | Self::NoStandby | Self::ReplicaDown(_) | Self::Paused(_) => false,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a pool does while nobody asks it for anything, and the check of a connection that was free for long.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bans::BanReason;
+use super::checkout_error::CheckoutError;
+use super::connect::ConnectError;
+use super::identity::Unconfirmed;
+use super::pool::{Idle, Pool, Slot};
+
+/// Asks for nothing but an answer.
+const CHECK: &str = "SELECT 1";
+
+impl Pool {
+    /// Whether a free connection has to show that it is alive before a client gets it. One that came back a short while
+    /// ago has done so.
+    #[inline]
+    pub(super) fn needs_check(&self, idle: &Idle) -> bool {
+        idle.since.elapsed() >= self.spec.limits.healthcheck_interval
+    }
+
+    /// Checks a connection. `None`: it is gone, the next one may do. No answer in time is the server's failure.
+    pub(super) async fn check(&self, mut server: Unconfirmed) -> Result<Option<Unconfirmed>, CheckoutError> {
+        let limits = self.spec.limits;
+        match tokio::time::timeout(limits.healthcheck_timeout, server.connection.query(CHECK)).await {
+            Ok(Ok(_)) => Ok(Some(server)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, address = %self.node.address, "a free connection did not pass its check");
+                Ok(None)
+            }
+            Err(_) => {
+                self.node.ban(BanReason::Unhealthy, limits.ban_timeout);
+                let text = format!("no answer to a check within {:?}", limits.healthcheck_timeout);
+                Err(ConnectError::unreachable(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
+            }
+        }
+    }
+
+    /// Closes connections that were free for too long, are too old, or died. Gives the number that should be opened.
+    pub(crate) fn tidy(self: &Arc<Self>) -> usize {
+        let limits = self.spec.limits;
+        let mut leaving = Vec::new();
+        let mut inner = self.inner.lock();
+        let mut at = 0;
+        while at < inner.idle.len() {
+            let too_many = inner.size - leaving.len() > self.spec.min_size;
+            let idle = &mut inner.idle[at];
+            let stale = too_many && idle.since.elapsed() > limits.idle_timeout;
+            if stale || idle.server.connection.is_spent() || !idle.server.connection.is_alive() {
+                leaving.push(inner.idle.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        let missing = if inner.closed { 0 } else { self.spec.min_size.saturating_sub(inner.size - leaving.len()) };
+        drop(inner);
+        for idle in &mut leaving {
+            idle.server.connection.farewell();
+        }
+        missing
+    }
+
+    /// Opens one connection ahead of need, unless it would have to wait for that.
+    pub(crate) async fn open_one(self: &Arc<Self>) -> Result<(), CheckoutError> {
+        let slot = {
+            let mut inner = self.inner.lock();
+            if inner.closed || inner.size >= self.spec.size {
+                return Ok(());
+            }
+            inner.size += 1;
+            Slot(self.clone())
+        };
+        let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
+        Self::check_in(self.connect(slot, deadline, false).await?);
+        Ok(())
+    }
+
+    /// Whether the server has refused this pool's login a short while ago.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.backoff.lock().is_refused()
+    }
+}
+
+/// The connection, if it is alive, on this worker's reactor.
+#[inline]
+pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
+    let Unconfirmed { connection, known, epoch, applied, held, unnamed, slot } = server;
+    let mut connection = connection.adopt().ok()?;
+    connection.is_alive().then_some(())?;
+    let pool = slot.pool();
+    if pool.spec.identity.read_only && connection.is_primary() {
+        // It was promoted while the connection was free: no place for a read-only identity any more (S10).
+        pool.node.observe_at_login(false);
+        return None;
+    }
+    Some(Unconfirmed { connection, known, epoch, applied, held, unnamed, slot })
+}
