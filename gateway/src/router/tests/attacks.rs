@@ -18,7 +18,7 @@ const ALWAYS: &[&str] = &[
     "SET app.tenant = 'x'", "SET APP.TENANT TO 'x'", "SET \"App\".\"Tenant\" TO 'x'", "SET LOCAL app.tenant = 'x'", "RESET app.tenant",
     "SET \"app.tenant\" = 'x'", "SET jwt.claims = '{}'", "RESET jwt.subject", "SET orochi.user_id = 1", "SET SESSION orochi.x TO 1",
     "SET default_transaction_read_only = off", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
-    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE",
     // In company, and inside other statements.
     "SELECT 1; SET ROLE bob", "BEGIN; SET LOCAL ROLE bob; SELECT 1; COMMIT", "SELECT 1;;;RESET ROLE;", "SELECT 1; DISCARD ALL",
     "RESET ALL; SELECT 1", "DISCARD ALL; SELECT 1", "SELECT ';' ; SET ROLE bob -- '",

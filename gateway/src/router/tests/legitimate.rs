@@ -3,6 +3,7 @@
 use super::Access::{Read, Write};
 use super::*;
 
+const DEALLOCATE_ALL: Effects = Effects::of(&[Effects::DEALLOCATES, Effects::DEALLOCATES_ALL]);
 const E: Effects = Effects::NONE;
 
 #[rustfmt::skip]
@@ -27,10 +28,10 @@ const ALLOWED: &[(&str, Access, Effects)] = &[
     ("SELECT set_config('app.other', 'x', false)", Write, Effects::SETTINGS), ("SELECT set_config('search_path', $1, true), set_config('app.x', $2, true)", Write, E), ("SELECT pg_catalog.set_config('search_path', '', false)", Write, Effects::SETTINGS), ("LOAD 'auto_explain'", Write, Effects::SETTINGS),
     ("CREATE VIEW v AS SELECT set_config('app.other', 'x', true)", Write, E), ("ALTER ROLE alice SET search_path = x", Write, E), ("ALTER DATABASE d RESET work_mem", Write, E), ("SET SCHEMA 'x'", Write, Effects::SETTINGS),
     // Session state.
-    ("PREPARE p AS SELECT 1", Write, Effects::PREPARED), ("EXECUTE p", Write, E), ("DEALLOCATE p", Write, Effects::DEALLOCATES), ("DEALLOCATE ALL", Write, Effects::DEALLOCATES), ("LISTEN c", Write, Effects::LISTEN), ("UNLISTEN *", Write, Effects::UNLISTEN), ("NOTIFY c, 'x'", Write, E),
+    ("PREPARE p AS SELECT 1", Write, Effects::PREPARED), ("EXECUTE p", Write, E), ("DEALLOCATE p", Write, Effects::DEALLOCATES), ("DEALLOCATE ALL", Write, DEALLOCATE_ALL), ("LISTEN c", Write, Effects::LISTEN), ("UNLISTEN *", Write, Effects::UNLISTEN), ("NOTIFY c, 'x'", Write, E),
     ("CREATE TEMP TABLE x (a int)", Write, Effects::TEMP), ("CREATE TEMP TABLE x (a int) ON COMMIT DROP", Write, E), ("CREATE TEMPORARY VIEW v AS SELECT 1", Write, Effects::TEMP), ("CREATE TEMP SEQUENCE s", Write, Effects::TEMP), ("SELECT 1 INTO TEMP x", Write, Effects::TEMP), ("CREATE TABLE pg_temp.x (a int)", Write, Effects::TEMP),
     ("CREATE TEMP TABLE x AS SELECT 1", Write, Effects::TEMP), ("CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1", Write, E), ("CREATE TYPE pg_temp.x AS (a int)", Write, Effects::TEMP), ("SELECT pg_advisory_lock(1)", Write, Effects::ADVISORY_LOCK), ("SELECT pg_try_advisory_lock_shared(1, 2)", Write, Effects::ADVISORY_LOCK),
-    ("SELECT pg_advisory_xact_lock(1)", Write, E), ("SELECT pg_advisory_unlock(1)", Write, E), ("DECLARE c CURSOR FOR SELECT 1", Write, E), ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Write, Effects::HOLD_CURSOR), ("FETCH 10 FROM c", Write, E), ("CLOSE ALL", Write, E), ("MOVE ALL c", Write, E),
+    ("SELECT pg_advisory_xact_lock(1)", Write, E), ("SELECT pg_advisory_unlock(1)", Write, Effects::RELEASES), ("DECLARE c CURSOR FOR SELECT 1", Write, E), ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Write, Effects::HOLD_CURSOR), ("FETCH 10 FROM c", Write, E), ("CLOSE ALL", Write, Effects::RELEASES), ("MOVE ALL c", Write, E),
     ("DISCARD PLANS", Write, Effects::DISCARD_OTHER), ("DISCARD TEMP; DISCARD SEQUENCES", Write, Effects::DISCARD_OTHER), ("COPY t FROM STDIN", Write, Effects::COPY), ("COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)", Write, Effects::COPY), ("CALL p(1)", Write, Effects::UNKNOWN),
     ("LOCK TABLE t", Write, E), ("VACUUM ANALYZE t", Write, E), ("REFRESH MATERIALIZED VIEW v", Write, E), ("GRANT SELECT ON t TO bob", Write, E), ("CREATE INDEX CONCURRENTLY i ON t (a)", Write, E), ("COMMENT ON TABLE t IS 'set_config'", Write, E), ("CREATE ROLE carol", Write, E),
     // psql \d, pg_dump.
