@@ -177,25 +177,13 @@ impl Drop for Registration {
 mod tests {
     use super::*;
 
-    fn about(database: &str) -> About {
-        About {
-            user: "alice".to_owned(),
-            database: database.to_owned(),
-            application_name: String::new(),
-            address: None,
-            tls: false,
-            mode: None,
-            token: None,
-        }
-    }
-
     #[test]
     fn numbers_outlive_their_session() {
         let sent = || {
             let sums = sums();
             sums.iter().find(|(totals, _)| totals.database == "sums").map_or(0, |(_, sums)| sums.sent)
         };
-        let session = register(Version::V3_0, about("sums")).unwrap();
+        let session = register(Version::V3_0, About::of("sums")).unwrap();
         session.meter.sent(5);
         assert_eq!(sent(), 5);
         drop(session);
@@ -204,8 +192,8 @@ mod tests {
 
     #[test]
     fn only_the_sessions_that_are_meant_are_ended() {
-        let session = register(Version::V3_0, about("kill")).unwrap();
-        let other = register(Version::V3_0, about("spare")).unwrap();
+        let session = register(Version::V3_0, About::of("kill")).unwrap();
+        let other = register(Version::V3_0, About::of("spare")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert_eq!(end(|_, about| about.database == "kill"), 1);
         assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.terminate));
@@ -214,7 +202,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_key_reaches_a_session() {
-        let session = register(Version::V3_0, about("keys")).unwrap();
+        let session = register(Version::V3_0, About::of("keys")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(!cancel(session.process(), &[0; 5]));
         assert!(!cancel(session.process(), &session.key()[..3]));
@@ -226,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_key_ends_with_its_session() {
-        let session = register(Version::V3_2, about("keys")).unwrap();
+        let session = register(Version::V3_2, About::of("keys")).unwrap();
         let (process, key) = (session.process(), session.key().to_vec());
         assert_eq!(key.len(), LONG_KEY);
         drop(session);

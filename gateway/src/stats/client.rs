@@ -55,6 +55,23 @@ pub(crate) struct About {
     pub(crate) token: Option<Token>,
 }
 
+#[cfg(test)]
+impl About {
+    /// Somebody, in this database.
+    pub(crate) fn of(database: &str) -> Self {
+        let (user, application_name) = ("alice".to_owned(), String::new());
+        Self {
+            user,
+            database: database.to_owned(),
+            application_name,
+            address: None,
+            tls: false,
+            mode: None,
+            token: None,
+        }
+    }
+}
+
 /// What the token said.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
@@ -251,21 +268,9 @@ impl Meter {
 mod tests {
     use super::*;
 
-    pub(crate) fn about(database: &str) -> About {
-        About {
-            user: "alice".to_owned(),
-            database: database.to_owned(),
-            application_name: String::new(),
-            address: None,
-            tls: false,
-            mode: Some(PoolerMode::Transaction),
-            token: None,
-        }
-    }
-
     #[test]
     fn a_request_is_seen_from_its_start_to_its_end() {
-        let mut meter = Meter::new(about("stats-request"));
+        let mut meter = Meter::new(About::of("stats-request"));
         let card = meter.card().clone();
         assert_eq!(card.state(), State::Idle);
         meter.query();
@@ -285,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_a_client_did_stays_with_its_database() {
-        let meter = Meter::new(about("stats-retire"));
+        let meter = Meter::new(About::of("stats-retire"));
         meter.query();
         meter.sent(7);
         meter.card().retire();
@@ -295,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_counted_however_it_ends() {
-        let meter = Meter::new(about("stats-wait"));
+        let meter = Meter::new(About::of("stats-wait"));
         meter.waits();
         assert_eq!(meter.card().state(), State::Waiting);
         assert!(meter.card().waiting().is_some());
