@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,12 @@ MakeGateway = Callable[..., Target]
 
 
 @pytest.fixture(scope="module")
-def single(make_module_gateway: MakeGateway) -> Target:
-    """One server connection for all clients of a subject."""
-    return make_module_gateway(general={"default_pool_size": 1, "prepared_statements_limit": 2})
+def single(make_module_gateway: MakeGateway, cluster: Any, issuer: Issuer) -> Target:
+    """One server connection for all clients of a subject: one server, and a pool of one."""
+    primary = default_config(cluster, issuer)["databases"][:1]
+    return make_module_gateway(
+        databases=primary, general={"default_pool_size": 1, "prepared_statements_limit": 2}
+    )
 
 
 @pytest.fixture
@@ -168,23 +172,23 @@ def test_a_rule_cannot_lead_to_the_settings_view(pair: tuple[Wire, Wire], statem
         "RESET default_transaction_read_only",
     ],
 )
-def test_a_read_only_user_cannot_leave_read_only_mode(single: Target, statement: str) -> None:
+def test_a_read_only_user_cannot_leave_read_only_mode(gateway: Target, statement: str) -> None:
     """On a replica none of this would help; on one that was promoted a moment ago it would."""
-    with single.wire("reader") as wire:
+    with gateway.wire("reader") as wire:
         assert w.error_of(wire.query(statement))["C"] == "42501"
         assert wire.value("SHOW transaction_read_only") == "on"
 
 
-def test_a_read_only_user_may_say_that_it_reads(single: Target) -> None:
-    with single.wire("reader") as wire:
+def test_a_read_only_user_may_say_that_it_reads(gateway: Target) -> None:
+    with gateway.wire("reader") as wire:
         characteristics = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
         for statement in ("BEGIN READ ONLY", "COMMIT", characteristics, "RESET ALL"):
             assert "E" not in w.types_of(wire.query(statement)), statement
         assert wire.value("SELECT current_user") == "reader"
 
 
-def test_a_read_only_user_cannot_log_in_ready_to_write(single: Target) -> None:
-    assert single.refusal("reader", options="-c default_transaction_read_only=off")["C"] == "28000"
+def test_a_read_only_user_cannot_log_in_ready_to_write(gateway: Target) -> None:
+    assert gateway.refusal("reader", options="-c default_transaction_read_only=off")["C"] == "28000"
 
 
 def test_a_promoted_replica_serves_no_read_only_user(
