@@ -1,5 +1,6 @@
 //! The `pgdog-jwt` program: a PostgreSQL pooler whose clients log in with a JWT.
 
+mod admin;
 mod app;
 mod backend;
 mod cli;
@@ -7,6 +8,7 @@ mod config;
 mod frontend;
 mod net;
 mod router;
+mod stats;
 mod wire;
 
 #[global_allocator]

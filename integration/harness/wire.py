@@ -6,6 +6,10 @@ Nothing here interprets: what the test says is what goes over the line, and repl
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import secrets
 import socket
 import ssl
 import struct
@@ -139,7 +143,10 @@ class Wire:
         self.send(startup(protocol, **parameters))
 
     def login(self, user: str, database: str, password: str, **parameters: str) -> list[Message]:
-        """Start-up with a cleartext password. Gives what follows AuthenticationOk; raises `ServerError`."""
+        """Start-up with a password, in clear text or over SCRAM-SHA-256. Gives what follows AuthenticationOk.
+
+        A refused login raises `ServerError`.
+        """
         self.startup(user=user, database=database, **parameters)
         request = self.receive()
         if request.type == "E":
@@ -147,6 +154,8 @@ class Wire:
         if request == Message("R", struct.pack("!i", 3)):
             self.send(password_message(password))
             request = self.receive()
+        if request.type == "R" and request.body.startswith(struct.pack("!i", 10)):
+            request = self._prove(password)
         if request.type == "E":
             raise ServerError(request)
         assert request == Message("R", struct.pack("!i", 0)), request
@@ -160,6 +169,26 @@ class Wire:
             elif message.type == "E":
                 raise ServerError(message)
         return greeting
+
+    def _prove(self, password: str) -> Message:
+        """The client's side of RFC 7677."""
+        bare = f"n=,r={secrets.token_urlsafe(18)}"
+        first = b"n,," + bare.encode()
+        self.send(message("p", text("SCRAM-SHA-256") + struct.pack("!i", len(first)) + first))
+        challenge = self.receive()
+        if challenge.type == "E":
+            raise ServerError(challenge)
+        server = challenge.body[4:].decode()
+        nonce, salt, count = (part[2:] for part in server.split(","))
+        unproved = f"c=biws,r={nonce}"
+        signed = f"{bare},{server},{unproved}".encode()
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(count))
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        signature = hmac.digest(hashlib.sha256(key).digest(), signed, "sha256")
+        proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
+        self.send(message("p", f"{unproved},p={base64.b64encode(proof).decode()}".encode()))
+        last = self.receive()
+        return self.receive() if last.type == "R" else last
 
     # Statements
 

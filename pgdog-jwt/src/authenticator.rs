@@ -11,6 +11,7 @@ use crate::deny::DenyReason;
 use crate::identity;
 use crate::keys::Keys;
 use crate::policy;
+use crate::status::IssuerStatus;
 use crate::token::{self, Token};
 
 /// Decides logins. Make one, share it by reference or in an `Arc` with every task on every tokio runtime of the process.
@@ -74,6 +75,11 @@ impl Authenticator {
                 store.warm().await;
             }
         }
+    }
+
+    /// How the keys of each issuer are, in the order of the configuration.
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        self.config.issuers.iter().zip(&self.keys).map(|(issuer, keys)| keys.status(issuer)).collect()
     }
 
     /// Decides one login. Waits only when the token needs a key that is not known, and no longer than the source's

@@ -49,9 +49,11 @@ mod identity;
 mod json;
 mod keys;
 mod policy;
+mod status;
 
 pub use authenticator::Authenticator;
 pub use cache::CacheStats;
 pub use config::{ConfigError, JwtConfig};
 pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential};
 pub use deny::DenyReason;
+pub use status::{IssuerStatus, KeyStatus};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
-use crate::frontend::cancel;
+use crate::frontend::sessions;
 
 /// How often the sessions that are left are counted.
 const LOOK: Duration = Duration::from_millis(20);
@@ -15,14 +15,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Waits until all sessions have left, at most `limit`; a second signal ends the patience.
 pub(super) async fn drain(limit: Duration, terminate: &mut Signal, interrupt: &mut Signal) {
-    info!(event = "shutdown", sessions = cancel::count(), "shutdown: waiting for sessions to end");
+    info!(event = "shutdown", sessions = sessions::count(), "shutdown: waiting for sessions to end");
     tokio::select! {
         () = leave(false) => {}
         () = tokio::time::sleep(limit) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let left = cancel::count();
+    let left = sessions::count();
     if left > 0 {
         warn!(event = "shutdown", sessions = left, "shutdown: sessions are cut off");
         let _ = tokio::time::timeout(GOODBYE, leave(true)).await;
@@ -32,8 +32,8 @@ pub(super) async fn drain(limit: Duration, terminate: &mut Signal, interrupt: &m
 
 /// Asks every session to leave until none is there; again and again, for logins that were under way.
 async fn leave(now: bool) {
-    while cancel::count() > 0 {
-        cancel::end_all(now);
+    while sessions::count() > 0 {
+        sessions::end_all(now);
         tokio::time::sleep(LOOK).await;
     }
 }

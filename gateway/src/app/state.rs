@@ -2,11 +2,13 @@
 //! puts it in place in one step (S12).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use pgdog_jwt::Authenticator;
+use tokio::sync::Notify;
 
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
@@ -38,6 +40,12 @@ pub(crate) struct Generation {
 pub(crate) struct App {
     generation: ArcSwap<Generation>,
     pub(crate) paths: Paths,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    /// Sessions are asked to leave; new clients are not accepted.
+    draining: AtomicBool,
+    /// The administrator asked the process to end.
+    pub(crate) shutdown: Notify,
 }
 
 /// Why a configuration that reads well cannot be used.
@@ -112,7 +120,21 @@ fn policy(config: &Config) -> Policy {
 
 impl App {
     pub(crate) fn new(generation: Generation, paths: Paths) -> Self {
-        Self { generation: ArcSwap::from_pointee(generation), paths }
+        Self {
+            generation: ArcSwap::from_pointee(generation),
+            paths,
+            reloading: Mutex::default(),
+            draining: AtomicBool::new(false),
+            shutdown: Notify::new(),
+        }
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The configuration that holds now.
@@ -122,6 +144,7 @@ impl App {
 
     /// Reads the files again. On any error the old configuration stays as it is.
     pub(crate) fn reload(&self) -> Result<Vec<String>, String> {
+        let _alone = self.reloading.lock();
         let loaded = self.paths.load().map_err(|error| error.to_string())?;
         let previous = self.state();
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();

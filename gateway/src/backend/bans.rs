@@ -33,6 +33,8 @@ pub(crate) struct Bans {
     until: AtomicU64,
     /// Not ended by time, only by catching up.
     lagging: AtomicBool,
+    /// Of the last ban.
+    unhealthy: AtomicBool,
 }
 
 impl Bans {
@@ -42,6 +44,24 @@ impl Bans {
         let until = u64::try_from(until).unwrap_or(u64::MAX).max(1);
         let before = self.until.swap(until, Ordering::Relaxed);
         !is_future(before)
+    }
+
+    /// Why the ban that begins was laid.
+    pub(crate) fn note(&self, reason: BanReason) {
+        self.unhealthy.store(reason == BanReason::Unhealthy, Ordering::Relaxed);
+    }
+
+    /// The ban that holds: why, and for how long it would yet.
+    pub(crate) fn current(&self) -> Option<(BanReason, Duration)> {
+        let until = Duration::from_millis(self.until.load(Ordering::Relaxed));
+        let left = until.checked_sub(EPOCH.elapsed()).filter(|left| !left.is_zero())?;
+        let unhealthy = self.unhealthy.load(Ordering::Relaxed);
+        Some((if unhealthy { BanReason::Unhealthy } else { BanReason::Unreachable }, left))
+    }
+
+    /// Whether the server lags too far behind.
+    pub(crate) fn is_lagging(&self) -> bool {
+        self.lagging.load(Ordering::Relaxed)
     }
 
     /// Ends the ban; `true` when there was one, or a trace of one.

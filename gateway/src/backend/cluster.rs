@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::balance::Balancer;
 use super::checkout_error::CheckoutError;
+use super::gate::{self, Gate};
 use super::greeting::Greetings;
 use super::identity::Identity;
 use super::node::Node;
@@ -22,12 +23,19 @@ pub(crate) struct Cluster {
     pub(crate) split: ReadWriteSplit,
     /// The position that a primary was last seen to have written up to (see [`super::health`]).
     pub(super) written: AtomicU64,
+    /// Closed while the administrator has paused the database.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: Vec<Arc<Node>>, balancing: LoadBalancingStrategy, split: ReadWriteSplit) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &str,
+        nodes: Vec<Arc<Node>>,
+        balancing: LoadBalancingStrategy,
+        split: ReadWriteSplit,
+    ) -> Arc<Self> {
         let balancer = Balancer::new(balancing, nodes.len());
-        Arc::new(Self { nodes, balancer, split, written: AtomicU64::new(0) })
+        Arc::new(Self { nodes, balancer, split, written: AtomicU64::new(0), gate: gate::of(name) })
     }
 
     /// Whether roles are not configured but asked of the servers.
@@ -104,6 +112,8 @@ pub(crate) enum NoServer {
     NoStandby,
     #[error("the database has no primary")]
     NoPrimary,
+    #[error("the database was paused for more than {0:?}")]
+    Paused(std::time::Duration),
     #[error(transparent)]
     Checkout(CheckoutError),
 }

@@ -10,6 +10,7 @@ use crate::app::worker;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::router::keeps_quotes_visible;
+use crate::stats::Seat;
 use crate::wire::fields::Fields;
 use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
 
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     reports: Reports,
     /// Notifications that arrived during a conversation of the gateway's own: they are the client's.
     asides: Vec<u8>,
+    /// Its place in the list of its pool's connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// What the server's parameters say about guarding it.
@@ -100,16 +103,28 @@ impl Connection {
             retires_at: None,
             worker: worker::current(),
             status: b'I',
+            seat: None,
         }
+    }
+
+    /// Its number in the admin database; 0 before it has one.
+    #[inline]
+    pub(crate) fn seat_id(&self) -> u64 {
+        self.seat.as_ref().map_or(0, |seat| seat.card.id)
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.stream.is_tls()
     }
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
     }
 
-    /// Whether it has served long enough.
+    /// Whether it has served long enough, or the administrator wants another in its place.
     pub(crate) fn is_spent(&self) -> bool {
-        self.retires_at.is_some_and(|at| at <= Instant::now())
+        let is_retired = self.seat.as_ref().is_some_and(|seat| seat.card.is_retired());
+        is_retired || self.retires_at.is_some_and(|at| at <= Instant::now())
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {

@@ -18,7 +18,7 @@ pub(crate) async fn run(app: &'static App) {
         monitor::start_missing(app, &state);
         for set in state.registry.sets() {
             for pool in &set.pools {
-                if pool.tidy() > 0 && !pool.node.bans.is_banned() {
+                if pool.tidy() > 0 && !pool.node.bans.is_banned() && !set.cluster.gate.is_closed() {
                     let pool = pool.clone();
                     // On its own: a server that does not answer must not keep the janitor from the others.
                     tokio::spawn(async move {

@@ -11,6 +11,7 @@ mod choose;
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod gate;
 pub(crate) mod greeting;
 pub(crate) mod health;
 pub(crate) mod identity;

@@ -94,6 +94,13 @@ impl Monitor {
             let Some(cluster) = self.cluster(&state) else { break };
             let general = &state.config.general;
             let started = Instant::now();
+            if cluster.gate.is_closed() {
+                // Paused: PostgreSQL may be about to restart.
+                self.hang_up();
+                drop(state);
+                sleep_until(started + SOON).await;
+                continue;
+            }
             let look = match timeout(general.healthcheck_timeout, self.look(&state.config)).await {
                 Ok(look) => look,
                 Err(_) => Look::Failed(format!("no answer within {:?}", general.healthcheck_timeout)),

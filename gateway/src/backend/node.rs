@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use super::bans::{BanReason, Bans};
 use super::connect::ServerAddress;
 use super::role::Observed;
-use crate::config::Role;
+use crate::config::{Choice, Role};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
+use crate::stats;
 
 /// Connections to one server that may be on their way at the same time. A login costs the server a process and, with
 /// SCRAM, some milliseconds of work: more at once make none of them faster.
@@ -42,6 +43,11 @@ pub(crate) struct Node {
     returns: AtomicU64,
     /// A monitor looks after it.
     pub(super) monitored: AtomicBool,
+    /// Connections of pools that were made, and that failed because nobody answered.
+    pub(crate) connects: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// When it answered last, by [`stats::clock`]; 0: never.
+    answered: AtomicU64,
 }
 
 impl Node {
@@ -63,6 +69,9 @@ impl Node {
             connecting: Semaphore::new(MAX_CONNECTING),
             returns: AtomicU64::new(0),
             monitored: AtomicBool::new(false),
+            connects: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         })
     }
 
@@ -126,6 +135,7 @@ impl Node {
     }
 
     pub(crate) fn ban(&self, reason: BanReason, duration: Duration) {
+        self.bans.note(reason);
         if self.bans.ban(duration) {
             tracing::warn!(event = "ban", address = %self.address, %reason, "server banned");
         }
@@ -133,9 +143,25 @@ impl Node {
 
     /// The server answered.
     pub(crate) fn reached(&self) {
+        self.answered.store(stats::clock(), Ordering::Relaxed);
         if self.bans.lift() {
             self.returns.fetch_add(1, Ordering::Relaxed);
             tracing::info!(event = "unban", address = %self.address, "server is reached again");
+        }
+    }
+
+    /// How long ago the server answered; `None`: never.
+    pub(crate) fn last_reached(&self) -> Option<Duration> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        (answered != 0).then(|| Duration::from_nanos(stats::clock().saturating_sub(answered)))
+    }
+
+    /// What it is now, as far as that is known.
+    pub(crate) fn role_name(&self) -> &'static str {
+        match self.role {
+            Role::Auto if self.observed.is_primary() => Role::Primary.word(),
+            Role::Auto if self.observed.is_standby() => Role::Replica.word(),
+            role => role.word(),
         }
     }
 

@@ -29,10 +29,11 @@ impl Pool {
     ) -> Result<Unconfirmed, CheckoutError> {
         let permit = self.permit(deadline, patient).await?;
         let limits = self.spec.limits;
-        let connection = match self.attempt().await {
+        let mut connection = match self.attempt().await {
             Ok(connection) => connection,
             Err(error) => {
                 if error.is_unreachable() {
+                    self.node.failures.fetch_add(1, Ordering::Relaxed);
                     self.node.ban(BanReason::Unreachable, limits.ban_timeout);
                 }
                 self.backoff.lock().failed(&error, self.node.returns());
@@ -41,8 +42,10 @@ impl Pool {
         };
         self.backoff.lock().clear();
         self.node.reached();
+        self.node.connects.fetch_add(1, Ordering::Relaxed);
         self.stats.connects.fetch_add(1, Ordering::Relaxed);
         let held = Held::new(limits.prepared_statements);
+        connection.seat = Some(self.stats.seats.take(connection.process, connection.is_tls(), held.count()));
         let first = Unconfirmed::first(connection, slot, &self.spec.identity, held);
         let outcome = tokio::time::timeout(limits.connect_timeout, first).await;
         drop(permit);

@@ -15,6 +15,7 @@ use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
 use super::upkeep::usable;
 use crate::app::worker;
+use crate::stats::Seats;
 use pgdog_jwt::config::Secret;
 
 /// What a pool connects to, as whom, and its limits. Two equal specifications are the same pool.
@@ -63,6 +64,18 @@ pub(crate) struct PoolStats {
     pub(crate) connects: AtomicU64,
     pub(crate) waits: AtomicU64,
     pub(crate) timeouts: AtomicU64,
+    /// The connections that exist.
+    pub(crate) seats: Arc<Seats>,
+}
+
+/// A pool at one moment.
+pub(crate) struct View {
+    /// The numbers of the free connections.
+    pub(crate) idle: Vec<u64>,
+    /// Connections that exist or are being made.
+    pub(crate) size: usize,
+    /// Clients in the queue.
+    pub(crate) waiting: usize,
 }
 
 #[derive(Default)]
@@ -258,6 +271,24 @@ impl Pool {
         for idle in &mut idle {
             idle.server.connection.farewell();
         }
+    }
+
+    /// The pool as it is now.
+    pub(crate) fn view(&self) -> View {
+        let inner = self.inner.lock();
+        View {
+            idle: inner.idle.iter().map(|idle| idle.server.connection.seat_id()).collect(),
+            size: inner.size,
+            waiting: inner.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
+        }
+    }
+
+    /// Closes all connections: free ones now, others when they come back. New ones take their place.
+    pub(crate) fn reconnect(self: &Arc<Self>) {
+        for card in self.stats.seats.cards() {
+            card.retire();
+        }
+        self.tidy();
     }
 
     /// Connections that exist or are being made.

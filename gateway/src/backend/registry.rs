@@ -52,7 +52,7 @@ impl Registry {
             .map(|name| {
                 let nodes = servers(&config, name).into_iter().map(|server| node(&config, server, tls, previous));
                 let (balancing, split) = (config.general.load_balancing_strategy, config.general.read_write_split);
-                (name.to_owned(), Cluster::new(nodes.collect(), balancing, split))
+                (name.to_owned(), Cluster::new(name, nodes.collect(), balancing, split))
             })
             .collect();
         let max_subjects = config.jwt.as_ref().map_or(0, |jwt| jwt.max_pools);
@@ -143,6 +143,16 @@ impl Registry {
                 set.close();
             }
         }
+    }
+
+    /// The cluster of a database.
+    pub(crate) fn cluster(&self, database: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(database)
+    }
+
+    /// Pools that were made for token subjects.
+    pub(crate) fn subjects(&self) -> usize {
+        self.subjects.lock().len()
     }
 
     /// All sets of pools.

@@ -3,7 +3,7 @@
 //! they hold and forget the least recently used.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 use foldhash::fast::RandomState;
@@ -95,15 +95,34 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
     statement
 }
 
+/// All statements that some client or server still knows, the oldest first.
+pub(crate) fn all() -> Vec<Arc<Statement>> {
+    let mut all: Vec<_> = INTERNED.table.lock().entries.iter().filter_map(|(_, weak)| weak.upgrade()).collect();
+    all.sort_by_key(|statement| statement.id);
+    all
+}
+
 /// The statements that one server connection holds, most recently used first.
 pub(crate) struct Held {
     statements: LruCache<u64, (), RandomState>,
     limit: usize,
+    /// Their number, for the admin database.
+    count: Arc<AtomicUsize>,
 }
 
 impl Held {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { statements: LruCache::unbounded_with_hasher(RandomState::default()), limit: limit.max(1) }
+        let statements = LruCache::unbounded_with_hasher(RandomState::default());
+        Self { statements, limit: limit.max(1), count: Arc::default() }
+    }
+
+    /// The number of statements, kept up to date.
+    pub(crate) fn count(&self) -> Arc<AtomicUsize> {
+        self.count.clone()
+    }
+
+    fn publish(&self) {
+        self.count.store(self.statements.len(), Ordering::Relaxed);
     }
 
     /// Whether the server holds the statement; marks it as used.
@@ -115,6 +134,7 @@ impl Held {
     /// Adds a statement that the server holds, or will.
     pub(crate) fn add(&mut self, id: u64) {
         self.statements.put(id, ());
+        self.publish();
     }
 
     /// Takes out the statement used longest ago while there are too many: the server must close it.
@@ -122,15 +142,19 @@ impl Held {
         if self.statements.len() <= self.limit {
             return None;
         }
-        self.statements.pop_lru().map(|(id, ())| id)
+        let oldest = self.statements.pop_lru().map(|(id, ())| id);
+        self.publish();
+        oldest
     }
 
     pub(crate) fn remove(&mut self, id: u64) {
         self.statements.pop(&id);
+        self.publish();
     }
 
     pub(crate) fn clear(&mut self) {
         self.statements.clear();
+        self.publish();
     }
 }
 

@@ -6,7 +6,7 @@ mod keys;
 mod logging;
 mod mint;
 mod summary;
-mod time;
+pub(crate) mod time;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

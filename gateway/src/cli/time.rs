@@ -11,7 +11,7 @@ pub(super) fn now() -> i64 {
 }
 
 /// `2026-02-03 04:05:06 UTC`. `None` for years that no token means.
-pub(super) fn date(seconds: i64) -> Option<String> {
+pub(crate) fn date(seconds: i64) -> Option<String> {
     if !(0..=253_402_300_799).contains(&seconds) {
         return None;
     }

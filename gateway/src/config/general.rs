@@ -97,6 +97,12 @@ fn check(section: &Section<'_>, general: &General) {
         let reason = "every password would be tried on PostgreSQL; name the users in users.toml, or give them tokens";
         error("passthrough_auth", format!("\"passthrough_auth\" = \"{word}\" is not supported: {reason}"));
     }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+    let namespace = general.openmetrics_namespace.as_deref().unwrap_or("_");
+    if !namespace.bytes().all(is_name) || namespace.starts_with(|first: char| first.is_ascii_digit()) {
+        let reason = "must be letters, digits and \"_\", and not begin with a digit";
+        error("openmetrics_namespace", format!("\"openmetrics_namespace\" {reason}"));
+    }
     if EnvFilter::try_new(&general.log_level).is_err() {
         let form = "\"info\", or a list such as \"info,pgdog_jwt=debug\"";
         error("log_level", format!("\"log_level\" must be a level such as {form}"));
@@ -123,6 +129,7 @@ pub(super) fn admin(section: &Section<'_>) -> Admin {
         name: section.filled("name").unwrap_or_else(|| "admin".to_owned()),
         user: section.filled("user").unwrap_or_else(|| "admin".to_owned()),
         password: section.secret("password"),
+        pause_timeout: section.millis("pause_timeout").unwrap_or(Duration::from_secs(120)),
     }
 }
 

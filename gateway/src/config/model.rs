@@ -112,6 +112,8 @@ pub(crate) struct Admin {
     pub(crate) name: String,
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
+    /// How long a client waits for a paused database to be resumed, and PAUSE for servers that are in use.
+    pub(crate) pause_timeout: Duration,
 }
 
 /// `[tcp]`: socket options of every connection, clients' and servers'.

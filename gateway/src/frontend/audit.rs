@@ -6,6 +6,8 @@ use std::time::Instant;
 use pgdog_jwt::AuthGrant;
 use tracing::{info, warn};
 
+use crate::stats::events;
+
 /// A login attempt, as far as it is known.
 pub(crate) struct Attempt {
     started: Instant,
@@ -25,6 +27,10 @@ impl Attempt {
         self.tls = tls;
         user.clone_into(&mut self.user);
         database.clone_into(&mut self.database);
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.client
     }
 
     pub(crate) fn client(&self) -> String {
@@ -53,7 +59,8 @@ impl Attempt {
     }
 
     /// `reason` is a word of a fixed list, `detail` says more.
-    pub(crate) fn refused(&self, reason: &str, detail: Option<&str>, grant: Option<&AuthGrant>) {
+    pub(crate) fn refused(&self, reason: &'static str, detail: Option<&str>, grant: Option<&AuthGrant>) {
+        events::login(Some(reason));
         warn!(
             event = "login",
             decision = "refused",

@@ -1,5 +1,6 @@
 //! A login, from the first byte to "ready for query": handshake, method, credential, decision, pool, greeting.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,20 +8,23 @@ use pgdog_jwt::{AuthContext, AuthDecision, Credential};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, info};
 
+use super::admin_login;
 use super::audit::Attempt;
-use super::cancel;
 use super::grant::Who;
 use super::handshake::{self, HandshakeError, HandshakeOptions};
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
 use super::negotiate::negotiate;
 use super::session::{self, Session};
+use super::sessions;
 use super::startup_settings::{self, BadParameter};
 use super::welcome;
+use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
 use crate::config::{AuthType, Config, Jwt, User};
 use crate::net::read::read_message;
 use crate::net::stream::Stream;
+use crate::stats::events;
 use crate::wire::startup::Startup;
 use crate::wire::{PgError, Severity, message};
 
@@ -42,7 +46,7 @@ impl Refused {
     }
 
     /// Every refused credential looks the same to the client (S6): `code` says which kind was asked for, no more.
-    fn credential(reason: &'static str, code: &'static str, user: &str) -> Self {
+    pub(super) fn credential(reason: &'static str, code: &'static str, user: &str) -> Self {
         Self::new(reason, PgError::fatal(code, format!("authentication failed for user \"{user}\"")))
     }
 
@@ -60,7 +64,9 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     // Boxed: a login needs much more room than the session that follows, and sessions are many.
     let login = Box::pin(log_in(app, socket, generation));
     match tokio::time::timeout(limit, login).await {
-        Ok(Some(ready)) => ready.session.run(ready.greeting).await,
+        Ok(Some(Ready::Session { session, greeting })) => session.run(greeting).await,
+        // Boxed: it needs more room than a session, and administrators are few.
+        Ok(Some(Ready::Admin { console, greeting })) => Box::pin(console.run(greeting)).await,
         Ok(None) => {}
         Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client).refused(
             "login_timeout",
@@ -71,9 +77,9 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
 }
 
 /// A client that is in, and what it still has to be told.
-struct Ready {
-    session: Session,
-    greeting: Vec<u8>,
+enum Ready {
+    Session { session: Box<Session>, greeting: Vec<u8> },
+    Admin { console: Box<Console>, greeting: Vec<u8> },
 }
 
 async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) -> Option<Ready> {
@@ -83,7 +89,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let (mut stream, startup) = match handshake::handshake(socket, &options).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
         Ok(handshake::Opening::Cancel { process, key }) => {
-            let found = cancel::cancel(process, &key);
+            let found = sessions::cancel(process, &key);
             debug!(client = attempt.client(), found, "cancel request");
             return None;
         }
@@ -99,32 +105,51 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let user = startup.get("user").unwrap_or_default().to_owned();
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
     attempt.identify(stream.is_tls(), &user, &database);
-    match admit(&mut stream, &startup, &user, &database, &generation).await {
+    if admin::is_meant(config, &database) {
+        return match admin_login::admit(&mut stream, &startup, &user, &generation, attempt.address()).await {
+            Ok((registration, greeting)) => {
+                events::login(None);
+                attempt.accepted(None, None);
+                let console = Box::new(Console::new(app, stream, registration));
+                Some(Ready::Admin { console, greeting })
+            }
+            Err(refused) => {
+                turn_away(&mut stream, &attempt, refused, None).await;
+                None
+            }
+        };
+    }
+    match admit(&mut stream, &startup, &user, &database, &generation, attempt.address()).await {
         Ok(admitted) => {
+            events::login(None);
             if config.general.log_connections || admitted.who.grant().is_some() {
                 let role = admitted.pools.spec.identity.role.as_deref();
                 attempt.accepted(admitted.who.grant(), role);
             }
             let Admitted { who, pools, settings, registration, greeting } = admitted;
             let opening = session::Opening { client: stream, who, pools, settings, registration, generation };
-            Some(Ready { session: Session::new(app, opening), greeting })
+            Some(Ready::Session { session: Box::new(Session::new(app, opening)), greeting })
         }
         Err((refused, who)) => {
-            let grant = who.as_ref().and_then(|who| who.grant());
-            if refused.reason == "left" {
-                // psql asks whether a password is needed by trying without one.
-                debug!(client = attempt.client(), user, "left when asked for its password");
-            } else {
-                attempt.refused(refused.reason, refused.detail.as_deref(), grant);
-            }
-            if let Some(error) = refused.error {
-                let mut out = Vec::new();
-                error.write(&mut out);
-                let _ = stream.write_all(&out).await;
-                let _ = stream.shutdown().await;
-            }
+            turn_away(&mut stream, &attempt, refused, who.as_ref().and_then(|who| who.grant())).await;
             None
         }
+    }
+}
+
+/// Notes a refused login and tells the client.
+async fn turn_away(stream: &mut Stream, attempt: &Attempt, refused: Refused, grant: Option<&pgdog_jwt::AuthGrant>) {
+    if refused.reason == "left" {
+        // psql asks whether a password is needed by trying without one.
+        debug!(client = attempt.client(), "left when asked for its password");
+    } else {
+        attempt.refused(refused.reason, refused.detail.as_deref(), grant);
+    }
+    if let Some(error) = refused.error {
+        let mut out = Vec::new();
+        error.write(&mut out);
+        let _ = stream.write_all(&out).await;
+        let _ = stream.shutdown().await;
     }
 }
 
@@ -132,7 +157,7 @@ struct Admitted {
     who: Who,
     pools: Membership,
     settings: Arc<crate::backend::settings::Settings>,
-    registration: cancel::Registration,
+    registration: sessions::Registration,
     greeting: Vec<u8>,
 }
 
@@ -142,6 +167,7 @@ async fn admit(
     user: &str,
     database: &str,
     generation: &Arc<Generation>,
+    address: Option<SocketAddr>,
 ) -> Result<Admitted, (Refused, Option<Who>)> {
     let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
     let who = identify(stream, user, database, generation).await.map_err(|refused| (refused, None))?;
@@ -164,7 +190,8 @@ async fn admit(
         Ok(parameters) => parameters,
         Err(refused) => return Err((refused, Some(who))),
     };
-    let registration = match cancel::register(negotiated) {
+    let about = welcome::about(stream, address, &who, &pools, &settings);
+    let registration = match sessions::register(negotiated, about) {
         Ok(registration) => registration,
         Err(_) => {
             let error = PgError::fatal("58000", "no random numbers are to be had");
@@ -176,7 +203,11 @@ async fn admit(
 }
 
 /// Checks the start-up packet and agrees on the protocol.
-async fn prepare(stream: &mut Stream, startup: &Startup, user: &str) -> Result<crate::wire::startup::Version, Refused> {
+pub(super) async fn prepare(
+    stream: &mut Stream,
+    startup: &Startup,
+    user: &str,
+) -> Result<crate::wire::startup::Version, Refused> {
     if user.is_empty() {
         let error = PgError::fatal("28000", "no PostgreSQL user name specified in startup packet");
         return Err(Refused::new("no_user", error));
@@ -291,7 +322,7 @@ async fn by_password(
     }
 }
 
-fn gone() -> Refused {
+pub(super) fn gone() -> Refused {
     Refused { reason: "left", detail: None, error: None }
 }
 

@@ -1,7 +1,7 @@
 //! Clients: how they come in, who they turn out to be, and what they do then.
 
+mod admin_login;
 mod audit;
-pub(crate) mod cancel;
 pub(crate) mod grant;
 pub(crate) mod handshake;
 pub(crate) mod login;
@@ -9,5 +9,6 @@ pub(crate) mod methods;
 mod negotiate;
 pub(crate) mod passwords;
 pub(crate) mod session;
+pub(crate) mod sessions;
 mod startup_settings;
 mod welcome;

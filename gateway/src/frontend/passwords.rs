@@ -3,18 +3,30 @@
 use super::methods::Candidates;
 use crate::config::{Config, User};
 
-/// One entry for each user of the configuration, in its order.
-pub(crate) struct Passwords(Vec<Candidates>);
+pub(crate) struct Passwords {
+    /// One entry for each user of the configuration, in its order.
+    users: Vec<Candidates>,
+    admin: Candidates,
+}
 
 impl Passwords {
     pub(crate) fn new(config: &Config) -> Self {
-        Self(config.users.iter().map(candidates).collect())
+        let admin = config.admin.password.as_ref().map(|password| password.expose());
+        Self {
+            users: config.users.iter().map(candidates).collect(),
+            admin: admin.map_or_else(Candidates::none, |password| Candidates::none().with_password(password)),
+        }
+    }
+
+    /// The administrator's; none when none is configured, and then nobody is let in.
+    pub(crate) fn of_admin(&self) -> &Candidates {
+        &self.admin
     }
 
     /// The passwords of this entry of `config.users`.
     pub(crate) fn of(&self, config: &Config, user: &User) -> Option<&Candidates> {
         let at = config.users.iter().position(|known| std::ptr::eq(known, user))?;
-        self.0.get(at)
+        self.users.get(at)
     }
 }
 

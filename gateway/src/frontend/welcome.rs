@@ -1,9 +1,11 @@
 //! The end of a login: the parameters that the client is told, from a server that is the client's already. A role that
 //! does not exist, or may not be assumed, ends the login here (S2).
 
-use super::cancel::Registration;
+use std::net::SocketAddr;
+
 use super::grant::Who;
 use super::login::Refused;
+use super::sessions::Registration;
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{NoServer, PoolSet};
 use crate::backend::connect::ConnectError;
@@ -12,6 +14,8 @@ use crate::backend::identity::IdentityError;
 use crate::backend::registry::NoPool;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
+use crate::net::stream::Stream;
+use crate::stats::{About, Token};
 use crate::wire::{PgError, message};
 
 /// Codes with which PostgreSQL refuses a login, a role, or the right to it.
@@ -58,6 +62,7 @@ fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
         Who::User(_) => Refused::new(reason, error.for_client()),
     };
     let refused = match error {
+        NoServer::Paused(_) => Refused::new("paused", error.for_client()),
         NoServer::Checkout(CheckoutError::Identity(IdentityError::Privileged(_))) => identity("role_privileged"),
         NoServer::Checkout(CheckoutError::Identity(IdentityError::Refused(_) | IdentityError::Mismatch { .. })) => {
             identity("role_refused")
@@ -95,6 +100,32 @@ pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
         ),
     };
     refused.detail(error.to_string())
+}
+
+/// Who the client is, for those who look after the gateway.
+pub(super) fn about(
+    stream: &Stream,
+    address: Option<SocketAddr>,
+    who: &Who,
+    pools: &PoolSet,
+    settings: &Settings,
+) -> About {
+    let token = who.grant().map(|grant| Token {
+        subject: grant.subject.clone(),
+        issuer: grant.issuer.clone(),
+        role: pools.spec.identity.role.clone(),
+        read_only: pools.spec.read_only,
+        expires_at: grant.expires_at,
+    });
+    About {
+        user: who.user().to_owned(),
+        database: pools.key.database.clone(),
+        application_name: settings.get("application_name").unwrap_or_default().to_owned(),
+        address,
+        tls: stream.is_tls(),
+        mode: Some(pools.spec.mode),
+        token,
+    }
 }
 
 /// All that the client is told once it is in.

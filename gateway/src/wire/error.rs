@@ -140,6 +140,18 @@ impl ErrorFields {
         localized
     }
 
+    /// The SQLSTATE alone, without reading the rest.
+    pub(crate) fn code(body: &[u8]) -> Option<&[u8]> {
+        let mut fields = Fields(body);
+        while let Some(key) = fields.u8().filter(|key| *key != 0) {
+            let value = fields.cstr()?;
+            if key == b'C' {
+                return Some(value);
+            }
+        }
+        None
+    }
+
     /// The same error as the gateway's own, to pass it on at another moment.
     pub(crate) fn into_error(self, severity: Severity) -> PgError {
         PgError {

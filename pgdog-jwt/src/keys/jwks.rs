@@ -13,7 +13,7 @@
 //! Logins read the copy without a lock; [`Gate`] decides who fetches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -27,6 +27,7 @@ use super::jwk::ParsedSet;
 use super::{KeySet, Verdict, Version};
 use crate::config::{Algorithm, ConfigError, JwksSource, printable};
 use crate::deny::DenyReason;
+use crate::status::IssuerStatus;
 use crate::token::Token;
 
 /// The background fetch never runs more often than this.
@@ -41,6 +42,10 @@ pub(crate) struct JwksStore {
     gate: Gate,
     /// Whether the background task lives.
     refreshing: AtomicBool,
+    /// Fetches that succeeded and that failed, and what was wrong with the last one.
+    fetches: AtomicU64,
+    failures: AtomicU64,
+    last_error: ArcSwapOption<String>,
 }
 
 /// A set as it was fetched.
@@ -59,12 +64,28 @@ impl JwksStore {
             copy: ArcSwapOption::empty(),
             gate: Gate::default(),
             refreshing: AtomicBool::new(false),
+            fetches: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            last_error: ArcSwapOption::empty(),
         })
     }
 
     /// Whether this store gives the answers that another configuration asks for, so that it can live on there.
     pub(crate) fn serves(&self, source: &JwksSource, algorithms: &[Algorithm]) -> bool {
         self.source == *source && self.algorithms == algorithms
+    }
+
+    /// Fills in what is known of the set.
+    pub(crate) fn describe(&self, status: &mut IssuerStatus) {
+        status.source = printable(&self.source.url);
+        if let Some(copy) = self.copy.load_full() {
+            status.keys = copy.keys.status();
+            status.skipped.clone_from(&copy.skipped);
+            status.age = Some(copy.fetched.elapsed());
+        }
+        status.fetches = self.fetches.load(Ordering::Relaxed);
+        status.failures = self.failures.load(Ordering::Relaxed);
+        status.last_error = self.last_error.load_full().map(|error| (*error).clone());
     }
 
     /// Waits for a missing key, no longer than `timeout`. Tells whether it waited.
@@ -219,11 +240,15 @@ impl Fetch {
         match fetch::fetch(&store.client, &store.source, &store.algorithms).await {
             Ok(set) => {
                 store.accept(set);
+                store.fetches.fetch_add(1, Ordering::Relaxed);
+                store.last_error.store(None);
                 self.outcome = Outcome::Fetched;
             }
             Err(error) => {
                 let url = printable(&store.source.url);
                 tracing::warn!(url, %error, "the issuer's keys could not be fetched");
+                store.failures.fetch_add(1, Ordering::Relaxed);
+                store.last_error.store(Some(Arc::new(error.to_string())));
                 self.outcome = Outcome::Failed;
             }
         }

@@ -8,6 +8,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
 
 use crate::config::Algorithm;
+use crate::status::KeyStatus;
 
 /// Shorter RSA keys are refused (RFC 7518 sections 3.3 and 3.5).
 const MIN_RSA_BITS: usize = 2048;
@@ -119,6 +120,13 @@ impl Key {
             }
         }
         Ok(Self { kid, verifiers })
+    }
+
+    pub(crate) fn status(&self) -> KeyStatus {
+        KeyStatus {
+            kid: self.kid.clone(),
+            algorithms: self.verifiers.iter().map(|(algorithm, _)| *algorithm).collect(),
+        }
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{Algorithm, ConfigError, Issuer, KeySource};
 use crate::deny::DenyReason;
+use crate::status::{IssuerStatus, KeyStatus};
 use crate::token::Token;
 use key::Key;
 
@@ -35,6 +36,31 @@ impl Keys {
             KeySource::PemFiles(files) => Self::Pem(Arc::new(pem::PemStore::open(files, &issuer.algorithms)?)),
             KeySource::Jwks(source) => Self::Jwks(Arc::new(jwks::JwksStore::new(source, &issuer.algorithms)?)),
         })
+    }
+
+    /// How they are.
+    pub(crate) fn status(&self, issuer: &Issuer) -> IssuerStatus {
+        let mut status = IssuerStatus {
+            issuer: issuer.issuer.clone(),
+            source: String::new(),
+            keys: Vec::new(),
+            skipped: Vec::new(),
+            age: None,
+            fetches: 0,
+            failures: 0,
+            last_error: None,
+        };
+        match self {
+            Self::Pem(store) => {
+                if let KeySource::PemFiles(files) = &issuer.keys {
+                    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                    status.source = names.join(", ");
+                }
+                status.keys = store.keys();
+            }
+            Self::Jwks(store) => store.describe(&mut status),
+        }
+        status
     }
 
     /// Waits for the key that the token needs, if it is not known. Tells whether it waited.
@@ -109,6 +135,10 @@ impl KeySet {
 
     pub(crate) fn version(&self) -> Version {
         self.version
+    }
+
+    pub(crate) fn status(&self) -> Vec<KeyStatus> {
+        self.keys.iter().map(Key::status).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -16,6 +16,7 @@ use super::key::Key;
 use super::{KeySet, MAX_TRIES, Verdict, Version};
 use crate::config::{Algorithm, ConfigError};
 use crate::deny::DenyReason;
+use crate::status::KeyStatus;
 use crate::token::Token;
 
 mod parse;
@@ -53,6 +54,10 @@ impl PemStore {
             .spawn(move || watcher.run(&stop))
             .map_err(|error| ConfigError::System(format!("cannot start watching the key files: {error}")))?;
         Ok(Self { current, _watching: sender })
+    }
+
+    pub(crate) fn keys(&self) -> Vec<KeyStatus> {
+        self.current.load().status()
     }
 
     /// Whether one of the keys signed the token.

@@ -58,6 +58,9 @@ impl PoolSet {
     /// A connection that is free now on the server that comes first.
     #[inline]
     pub(crate) fn try_check_out(&self, access: Access) -> Option<Unconfirmed> {
+        if self.cluster.gate.is_closed() {
+            return None;
+        }
         if let [only] = self.pools.as_slice() {
             return if self.allows(only, access) { only.try_check_out() } else { None };
         }
@@ -98,6 +101,7 @@ impl PoolSet {
 
     /// One pool after the other, until one has a server that answers.
     async fn check_out_now(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+        self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
         let mut tried = 0;
         let mut last = None;
         loop {
@@ -211,7 +215,7 @@ impl NoServer {
         match self {
             Self::NoPrimary => true,
             Self::Checkout(error) => error.is_unreachable(),
-            Self::NoReplica | Self::NoStandby | Self::ReplicaDown(_) => false,
+            Self::NoReplica | Self::NoStandby | Self::ReplicaDown(_) | Self::Paused(_) => false,
         }
     }
 }

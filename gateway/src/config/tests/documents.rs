@@ -54,3 +54,16 @@ fn the_reference_explains_every_key() {
         assert!(found, "{key} of {section} is not in docs/configuration.md");
     }
 }
+
+#[test]
+fn show_config_shows_every_key() {
+    // Where keys come from is shown by SHOW KEYS: a URL may hold an access key.
+    const ELSEWHERE: [&str; 3] = ["jwt_public_key_file", "jwt_jwks_url", "key_files"];
+    let tokens = TOKENS.replace("jwt_public_key_file = \"public.pem\"", "jwt_jwks_url = \"https://a.example/jwks\"");
+    let shown = crate::admin::config_names(&load(&tokens, "").config);
+    for (section, key) in honoured().iter().filter(|(section, _)| !section.starts_with("[[")) {
+        let name = section.trim_matches(['[', ']']);
+        let found = shown.iter().any(|(in_section, of)| (*in_section, *of) == (name, *key));
+        assert!(found || ELSEWHERE.contains(key), "{key} of {section} is not in SHOW CONFIG");
+    }
+}

@@ -16,7 +16,7 @@ use crate::backend::connect;
 use crate::backend::identity::IdentityError;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
-use crate::frontend::cancel::Signal;
+use crate::frontend::sessions::Signal;
 use crate::router::Access;
 use crate::wire::{Header, PgError, Severity, message};
 
@@ -43,6 +43,7 @@ impl Session {
 
     fn hold(&mut self, server: Server) {
         debug_assert!(self.server.is_none() && self.expected.is_empty() && !self.is_moving());
+        self.registration.meter.hold(server.connection().seat_id());
         self.server = Some(server);
         self.carry.clear();
         self.replying = 0;
@@ -170,6 +171,8 @@ impl Session {
             let text = "transaction blocks are not allowed when pooler_mode is \"statement\"";
             return Err(End::Fatal(PgError::fatal("0A000", text)));
         }
+        let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
+        self.registration.meter.quiet(seat, !idle, self.pins.is_pinned());
         if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
             self.release();
         } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
@@ -210,6 +213,7 @@ impl Session {
     #[inline]
     fn release(&mut self) {
         let Some(server) = self.server.take() else { return };
+        self.registration.meter.release();
         self.expected.shrink();
         match self.cancelling.take() {
             None if server.is_clean() => server.check_in(),
@@ -234,6 +238,7 @@ impl Session {
     pub(super) fn server_lost(&mut self, error: PgError) -> Result<(), End> {
         let Some(server) = self.server.take() else { return Ok(()) };
         let in_transaction = server.status() != b'I';
+        self.registration.meter.lost();
         drop(server);
         self.requests.clear();
         self.requests_at = 0;
@@ -435,6 +440,10 @@ impl NoServer {
             .hint(
                 "Read-only users are served by replicas only, never by the primary. Try again when a replica is back.",
             ),
+            Self::Paused(limit) => {
+                PgError::error("57P03", format!("the database was paused for more than {} ms", limit.as_millis()))
+                    .hint("Try again when the administrator has resumed it.")
+            }
             Self::NoStandby => PgError::error(
                 "25006",
                 "cannot run this read-only user's statement: no server is a replica at this moment",

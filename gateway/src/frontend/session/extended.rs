@@ -313,6 +313,7 @@ impl Session {
             self.barrier = Barrier::Sent;
         }
         self.forward_request(header);
+        self.registration.meter.query();
         self.expected.push(Expect::Execute);
         self.asked();
         Ok(Step::Done)

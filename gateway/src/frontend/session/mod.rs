@@ -27,8 +27,8 @@ use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
 use crate::config::{Guard, PoolerMode, PreparedStatements};
-use crate::frontend::cancel::Registration;
 use crate::frontend::grant::Who;
+use crate::frontend::sessions::Registration;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::wire::{PgError, Severity};
@@ -273,7 +273,12 @@ impl Session {
         loop {
             match self.pump()? {
                 Next::Terminate => return Ok(()),
-                Next::Server(access) => self.acquire(access).await?,
+                Next::Server(access) => {
+                    self.registration.meter.waits();
+                    let outcome = self.acquire(access).await;
+                    self.registration.meter.waited();
+                    outcome?;
+                }
                 Next::Input => self.turn(turn::Until::Input).await?,
                 Next::Room => self.turn(turn::Until::Room).await?,
                 Next::Replies => self.turn(turn::Until::Replies).await?,
@@ -298,6 +303,7 @@ impl Session {
     /// Adds an error to what the client will read.
     fn say(&mut self, error: &PgError) {
         self.flush_forward_into_out();
+        self.registration.meter.own_error(&error.code);
         error.write(&mut self.out);
     }
 

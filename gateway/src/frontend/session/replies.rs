@@ -176,6 +176,7 @@ impl Session {
         };
         self.copy_in = false;
         if let (Some(server), Some(&status)) = (&mut self.server, body.first()) {
+            self.registration.meter.ready(status);
             server.set_status(status);
             // Inside a transaction DISCARD ALL has failed and changed nothing.
             if self.barrier == Barrier::Sent && self.expected.is_empty() && status == b'I' {
@@ -194,6 +195,7 @@ impl Session {
         if is_last_word {
             return Fate::Lost(Box::new(ErrorFields::parse(body).into_error(Severity::Error)));
         }
+        self.registration.meter.server_error(body);
         self.failed()
     }
 

@@ -143,6 +143,7 @@ impl Session {
         if let Some(wait) = self.server_for(self.access(class)) {
             return Ok(Step::Wait(wait));
         }
+        self.registration.meter.query();
         // A simple query ends an extended batch that has no Sync yet, and the unnamed statement (PostgreSQL documentation,
         // section "Extended Query").
         self.batch = Batch::None;
@@ -208,6 +209,7 @@ impl Session {
                     server.mark_dirty();
                 }
                 self.forward_request(header);
+                self.registration.meter.query();
                 self.expected.push(Expect::FunctionCall);
             }
         }
@@ -349,6 +351,7 @@ impl Session {
     /// The server was asked something: the clock of `query_timeout` runs.
     #[inline]
     pub(super) fn asked(&mut self) {
+        self.registration.meter.asked();
         self.ran = true;
         if self.asked_at.is_none() && self.generation.has_query_timeout {
             self.asked_at = Some(std::time::Instant::now());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::requests::MAX_EXPECTED;
 use super::{End, Session};
-use crate::frontend::cancel::Signal;
+use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
 use crate::wire::PgError;
 
@@ -128,13 +128,16 @@ impl Session {
     /// Writes replies to the client until there are none.
     pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.out.get(self.out_at..).filter(|bytes| !bytes.is_empty()) {
-            self.out_at += ready!(self.client.poll_write_slice(cx, bytes))?;
+            let count = ready!(self.client.poll_write_slice(cx, bytes))?;
+            self.registration.meter.sent(count);
+            self.out_at += count;
         }
         if self.out_at > 0 {
             recycle(&mut self.out, &mut self.out_at);
         }
         while !self.forward.is_empty() {
             let count = ready!(self.client.poll_write_slice(cx, self.forward.bytes()))?;
+            self.registration.meter.sent(count);
             self.forward.consume(count);
         }
         self.forward = Chunk::default();
@@ -201,7 +204,10 @@ impl Session {
         }
         let poll = self.client.poll_read_slice(cx, self.input.room());
         match poll {
-            Poll::Ready(Ok(count)) => self.input.filled(count),
+            Poll::Ready(Ok(count)) => {
+                self.registration.meter.received(count);
+                self.input.filled(count);
+            }
             _ if self.input.is_empty() => self.input = Chunk::default(),
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! Live sessions by their cancel key, and the signals that reach them: cancel, drain, terminate. A cancel request only
-//! wakes the session it names; the session, which alone knows what it runs and where, passes it on (S11).
+//! Live sessions: who they are, their cancel keys, and the signals that reach them: cancel, drain, terminate. A cancel
+//! request only wakes the session it names; the session, which alone knows what it runs and where, passes it on (S11).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,6 +10,7 @@ use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use crate::stats::{About, Card, Meter, Sums, Totals, all_totals};
 use crate::wire::startup::Version;
 
 const CANCEL: u8 = 1;
@@ -23,6 +24,7 @@ static SESSIONS: LazyLock<Mutex<HashMap<u32, Entry>>> = LazyLock::new(Mutex::def
 
 struct Entry {
     key: Vec<u8>,
+    card: Arc<Card>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -49,10 +51,13 @@ pub(crate) struct Registration {
     key: Vec<u8>,
     mailbox: Arc<Mailbox>,
     draining: bool,
+    /// What the session counts.
+    pub(crate) meter: Meter,
 }
 
 /// Registers a new session under an unguessable key.
-pub(crate) fn register(version: Version) -> Result<Registration, aws_lc_rs::error::Unspecified> {
+pub(crate) fn register(version: Version, about: About) -> Result<Registration, aws_lc_rs::error::Unspecified> {
+    let meter = Meter::new(about);
     let mut key = vec![0; if version >= Version::V3_2 { LONG_KEY } else { 4 }];
     aws_lc_rs::rand::fill(&mut key)?;
     let mailbox = Arc::new(Mailbox::default());
@@ -66,8 +71,8 @@ pub(crate) fn register(version: Version) -> Result<Registration, aws_lc_rs::erro
             break process;
         }
     };
-    sessions.insert(process, Entry { key: key.clone(), mailbox: mailbox.clone() });
-    Ok(Registration { process, key, mailbox, draining: false })
+    sessions.insert(process, Entry { key: key.clone(), card: meter.card().clone(), mailbox: mailbox.clone() });
+    Ok(Registration { process, key, mailbox, draining: false, meter })
 }
 
 /// Wakes the session with this key; whether there is one.
@@ -86,6 +91,35 @@ pub(crate) fn end_all(now: bool) {
     for entry in SESSIONS.lock().values() {
         entry.mailbox.post(if now { TERMINATE } else { DRAIN });
     }
+}
+
+/// Ends the sessions that are meant, now; how many there were.
+pub(crate) fn end(is_meant: impl Fn(u32, &About) -> bool) -> usize {
+    let sessions = SESSIONS.lock();
+    let meant = sessions.iter().filter(|(process, entry)| is_meant(**process, &entry.card.about));
+    meant.map(|(_, entry)| entry.mailbox.post(TERMINATE)).count()
+}
+
+/// All sessions with their process ids, the oldest first.
+pub(crate) fn all() -> Vec<(u32, Arc<Card>)> {
+    let mut all: Vec<_> = SESSIONS.lock().iter().map(|(process, entry)| (*process, entry.card.clone())).collect();
+    all.sort_by_key(|(process, card)| (card.connected_at, *process));
+    all
+}
+
+/// What the sessions of each database have done, those of the past included. No number ever becomes smaller: a session
+/// leaves the list and leaves its numbers behind in one step.
+pub(crate) fn sums() -> Vec<(Arc<Totals>, Sums)> {
+    let sessions = SESSIONS.lock();
+    let mut sums: Vec<_> = all_totals().into_iter().map(|totals| (totals.retired.read(), totals)).collect();
+    for entry in sessions.values() {
+        let at = sums.binary_search_by(|(_, totals)| totals.database.cmp(&entry.card.totals.database));
+        if let Some((sum, _)) = at.ok().and_then(|at| sums.get_mut(at)) {
+            *sum += entry.card.done.read();
+        }
+    }
+    drop(sessions);
+    sums.into_iter().map(|(sums, totals)| (totals, sums)).collect()
 }
 
 /// Sessions that are alive.
@@ -132,7 +166,10 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        SESSIONS.lock().remove(&self.process);
+        let mut sessions = SESSIONS.lock();
+        if let Some(entry) = sessions.remove(&self.process) {
+            entry.card.retire();
+        }
     }
 }
 
@@ -141,8 +178,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_outlive_their_session() {
+        let sent = || {
+            let sums = sums();
+            sums.iter().find(|(totals, _)| totals.database == "sums").map_or(0, |(_, sums)| sums.sent)
+        };
+        let session = register(Version::V3_0, About::of("sums")).unwrap();
+        session.meter.sent(5);
+        assert_eq!(sent(), 5);
+        drop(session);
+        assert_eq!(sent(), 5);
+    }
+
+    #[test]
+    fn only_the_sessions_that_are_meant_are_ended() {
+        let session = register(Version::V3_0, About::of("kill")).unwrap();
+        let other = register(Version::V3_0, About::of("spare")).unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(end(|_, about| about.database == "kill"), 1);
+        assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.terminate));
+        assert!(other.poll_signal(&mut cx).is_none());
+    }
+
+    #[test]
     fn only_the_whole_key_reaches_a_session() {
-        let session = register(Version::V3_0).unwrap();
+        let session = register(Version::V3_0, About::of("keys")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(!cancel(session.process(), &[0; 5]));
         assert!(!cancel(session.process(), &session.key()[..3]));
@@ -154,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_key_ends_with_its_session() {
-        let session = register(Version::V3_2).unwrap();
+        let session = register(Version::V3_2, About::of("keys")).unwrap();
         let (process, key) = (session.process(), session.key().to_vec());
         assert_eq!(key.len(), LONG_KEY);
         drop(session);

@@ -1,0 +1,217 @@
+//! What the administrator types. Words are taken in any case, a semicolon may follow, names may be quoted as in SQL.
+
+use super::table::Table;
+
+/// A table that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    Clients,
+    Servers,
+    Pools,
+    Stats,
+    Databases,
+    Users,
+    Config,
+    Version,
+    Lists,
+    Prepared,
+    Bans,
+    Subjects,
+    Keys,
+    Help,
+}
+
+/// Every topic with its word, in the order of SHOW HELP, and what it shows.
+pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
+    ("CLIENTS", Topic::Clients, "clients: who, from where, what they do"),
+    ("SERVERS", Topic::Servers, "connections to PostgreSQL"),
+    ("POOLS", Topic::Pools, "pools: connections in use and free, clients that wait"),
+    ("STATS", Topic::Stats, "totals and averages of each database"),
+    ("DATABASES", Topic::Databases, "configured databases and their servers"),
+    ("USERS", Topic::Users, "users of users.toml"),
+    ("SUBJECTS", Topic::Subjects, "token subjects that are logged in"),
+    ("KEYS", Topic::Keys, "issuers and their public keys"),
+    ("PREPARED", Topic::Prepared, "prepared statements that follow their clients"),
+    ("BANS", Topic::Bans, "servers that get no reads while there is another"),
+    ("LISTS", Topic::Lists, "how many of everything"),
+    ("CONFIG", Topic::Config, "the configuration that holds now; secrets are not shown"),
+    ("VERSION", Topic::Version, "version of this program"),
+    ("HELP", Topic::Help, "this list"),
+];
+
+/// The commands that do something, as they are typed, and what they do.
+pub(super) const ACTIONS: [(&str, &str); 6] = [
+    ("RELOAD", "read the configuration again; a bad file changes nothing"),
+    ("RECONNECT [db]", "replace all connections to PostgreSQL, each when nobody uses it"),
+    ("PAUSE [db]", "let clients wait, and close the connections when they are free"),
+    ("RESUME [db]", "end a PAUSE"),
+    ("KILL <id | user>", "cut off one client, or all clients of a user or subject"),
+    ("SHUTDOWN", "end the process when the clients have left, or at shutdown_timeout"),
+];
+
+/// One command.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Command {
+    /// The topic, and the database that it is limited to.
+    Show(Topic, Option<String>),
+    Reload,
+    Reconnect(Option<String>),
+    Pause(Option<String>),
+    Resume(Option<String>),
+    Kill(String),
+    Shutdown,
+    /// Nothing between two semicolons.
+    Empty,
+    /// A driver's own statement that asks for something.
+    Answer(Table),
+    /// A driver's own statement that only wants to hear its tag.
+    Accept(&'static str),
+}
+
+/// Why a text is no command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NotACommand(pub(super) String);
+
+/// A word of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    /// As it was typed, without quotes.
+    pub(super) text: String,
+    pub(super) quoted: bool,
+}
+
+impl Word {
+    /// Whether this is the keyword.
+    pub(super) fn is(&self, keyword: &str) -> bool {
+        !self.quoted && self.text.eq_ignore_ascii_case(keyword)
+    }
+}
+
+/// Reads the words of a text, statement by statement.
+pub(super) fn statements(text: &str) -> Vec<Vec<Word>> {
+    let mut statements = vec![Vec::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(&first) = chars.peek() {
+        let word = match first {
+            ';' => {
+                chars.next();
+                statements.push(Vec::new());
+                continue;
+            }
+            '\'' | '"' => {
+                chars.next();
+                let mut text = String::new();
+                while let Some(char) = chars.next() {
+                    if char == first && chars.next_if_eq(&first).is_none() {
+                        break;
+                    }
+                    text.push(char);
+                }
+                Word { text, quoted: true }
+            }
+            _ if first.is_whitespace() => {
+                chars.next();
+                continue;
+            }
+            _ => {
+                let mut text = String::new();
+                while let Some(char) = chars.next_if(|char| !char.is_whitespace() && !matches!(char, ';' | '\'' | '"'))
+                {
+                    text.push(char);
+                    if text == "--" {
+                        while chars.next_if(|char| *char != '\n').is_some() {}
+                    }
+                }
+                if text == "--" {
+                    continue;
+                }
+                Word { text, quoted: false }
+            }
+        };
+        if let Some(statement) = statements.last_mut() {
+            statement.push(word);
+        }
+    }
+    statements
+}
+
+/// Reads one statement.
+pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Command, NotACommand> {
+    let Some((first, rest)) = words.split_first() else { return Ok(Command::Empty) };
+    if let (true, Some((what, rest))) = (first.is("SHOW"), rest.split_first())
+        && let Some((_, topic, _)) = TOPICS.iter().find(|(word, _, _)| what.is(word))
+    {
+        // PgDog's own spelling.
+        let rest = match rest {
+            [word] if *topic == Topic::Prepared && word.is("STATEMENTS") => &[],
+            other => other,
+        };
+        return match (topic, rest) {
+            (_, []) => Ok(Command::Show(*topic, None)),
+            (Topic::Stats | Topic::Pools | Topic::Clients | Topic::Servers | Topic::Subjects, [database]) => {
+                Ok(Command::Show(*topic, Some(database.text.clone())))
+            }
+            _ => Err(NotACommand(format!("SHOW {} takes no such argument", what.text.to_ascii_uppercase()))),
+        };
+    }
+    let database = |make: fn(Option<String>) -> Command| match rest {
+        [] => Ok(make(None)),
+        [database] => Ok(make(Some(database.text.clone()))),
+        _ => Err(NotACommand(format!("{} takes at most one database", first.text.to_ascii_uppercase()))),
+    };
+    match rest {
+        [] if first.is("RELOAD") => Ok(Command::Reload),
+        [] if first.is("SHUTDOWN") => Ok(Command::Shutdown),
+        [whom] if first.is("KILL") => Ok(Command::Kill(whom.text.clone())),
+        _ if first.is("KILL") => Err(NotACommand("KILL takes the id of a client, or a user".to_owned())),
+        _ if first.is("RECONNECT") => database(Command::Reconnect),
+        _ if first.is("PAUSE") => database(Command::Pause),
+        _ if first.is("RESUME") => database(Command::Resume),
+        _ => super::drivers::parse(words, who),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drivers::Who;
+    use super::*;
+
+    const WHO: Who<'_> = Who { user: "admin", database: "admin", process: 7 };
+
+    fn one(text: &str) -> Result<Command, NotACommand> {
+        parse(&statements(text)[0], &WHO)
+    }
+
+    #[test]
+    fn commands_are_read_in_any_case_with_and_without_a_semicolon() {
+        for text in ["SHOW POOLS", "show pools;", "  Show\n Pools ; ", "-- look\nshow pools"] {
+            assert_eq!(one(text), Ok(Command::Show(Topic::Pools, None)), "{text}");
+        }
+        assert_eq!(one("pause app"), Ok(Command::Pause(Some("app".to_owned()))));
+        assert_eq!(one("RESUME"), Ok(Command::Resume(None)));
+        assert_eq!(one("show stats app"), Ok(Command::Show(Topic::Stats, Some("app".to_owned()))));
+    }
+
+    #[test]
+    fn names_may_be_quoted() {
+        assert_eq!(one("KILL 'al''ice; x'"), Ok(Command::Kill("al'ice; x".to_owned())));
+        assert_eq!(one("PAUSE \"My Db\""), Ok(Command::Pause(Some("My Db".to_owned()))));
+        assert!(one("\"RELOAD\"").is_err());
+    }
+
+    #[test]
+    fn a_text_may_hold_several_commands() {
+        let all = statements("SHOW POOLS; ; RELOAD");
+        let commands: Vec<_> = all.iter().map(|words| parse(words, &WHO).unwrap()).collect();
+        assert_eq!(commands, [Command::Show(Topic::Pools, None), Command::Empty, Command::Reload]);
+    }
+
+    #[test]
+    fn what_is_no_command_is_said_to_be_none() {
+        for text in
+            ["SHOW", "SHOW NONSENSE", "DROP TABLE x", "KILL", "KILL a b", "PAUSE a b", "SHOW POOLS a b", "RELOAD x"]
+        {
+            assert!(one(text).is_err(), "{text}");
+        }
+    }
+}

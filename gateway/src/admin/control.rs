@@ -1,0 +1,102 @@
+//! The commands that change something: reload, reconnect, pause, resume, kill.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::run::Outcome;
+use crate::app::{self, state::App};
+use crate::backend::cluster::PoolSet;
+use crate::backend::gate;
+use crate::frontend::sessions::{self, Registration};
+use crate::wire::PgError;
+
+/// How often PAUSE looks whether servers are still in use.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(super) fn reload(app: &'static App) -> Result<Outcome, PgError> {
+    match app::reload(app) {
+        Ok(warnings) => Ok(Outcome { notices: warnings, ..Outcome::tag("RELOAD") }),
+        Err(reason) => Err(PgError::error("F0000", "the configuration is refused, the old one stays").detail(reason)),
+    }
+}
+
+/// Replaces the connections of one database or of all: free ones now, others when they are given back.
+pub(super) fn reconnect(app: &'static App, database: Option<&str>) -> Result<Outcome, PgError> {
+    for set in sets(app, database)? {
+        set.pools.iter().for_each(|pool| pool.reconnect());
+    }
+    Ok(Outcome::tag("RECONNECT"))
+}
+
+/// Lets no server out any more, waits for those that are out, and closes all.
+pub(super) async fn pause(app: &'static App, database: Option<&str>) -> Result<Outcome, PgError> {
+    let limit = app.state().config.admin.pause_timeout;
+    sets(app, database)?;
+    for name in names(app, database) {
+        gate::of(&name).close(limit);
+    }
+    let started = Instant::now();
+    loop {
+        let sets = sets(app, database)?;
+        let pools = || sets.iter().flat_map(|set| &set.pools);
+        pools().for_each(|pool| pool.reconnect());
+        let busy: usize = pools().map(|pool| pool.size()).sum();
+        let still_paused = names(app, database).iter().all(|name| gate::of(name).is_closed());
+        if busy == 0 || !still_paused || app.is_draining() {
+            return Ok(Outcome::tag("PAUSE"));
+        }
+        if started.elapsed() > limit {
+            let text = format!("{busy} server connections are still in use after {} ms", limit.as_millis());
+            return Err(PgError::error("55006", text)
+                .hint("Clients keep waiting until RESUME. SHOW CLIENTS says who holds a server."));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+pub(super) fn resume(app: &'static App, database: Option<&str>) -> Result<Outcome, PgError> {
+    sets(app, database)?;
+    for name in names(app, database) {
+        gate::of(&name).open();
+    }
+    Ok(Outcome::tag("RESUME"))
+}
+
+/// Cuts off a client by its number, or every client of a user or subject. Never the one that says so.
+pub(super) fn kill(registration: &Registration, whom: &str) -> Result<Outcome, PgError> {
+    let own = registration.process();
+    let number: Option<u32> = whom.parse().ok();
+    let by_number = |process: u32| number == Some(process) && process != own;
+    let mut ended = sessions::end(|process, _| by_number(process));
+    if ended == 0 {
+        ended = sessions::end(|process, about| {
+            let subject = about.token.as_ref().map(|token| token.subject.as_str());
+            process != own && (about.user == whom || subject == Some(whom))
+        });
+    }
+    match ended {
+        0 => Err(PgError::error("42704", "there is no such client").hint("SHOW CLIENTS lists ids and users.")),
+        ended => Ok(Outcome::tag(&format!("KILL {ended}"))),
+    }
+}
+
+/// The databases that are meant.
+fn names(app: &'static App, database: Option<&str>) -> Vec<String> {
+    match database {
+        Some(name) => vec![name.to_owned()],
+        None => app.state().config.database_names().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// The pools of the databases that are meant.
+fn sets(app: &'static App, database: Option<&str>) -> Result<Vec<Arc<PoolSet>>, PgError> {
+    let state = app.state();
+    if let Some(name) = database
+        && state.registry.cluster(name).is_none()
+    {
+        let text = format!("database \"{name}\" is not configured");
+        return Err(PgError::error("3D000", text).hint("SHOW DATABASES lists what is."));
+    }
+    let is_meant = |set: &Arc<PoolSet>| database.is_none_or(|name| set.key.database == name);
+    Ok(state.registry.sets().into_iter().filter(is_meant).collect())
+}

@@ -1,0 +1,91 @@
+//! Doing what a command says.
+
+use tracing::info;
+
+use super::command::{Command, Topic};
+use super::control;
+use super::show;
+use super::table::Table;
+use crate::app::state::App;
+use crate::frontend::sessions::Registration;
+use crate::wire::{PgError, frame, message};
+
+/// What came of a command.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) notices: Vec<String>,
+    pub(super) table: Option<Table>,
+    pub(super) tag: String,
+}
+
+impl Outcome {
+    pub(super) fn tag(tag: &str) -> Self {
+        Self { tag: tag.to_owned(), ..Self::default() }
+    }
+
+    fn table(tag: &str, table: Table) -> Self {
+        let tag = if tag == "SELECT" { format!("SELECT {}", table.rows.len()) } else { tag.to_owned() };
+        Self { tag, table: Some(table), ..Self::default() }
+    }
+}
+
+/// The columns that a command would give, without doing it; `None` when it gives no rows.
+pub(super) fn columns(app: &'static App, registration: &Registration, command: &Command) -> Option<Table> {
+    match command {
+        Command::Show(topic, database) => Some(show::show(app, registration, *topic, database.as_deref())),
+        Command::Answer(table) => Some(table.clone()),
+        _ => None,
+    }
+}
+
+/// Runs one command.
+pub(super) async fn run(app: &'static App, registration: &Registration, command: &Command) -> Result<Outcome, PgError> {
+    if let Some(word) = audited(command) {
+        let about = &registration.meter.card().about;
+        let client = about.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        info!(event = "admin", command = word, user = about.user, client, "admin command");
+    }
+    match command {
+        Command::Show(topic, database) => {
+            let table = show::show(app, registration, *topic, database.as_deref());
+            let tag = if *topic == Topic::Help { "SHOW HELP" } else { "SHOW" };
+            Ok(Outcome::table(tag, table))
+        }
+        Command::Answer(table) => Ok(Outcome::table("SELECT", table.clone())),
+        Command::Accept(tag) => Ok(Outcome::tag(tag)),
+        Command::Empty => Ok(Outcome::default()),
+        Command::Reload => control::reload(app),
+        Command::Reconnect(database) => control::reconnect(app, database.as_deref()),
+        Command::Pause(database) => control::pause(app, database.as_deref()).await,
+        Command::Resume(database) => control::resume(app, database.as_deref()),
+        Command::Kill(whom) => control::kill(registration, whom),
+        Command::Shutdown => {
+            app.shutdown.notify_one();
+            Ok(Outcome::tag("SHUTDOWN"))
+        }
+    }
+}
+
+/// The word for the log, of commands that change something.
+fn audited(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Reload => Some("RELOAD"),
+        Command::Reconnect(_) => Some("RECONNECT"),
+        Command::Pause(_) => Some("PAUSE"),
+        Command::Resume(_) => Some("RESUME"),
+        Command::Kill(_) => Some("KILL"),
+        Command::Shutdown => Some("SHUTDOWN"),
+        Command::Show(..) | Command::Empty | Command::Answer(_) | Command::Accept(_) => None,
+    }
+}
+
+/// Appends a NoticeResponse.
+pub(super) fn write_notice(text: &str, out: &mut Vec<u8>) {
+    let start = frame::begin(out, b'N');
+    for (key, value) in [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text)] {
+        out.push(key);
+        message::cstr(out, value.replace('\0', "").as_bytes());
+    }
+    out.push(0);
+    frame::end(out, start);
+}

@@ -1,0 +1,199 @@
+//! SHOW CONFIG: what holds now, key by key, under the names of the files. Of a secret, only that there is one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgdog_jwt::config::{KeySource, Secret, UserMatch};
+
+use crate::admin::table::{Kind, Table, Value};
+use crate::config::{Choice, Config, Text};
+
+/// A configuration in which every key has its default.
+const DEFAULTS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"-\"\njwt_server_user = \"-\"\n\
+                        jwt_audience = \"-\"\n[[databases]]\nname = \"-\"\nhost = \"-\"\n";
+
+pub(super) fn config(config: &Config) -> Table {
+    let columns = [("key", Kind::Text), ("value", Kind::Text), ("default", Kind::Text), ("changeable", Kind::Text)];
+    let mut table = Table::new(&columns);
+    let text = |name, text| Text { name, text };
+    let defaults = Config::from_texts(text("", DEFAULTS), text("", ""), &|_| None).ok();
+    let defaults = defaults.map(|loaded| entries(&loaded.config)).unwrap_or_default();
+    for (section, key, value) in entries(config) {
+        let default = defaults.iter().find(|(in_section, of, _)| (*in_section, *of) == (section, key));
+        // What stands for "nothing" in the text above is no default.
+        let default = default.and_then(|(_, _, value)| value.as_deref()).filter(|value| *value != "-");
+        let default = if key == "auth_type" { Some("scram") } else { default };
+        let name = if section == "general" { key.to_owned() } else { format!("{section}.{key}") };
+        table.push(vec![
+            Value::text(name),
+            Value::maybe(value.as_deref()),
+            Value::maybe(default),
+            Value::text(if ON_START.contains(&key) { "no" } else { "yes" }),
+        ]);
+    }
+    table
+}
+
+/// Keys that a reload does not change.
+const ON_START: [&str; 9] = [
+    "host",
+    "port",
+    "unix_socket_dir",
+    "workers",
+    "openmetrics_host",
+    "openmetrics_port",
+    "healthcheck_port",
+    "log_format",
+    "log_level",
+];
+
+type Entry = (&'static str, &'static str, Option<String>);
+
+/// Section and key of every entry.
+#[cfg(test)]
+pub(crate) fn names(config: &Config) -> Vec<(&'static str, &'static str)> {
+    entries(config).into_iter().map(|(section, key, _)| (section, key)).collect()
+}
+
+fn entries(config: &Config) -> Vec<Entry> {
+    let mut entries = general(config);
+    entries.extend(tokens(config));
+    entries.extend([
+        ("admin", "name", shown(&config.admin.name)),
+        ("admin", "user", shown(&config.admin.user)),
+        ("admin", "password", secret(config.admin.password.as_ref())),
+        ("admin", "pause_timeout", millis(config.admin.pause_timeout)),
+        ("tcp", "keepalive", shown(config.tcp.keepalive)),
+        ("tcp", "time", config.tcp.time.and_then(millis)),
+        ("tcp", "interval", config.tcp.interval.and_then(millis)),
+        ("tcp", "retries", config.tcp.retries.and_then(shown)),
+        ("tcp", "user_timeout", config.tcp.user_timeout.and_then(millis)),
+        ("tcp", "congestion_control", config.tcp.congestion_control.clone()),
+    ]);
+    entries
+}
+
+fn general(config: &Config) -> Vec<Entry> {
+    let g = &config.general;
+    let entries = [
+        ("host", shown(&g.host)),
+        ("port", shown(g.port)),
+        ("unix_socket_dir", path(g.unix_socket_dir.as_ref())),
+        ("workers", shown(g.workers)),
+        ("default_pool_size", shown(g.default_pool_size)),
+        ("min_pool_size", shown(g.min_pool_size)),
+        ("pooler_mode", word(g.pooler_mode)),
+        ("auth_type", word(g.auth_type)),
+        ("passthrough_auth", word(g.passthrough_auth)),
+        ("connect_timeout", millis(g.connect_timeout)),
+        ("connect_attempts", shown(g.connect_attempts)),
+        ("connect_attempt_delay", millis(g.connect_attempt_delay)),
+        ("checkout_timeout", millis(g.checkout_timeout)),
+        ("query_timeout", millis(g.query_timeout)),
+        ("idle_timeout", millis(g.idle_timeout)),
+        ("client_idle_timeout", millis(g.client_idle_timeout)),
+        ("client_idle_in_transaction_timeout", millis(g.client_idle_in_transaction_timeout)),
+        ("client_login_timeout", millis(g.client_login_timeout)),
+        ("server_lifetime", millis(g.server_lifetime)),
+        ("server_lifetime_jitter", millis(g.server_lifetime_jitter)),
+        ("rollback_timeout", millis(g.rollback_timeout)),
+        ("healthcheck_interval", millis(g.healthcheck_interval)),
+        ("healthcheck_timeout", millis(g.healthcheck_timeout)),
+        ("idle_healthcheck_interval", millis(g.idle_healthcheck_interval)),
+        ("idle_healthcheck_delay", millis(g.idle_healthcheck_delay)),
+        ("healthcheck_port", g.healthcheck_port.and_then(shown)),
+        ("ban_timeout", millis(g.ban_timeout)),
+        ("ban_replica_lag", millis(g.ban_replica_lag)),
+        ("shutdown_timeout", millis(g.shutdown_timeout)),
+        ("load_balancing_strategy", word(g.load_balancing_strategy)),
+        ("read_write_strategy", word(g.read_write_strategy)),
+        ("read_write_split", word(g.read_write_split)),
+        ("prepared_statements", word(g.prepared_statements)),
+        ("prepared_statements_limit", count(g.prepared_statements_limit)),
+        ("query_cache_limit", count(g.query_cache_limit)),
+        ("tls_certificate", path(g.tls_certificate.as_ref())),
+        ("tls_private_key", path(g.tls_private_key.as_ref())),
+        ("tls_client_required", shown(g.tls_client_required)),
+        ("tls_client_ca_certificate", path(g.tls_client_ca_certificate.as_ref())),
+        ("tls_verify", word(g.tls_verify)),
+        ("tls_server_ca_certificate", path(g.tls_server_ca_certificate.as_ref())),
+        ("tls_server_certificate", path(g.tls_server_certificate.as_ref())),
+        ("tls_server_private_key", path(g.tls_server_private_key.as_ref())),
+        ("openmetrics_host", shown(&g.openmetrics_host)),
+        ("openmetrics_port", g.openmetrics_port.and_then(shown)),
+        ("openmetrics_namespace", g.openmetrics_namespace.clone()),
+        ("log_format", word(g.log_format)),
+        ("log_level", shown(&g.log_level)),
+        ("log_connections", shown(g.log_connections)),
+        ("log_disconnections", shown(g.log_disconnections)),
+    ];
+    entries.into_iter().map(|(key, value)| ("general", key, value)).collect()
+}
+
+/// The policy for tokens, when they are taken. Key sources are with SHOW KEYS: a URL may hold an access key.
+fn tokens(config: &Config) -> Vec<Entry> {
+    let Some(jwt) = &config.jwt else { return Vec::new() };
+    let core = &jwt.core;
+    let mut entries = vec![
+        ("general", "jwt_server_user", core.server_user.clone()),
+        ("general", "jwt_server_password", secret(core.server_password.as_ref())),
+        ("general", "jwt_user_suffix", core.user_suffix.clone()),
+        ("general", "jwt_user_auto_provision", shown(core.auto_provision)),
+        ("general", "jwt_user_auto_provision_read_only", shown(core.auto_provision_read_only)),
+        ("jwt", "max_token_size", shown(core.max_token_size)),
+        ("jwt", "user_match", shown(if core.user_match == UserMatch::Claim { "claim" } else { "exact" })),
+        ("jwt", "deny_roles", shown(core.denied_roles.join(", "))),
+        ("jwt", "allow_plaintext", shown(jwt.allow_plaintext)),
+        ("jwt", "password_auth_type", word(jwt.password_auth_type)),
+        ("jwt", "max_pools", shown(jwt.max_pools)),
+        ("jwt", "allow_privileged_roles", shown(jwt.allow_privileged_roles)),
+        ("jwt", "guard", word(jwt.guard)),
+        ("jwt", "max_statement_size", shown(jwt.max_statement_size)),
+    ];
+    for issuer in &core.issuers {
+        let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        entries.extend([
+            ("general", "jwt_audience", shown(issuer.audiences.join(", "))),
+            ("general", "jwt_username_claim", shown(&issuer.username_claim)),
+            ("jwt", "issuer", issuer.issuer.clone()),
+            ("jwt", "algorithms", shown(algorithms.join(", "))),
+            ("jwt", "leeway", shown(issuer.leeway.as_secs())),
+        ]);
+        if let KeySource::Jwks(source) = &issuer.keys {
+            entries.extend([
+                ("general", "jwt_jwks_cache_ttl", shown(source.cache_ttl.as_secs())),
+                ("jwt", "jwks_max_stale", shown(source.max_stale.as_secs())),
+                ("jwt", "jwks_min_refresh_interval", shown(source.min_refresh_interval.as_secs())),
+                ("jwt", "jwks_connect_timeout", millis(source.connect_timeout)),
+                ("jwt", "jwks_timeout", millis(source.timeout)),
+                ("jwt", "jwks_max_body_size", shown(source.max_body_size)),
+            ]);
+        }
+    }
+    entries
+}
+
+fn shown(value: impl ToString) -> Option<String> {
+    Some(value.to_string())
+}
+
+fn word(choice: impl Choice) -> Option<String> {
+    shown(choice.word())
+}
+
+fn path(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
+
+/// Milliseconds; nothing for "no limit".
+fn millis(time: Duration) -> Option<String> {
+    (time != Duration::MAX).then(|| time.as_millis().to_string())
+}
+
+fn count(count: usize) -> Option<String> {
+    (count != usize::MAX).then(|| count.to_string())
+}
+
+fn secret(secret: Option<&Secret>) -> Option<String> {
+    secret.map(|_| "****".to_owned())
+}

@@ -1,0 +1,56 @@
+//! The login to the admin database. Whatever `auth_type` says, it is the administrator's password, over SCRAM: a token
+//! never opens it, and without a configured password nobody is let in.
+
+use std::net::SocketAddr;
+
+use super::login::{Refused, gone, prepare};
+use super::methods::{self, Candidates, Method, MethodError, Verdict};
+use super::sessions::{self, Registration};
+use crate::admin;
+use crate::app::state::Generation;
+use crate::net::stream::Stream;
+use crate::stats::About;
+use crate::wire::PgError;
+use crate::wire::startup::Startup;
+
+/// Lets the administrator in: the session, and what the client is told.
+pub(super) async fn admit(
+    stream: &mut Stream,
+    startup: &Startup,
+    user: &str,
+    generation: &Generation,
+    address: Option<SocketAddr>,
+) -> Result<(Registration, Vec<u8>), Refused> {
+    let version = prepare(stream, startup, user).await?;
+    prove(stream, user, generation).await?;
+    let application_name = startup.get("application_name").unwrap_or_default();
+    let about = About {
+        user: user.to_owned(),
+        database: generation.config.admin.name.clone(),
+        application_name: application_name.to_owned(),
+        address,
+        tls: stream.is_tls(),
+        mode: None,
+        token: None,
+    };
+    let registration = sessions::register(version, about)
+        .map_err(|_| Refused::new("internal", PgError::fatal("58000", "no random numbers are to be had")))?;
+    let greeting = admin::greeting(user, application_name, &registration);
+    Ok((registration, greeting))
+}
+
+/// Another user goes through the same exchange, which nothing satisfies.
+async fn prove(stream: &mut Stream, user: &str, generation: &Generation) -> Result<(), Refused> {
+    let is_admin = user == generation.config.admin.user;
+    let nobody = Candidates::none();
+    let candidates = if is_admin { generation.passwords.of_admin() } else { &nobody };
+    match methods::authenticate(stream, Method::Scram, user, candidates).await {
+        Ok(Verdict::Accepted) if is_admin => Ok(()),
+        Ok(_) => {
+            let reason = if is_admin { "wrong_password" } else { "not_the_administrator" };
+            Err(Refused::credential(reason, "28P01", user))
+        }
+        Err(MethodError::Closed) => Err(gone()),
+        Err(error) => Err(Refused { reason: "protocol", detail: Some(error.to_string()), error: error.client_error() }),
+    }
+}
