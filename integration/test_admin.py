@@ -299,7 +299,8 @@ def test_prepared_statements_are_shown(target: Target) -> None:
         alice.execute("SELECT 41 + 1", prepare=True)
         (row,) = [row for row in show(target, "PREPARED") if row["statement"] == "SELECT 41 + 1"]
         assert row["used_by"] == 1
-        assert sum(server["prepared_statements"] for server in show(target, "SERVERS")) == 1
+        # On the server that prepared it and, reads being spread, perhaps on the one that ran it.
+        assert sum(server["prepared_statements"] for server in show(target, "SERVERS")) in (1, 2)
 
 
 def test_no_secret_is_shown(shared: Target) -> None:
