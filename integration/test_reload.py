@@ -70,6 +70,43 @@ def test_sessions_go_on_over_a_reload(make_gateway: MakeGateway) -> None:
         assert wire.value("SELECT current_user") == "alice"
 
 
+@pytest.mark.parametrize(
+    "change", [{"jwt_user_auto_provision_read_only": True}, {"jwt_user_auto_provision": False}], ids=str
+)
+def test_a_session_does_not_keep_rights_that_a_reload_took(
+    make_gateway: MakeGateway, change: dict[str, bool]
+) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire:
+        wire.rows("INSERT INTO notes (body) VALUES ('before the reload')")
+        target.gateway.write(merged(target.gateway.config, {"general": change}))
+        target.gateway.send(signal.SIGHUP)
+
+        def refused() -> bool:
+            return wire.query("INSERT INTO notes (body) VALUES ('after the reload')")[0].type == "E"
+
+        eventually(lambda: refused_or_closed(refused), "the end of the right to write")
+
+
+def test_a_session_follows_a_new_account_for_tokens(make_gateway: MakeGateway) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire:
+        assert wire.value("SELECT session_user") == "gateway"
+        account = {"jwt_server_user": "gateway_trust", "jwt_server_password": None}
+        target.gateway.write(merged(target.gateway.config, {"general": account}))
+        target.gateway.send(signal.SIGHUP)
+
+        eventually(lambda: wire.value("SELECT session_user") == "gateway_trust", "the new account")
+        assert wire.value("SELECT current_user") == "alice"
+
+
+def refused_or_closed(refused: Callable[[], bool]) -> bool:
+    try:
+        return refused()
+    except (EOFError, ConnectionError):
+        return True
+
+
 BAD_FILES = {
     "no TOML": "[general\nport = 6432\n",
     "unknown key": '[general]\nporrt = 6432\nhost = "127.0.0.1"\n',

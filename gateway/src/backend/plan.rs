@@ -40,7 +40,10 @@ pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> P
 pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> PoolSetSpec {
     let read_only = match user {
         Some(user) => is_read_only(servers, Some(user)),
-        None => grant.read_only || is_read_only(servers, None),
+        None => {
+            let config_says = config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision_read_only);
+            config_says || grant.read_only || is_read_only(servers, None)
+        }
     };
     // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
     let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
@@ -48,7 +51,12 @@ pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&Us
         (None, Some(password)) => Some((user.name.as_str(), Some(password))),
         (None, None) => user.passwords.first().map(|password| (user.name.as_str(), Some(password))),
     });
-    let token_account = || (grant.server_user.as_deref().unwrap_or(&grant.user), grant.server_password.as_ref());
+    // From the configuration before the grant, which may be older: a reload changes passwords under live sessions.
+    let core = config.jwt.as_ref().map(|jwt| &jwt.core);
+    let token_account = || match core.and_then(|core| core.server_user.as_deref().map(|name| (name, core))) {
+        Some((name, core)) => (name, core.server_password.as_ref()),
+        None => (grant.server_user.as_deref().unwrap_or(&grant.user), grant.server_password.as_ref()),
+    };
     let (login, password) = account.unwrap_or_else(token_account);
     let allow_privileged = config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
     let role = grant.server_role.clone().filter(|role| role != login);

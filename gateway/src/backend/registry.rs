@@ -104,7 +104,9 @@ impl Registry {
     pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Arc<PoolSet>, NoPool> {
         let cluster = self.clusters.get(database).ok_or(NoPool::UnknownDatabase)?;
         let user = plan::find_user(&self.config, &grant.user, database);
-        if user.is_none() && !grant.provision {
+        // The grant may be older than this configuration: a session lives on through a reload.
+        let provision = grant.provision && self.config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision);
+        if user.is_none() && !provision {
             return Err(NoPool::NotProvisioned);
         }
         let key = key(database, &grant.user);

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::expect::Expect;
 use super::turn::closed;
-use super::{Barrier, Batch, End, Session};
+use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
 use crate::backend::connect;
@@ -84,15 +84,17 @@ impl Session {
     fn find_pools_again(&mut self) -> Result<(), End> {
         let generation = self.app.state();
         let database = &self.pools.key.database;
-        match self.who.pools(&generation.registry, database) {
-            Ok(pools) => {
+        let pools = self.who.pools(&generation.registry, database).ok();
+        // Under other rules (read-only, another mode, another guard) it would be another session.
+        match pools.filter(|pools| Rules::new(&generation, &self.who, pools) == self.rules) {
+            Some(pools) => {
                 self.pools = Membership::new(pools);
                 self.generation = generation;
                 Ok(())
             }
-            Err(_) => Err(End::Fatal(PgError::fatal(
+            None => Err(End::Fatal(PgError::fatal(
                 "57P01",
-                "terminating connection because its user or database is no longer configured",
+                "terminating connection because the configuration of its user or database has changed",
             ))),
         }
     }

@@ -22,7 +22,7 @@ use tracing::info;
 
 use crate::app::state::{App, Generation};
 use crate::app::worker::Watch;
-use crate::backend::cluster::Membership;
+use crate::backend::cluster::{Membership, PoolSet};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::backend::statements::Statement;
@@ -115,7 +115,7 @@ pub(crate) struct Session {
 }
 
 /// What does not change during a session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rules {
     mode: PoolerMode,
     watch: Watch,
@@ -131,6 +131,30 @@ struct Rules {
     resets_touch_identity: bool,
     /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
     verifies: bool,
+}
+
+impl Rules {
+    fn new(generation: &Generation, who: &Who, pools: &PoolSet) -> Self {
+        let config = &generation.config;
+        let mode = pools.spec.mode;
+        let watch = match (pools.spec.read_only, who.is_guarded()) {
+            (true, _) => Watch::ReadOnly,
+            (false, true) => Watch::Guarded,
+            (false, false) => Watch::Open,
+        };
+        let guarded = watch != Watch::Open;
+        Self {
+            mode,
+            watch,
+            guarded,
+            reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
+            follows_statements: mode != PoolerMode::Session
+                && config.general.prepared_statements != PreparedStatements::Disabled,
+            resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
+            verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
+            max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
+        }
+    }
 }
 
 /// Where an extended batch (the messages up to a Sync) stands.
@@ -176,25 +200,7 @@ impl From<crate::wire::ProtocolViolation> for End {
 impl Session {
     pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
         let Opening { client, who, pools, settings, registration, generation } = opening;
-        let config = &generation.config;
-        let mode = pools.spec.mode;
-        let watch = match (pools.spec.read_only, who.is_guarded()) {
-            (true, _) => Watch::ReadOnly,
-            (false, true) => Watch::Guarded,
-            (false, false) => Watch::Open,
-        };
-        let guarded = watch != Watch::Open;
-        let rules = Rules {
-            mode,
-            watch,
-            guarded,
-            reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
-            follows_statements: mode != PoolerMode::Session
-                && config.general.prepared_statements != PreparedStatements::Disabled,
-            resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
-            verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
-            max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
-        };
+        let rules = Rules::new(&generation, &who, &pools);
         Self {
             app,
             client,
