@@ -7,6 +7,8 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 COPY pgdog-jwt pgdog-jwt
 COPY gateway gateway
+# Not built here, but a member of the workspace.
+COPY integration/rust integration/rust
 RUN cargo build --release --locked -p pgdog-jwt-gateway
 
 FROM debian:bookworm-slim

@@ -9,7 +9,7 @@ CARGO := set -e; . .build/env; cargo
 GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog-jwt-gateway)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-integration lint fmt bench clean
+.PHONY: help demo test test-rust test-integration conversations lint fmt bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k can
 	@scripts/setup build versions
 	@$(GATEWAY)
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+conversations: ## Compare many random conversations with PostgreSQL's own replies; RANDOM_SEED=1000000 for others
+	@scripts/setup build versions
+	@$(GATEWAY)
+	@exec env RANDOM_CONVERSATIONS=$${RANDOM_CONVERSATIONS:-2500} $(PYTHON) -m pytest integration/test_random_conversations.py
 
 lint: ## Check format and lints, Rust and Python
 	@scripts/setup build python

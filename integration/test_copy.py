@@ -87,6 +87,21 @@ def test_an_error_in_the_middle_of_copy_in_leaves_the_session_usable(wire: Wire,
     assert wire.value("SELECT current_user") == "alice"
 
 
+@pytest.mark.parametrize("cut", [1, 5, 8])
+def test_a_copy_that_fails_in_the_middle_of_a_message_frees_its_server(one_server: Target, cut: int) -> None:
+    more = w.copy_data(b"never stored\n")
+    with one_server.wire("alice") as wire, one_server.wire("alice") as other:
+        wire.query("CREATE TABLE scratch.numbers (n int)")
+        wire.send(w.query("COPY scratch.numbers FROM STDIN"), w.copy_data(b"no number\n"), more[:cut])
+        assert w.error_of(wire.until_ready())["C"] == "22P02"
+
+        wire.send(more[cut:], w.COPY_DONE)
+
+        assert other.value("SELECT current_user") == "alice"
+        assert wire.value("SELECT count(*) FROM scratch.numbers") == "0"
+        wire.query("DROP TABLE scratch.numbers")
+
+
 def test_an_error_in_the_middle_of_copy_out_leaves_the_session_usable(wire: Wire) -> None:
     answer = wire.query("COPY (SELECT 1 / (5 - n) FROM generate_series(1, 9) AS n) TO STDOUT")
 

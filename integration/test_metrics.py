@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness import eventually
+from harness import Cluster, eventually
 from harness.ports import free_port
 from harness.target import Target
 
@@ -157,6 +157,54 @@ def test_logins_and_key_fetches_are_counted(web: Web) -> None:
     issuer = web.target.issuer.name
     assert samples[f'pgdog_jwt_key_fetches_total{{issuer="{issuer}",outcome="fetched"}}'] == 1
     assert samples[f'pgdog_jwt_keys{{issuer="{issuer}"}}'] >= 1
+
+
+def test_remembered_tokens_are_counted(web: Web) -> None:
+    token = web.target.issuer.token("alice")
+    for _ in range(3):
+        web.target.connect("alice", token).close()
+
+    samples = web.samples()
+    assert samples["pgdog_jwt_token_cache_misses_total"] == 1
+    assert samples["pgdog_jwt_token_cache_hits_total"] == 2
+    assert samples["pgdog_jwt_token_cache_entries"] == 1
+
+
+@pytest.mark.parametrize(("size", "hits", "entries"), [(0, 0, 0), (1, 0, 1), (2, 2, 2)])
+def test_the_cache_of_tokens_has_the_size_that_is_configured(
+    make_gateway: MakeGateway, size: int, hits: int, entries: int
+) -> None:
+    web = Web(make_gateway, jwt={"token_cache_size": size})
+    tokens = [web.target.issuer.token(user) for user in ("alice", "bob")]
+    for _ in range(2):
+        for user, token in zip(("alice", "bob"), tokens, strict=True):
+            web.target.connect(user, token).close()
+
+    samples = web.samples()
+    assert samples["pgdog_jwt_token_cache_hits_total"] == hits
+    assert samples["pgdog_jwt_token_cache_entries"] == entries
+
+
+def test_bans_are_counted_by_their_reason(make_gateway: MakeGateway, servers: Cluster) -> None:
+    admin = {"name": "admin", "user": "admin", "password": "admin-secret"}
+    web = Web(make_gateway, admin=admin, general={"idle_healthcheck_delay": 0, "connect_timeout": 500})
+    assert servers.replica
+    server = f'database="demo",server="{servers.replica.host}:{servers.replica.port}"'
+
+    def bans(reason: str) -> float:
+        return web.samples()[f'pgdog_jwt_server_bans_total{{{server},reason="{reason}"}}']
+
+    def by_hand() -> float:
+        return web.samples()[f'pgdog_jwt_server_banned{{{server},role="replica"}}']
+
+    assert {bans(reason) for reason in ("unreachable", "unhealthy", "lagging", "manual")} == {0}
+    with web.target.connect("admin", "admin-secret", dbname="admin") as console:
+        console.execute("BAN")
+        assert (bans("manual"), by_hand()) == (1, 1)
+        console.execute("UNBAN")
+        assert (bans("manual"), by_hand()) == (1, 0)
+    servers.replica.stop()
+    eventually(lambda: bans("unhealthy") + bans("unreachable") >= 1, "the ban")
 
 
 def test_the_number_of_series_does_not_grow_with_subjects_or_their_errors(web: Web) -> None:

@@ -65,10 +65,25 @@ def test_an_error_too_long_to_read_ends_its_batch_as_any_other(wire: Wire) -> No
     assert usable(wire)
 
 
+def test_a_name_whose_parse_failed_may_be_used_in_the_next_batch_of_the_pipeline(wire: Wire) -> None:
+    wire.send(w.parse("SELECT * FROM missing", "again"), w.SYNC, w.parse("SELECT 1", "again"), w.SYNC)
+
+    assert w.types_of(wire.until_ready() + wire.until_ready()) == "EZ1Z"
+    assert w.types_of(ask(wire, run("again"))) == "2DCZ"
+
+
 def test_a_name_whose_parse_was_skipped_may_be_used_again(wire: Wire) -> None:
     ask(wire, w.execute("no portal"), w.parse("SELECT 1", "skipped"), w.SYNC)
 
     assert w.types_of(ask(wire, w.parse("SELECT 1", "skipped"), w.SYNC)) == "1Z"
+
+
+def test_a_statement_that_the_server_never_got_is_missing_by_its_own_name(wire: Wire) -> None:
+    wire.send(w.execute("no portal"), w.parse("SELECT 1", "mine"), w.SYNC, run("mine"))
+
+    wire.until_ready()
+    error = w.error_of(wire.until_ready())
+    assert (error["C"], error["M"]) == ("26000", 'prepared statement "mine" does not exist')
 
 
 def test_an_error_takes_nothing_from_the_next_batch_of_the_pipeline(wire: Wire) -> None:
@@ -172,6 +187,12 @@ def test_a_pipeline_that_ends_with_terminate_is_carried_out(wire: Wire, cluster:
     eventually(written, "what was asked for before the goodbye")
     with cluster.admin() as admin:
         admin.execute("DELETE FROM notes WHERE body = 'last words'")
+
+
+def test_replies_to_a_pipeline_that_ends_with_terminate_still_come(wire: Wire) -> None:
+    wire.send(w.query("SELECT 1"), w.query("SELECT 2"), w.TERMINATE)
+
+    assert w.types_of(wire.until_ready() + wire.until_ready()) == "TDCZTDCZ"
 
 
 def test_a_batch_with_a_flush_may_write_behind_its_reads(gateway: Target) -> None:

@@ -35,6 +35,16 @@ def test_a_read_by_the_extended_protocol_goes_to_the_replica(wire: Wire) -> None
     assert wire.until_ready()[3].row == ("on",)
 
 
+@pytest.mark.parametrize("name", ["", "named"])
+def test_what_a_batch_ran_before_says_nothing_about_the_next(wire: Wire, name: str) -> None:
+    wire.send(w.extended("INSERT INTO notes (body) VALUES ('before')"))
+    wire.until_ready()
+    wire.send(w.extended(WHERE, name=name))
+    assert [message.row for message in wire.until_ready() if message.type == "D"] == [("on",)]
+    wire.send(w.bind(statement=name) + w.execute() + w.SYNC)
+    assert [message.row for message in wire.until_ready() if message.type == "D"] == [("on",)]
+
+
 def test_a_transaction_stays_on_the_primary(wire: Wire) -> None:
     wire.query("BEGIN")
     assert wire.value(WHERE) == "off"

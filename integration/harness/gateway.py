@@ -121,18 +121,20 @@ class Gateway:
         if users is not None:
             self.users_file.write_text(tomli_w.dumps(users))
 
-    def start(self) -> Gateway:
-        """Starts the program and waits until it listens."""
+    def start(self, *launcher: str | Path, **options: Any) -> Gateway:
+        """Starts the program, by way of another one if given, and waits until it listens."""
+        seen = len(self.log())
         with self.log_file.open("ab") as output:
             self.process = self.workspace.spawn(
-                [self.program, "--config", self.config_file, "--users", self.users_file],
+                [*launcher, self.program, "--config", self.config_file, "--users", self.users_file],
                 output=output,
                 cwd=self.folder,
                 env={**_quiet_environment(), **self.env},
+                **options,
             )
 
         def listening() -> bool:
-            return self.exited or any(event.get("message") == "listening" for event in self.log())
+            return self.exited or any(event.get("message") == "listening" for event in self.log()[seen:])
 
         eventually(listening, "start of the gateway", START_SECONDS)
         if self.exited:

@@ -30,8 +30,8 @@ shared_buffers = '64MB'
 fsync = off
 synchronous_commit = local
 full_page_writes = off
-wal_level = replica
-max_wal_senders = 5
+wal_level = logical
+max_wal_senders = 20
 wal_keep_size = '256MB'
 hot_standby = on
 max_standby_streaming_delay = '10s'
@@ -47,6 +47,7 @@ HBA = """
 local   all          all                              trust
 local   replication  all                              trust
 host    replication  replicator       127.0.0.1/32    trust
+host    replication  all              127.0.0.1/32    scram-sha-256
 host    all          gateway_md5      127.0.0.1/32    md5
 host    all          gateway_plain    127.0.0.1/32    password
 host    all          gateway_trust    127.0.0.1/32    trust

@@ -41,7 +41,8 @@ pub struct AuthContext<'a> {
     pub client_addr: Option<IpAddr>,
     /// Whether the client's connection is encrypted.
     pub tls: bool,
-    /// Subject of a verified client certificate.
+    /// Who the client's certificate is made out to, when it showed one that was verified: its common name, or else the
+    /// first URI, host name or e-mail address in it.
     pub tls_identity: Option<&'a str>,
 }
 

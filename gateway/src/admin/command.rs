@@ -40,11 +40,16 @@ pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
 ];
 
 /// The commands that do something, as they are typed, and what they do.
-pub(super) const ACTIONS: [(&str, &str); 6] = [
+pub(super) const ACTIONS: [(&str, &str); 8] = [
     ("RELOAD", "read the configuration again; a bad file changes nothing"),
     ("RECONNECT [db]", "replace all connections to PostgreSQL, each when nobody uses it"),
     ("PAUSE [db]", "let clients wait, and close the connections when they are free"),
     ("RESUME [db]", "end a PAUSE"),
+    (
+        "BAN [server | db]",
+        "no reads for a server (host:port or id), or for the replicas of a database, while there is another",
+    ),
+    ("UNBAN [server | db]", "end a BAN, and the ban of a server that failed"),
     ("KILL <id | user>", "cut off one client, or all clients of a user or subject"),
     ("SHUTDOWN", "end the process when the clients have left, or at shutdown_timeout"),
 ];
@@ -58,6 +63,9 @@ pub(super) enum Command {
     Reconnect(Option<String>),
     Pause(Option<String>),
     Resume(Option<String>),
+    /// A server by address or number, or the replicas of a database; none: all replicas.
+    Ban(Option<String>),
+    Unban(Option<String>),
     Kill(String),
     Shutdown,
     /// Nothing between two semicolons.
@@ -157,7 +165,7 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
     let database = |make: fn(Option<String>) -> Command| match rest {
         [] => Ok(make(None)),
         [database] => Ok(make(Some(database.text.clone()))),
-        _ => Err(NotACommand(format!("{} takes at most one database", first.text.to_ascii_uppercase()))),
+        _ => Err(NotACommand(format!("{} takes at most one name", first.text.to_ascii_uppercase()))),
     };
     match rest {
         [] if first.is("RELOAD") => Ok(Command::Reload),
@@ -167,6 +175,8 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
         _ if first.is("RECONNECT") => database(Command::Reconnect),
         _ if first.is("PAUSE") => database(Command::Pause),
         _ if first.is("RESUME") => database(Command::Resume),
+        _ if first.is("BAN") => database(Command::Ban),
+        _ if first.is("UNBAN") => database(Command::Unban),
         _ => super::drivers::parse(words, who),
     }
 }
@@ -189,6 +199,8 @@ mod tests {
         }
         assert_eq!(one("pause app"), Ok(Command::Pause(Some("app".to_owned()))));
         assert_eq!(one("RESUME"), Ok(Command::Resume(None)));
+        assert_eq!(one("ban 10.0.0.1:5432;"), Ok(Command::Ban(Some("10.0.0.1:5432".to_owned()))));
+        assert_eq!(one("UNBAN '/run/pg:5432'"), Ok(Command::Unban(Some("/run/pg:5432".to_owned()))));
         assert_eq!(one("show stats app"), Ok(Command::Show(Topic::Stats, Some("app".to_owned()))));
     }
 
@@ -208,9 +220,17 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_said_to_be_none() {
-        for text in
-            ["SHOW", "SHOW NONSENSE", "DROP TABLE x", "KILL", "KILL a b", "PAUSE a b", "SHOW POOLS a b", "RELOAD x"]
-        {
+        for text in [
+            "SHOW",
+            "SHOW NONSENSE",
+            "DROP TABLE x",
+            "KILL",
+            "KILL a b",
+            "PAUSE a b",
+            "BAN a b",
+            "SHOW POOLS a b",
+            "RELOAD x",
+        ] {
             assert!(one(text).is_err(), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! The commands that change something: reload, reconnect, pause, resume, kill.
+//! The commands that change something: reload, reconnect, pause, resume, ban, kill.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,6 +60,33 @@ pub(super) fn resume(app: &'static App, database: Option<&str>) -> Result<Outcom
         gate::of(&name).open();
     }
     Ok(Outcome::tag("RESUME"))
+}
+
+/// Bans servers, or ends their bans: one by its address or number in all databases, or the replicas of a database or of
+/// all. The tag says how many there are.
+pub(super) fn ban(app: &'static App, whom: Option<&str>, banned: bool) -> Result<Outcome, PgError> {
+    let state = app.state();
+    let mut count = 0;
+    for (database, cluster) in state.registry.clusters() {
+        for node in &cluster.nodes {
+            let is_server = |name: &str| node.address.to_string() == name || node.number.to_string() == name;
+            let is_meant = match whom {
+                Some(name) if is_server(name) => true,
+                Some(name) if name != database => false,
+                // Whoever names no server means those that have equals; a ban that is there can be ended anywhere.
+                _ => node.is_replica() || !banned,
+            };
+            if is_meant {
+                node.set_banned(banned);
+                count += 1;
+            }
+        }
+    }
+    match count {
+        0 => Err(PgError::error("42704", "there is no such server")
+            .hint("SHOW DATABASES lists hosts and ports, SHOW POOLS ids. A database must have a replica.")),
+        count => Ok(Outcome::tag(&format!("{} {count}", if banned { "BAN" } else { "UNBAN" }))),
+    }
 }
 
 /// Cuts off a client by its number, or every client of a user or subject. Never the one that says so.

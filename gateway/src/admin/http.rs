@@ -2,6 +2,7 @@
 //! Served by the control runtime, so that neither is in the way of clients, and bounded in every direction (S9).
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{health, metrics};
 use crate::app::state::App;
 use crate::config::General;
+use crate::net::listen::listen;
 
 /// Connections that are served at a time, on each port.
 const MAX_CONNECTIONS: usize = 64;
@@ -58,7 +61,7 @@ pub(crate) struct BindError {
     host: String,
     port: u16,
     what: &'static str,
-    error: std::io::Error,
+    error: io::Error,
 }
 
 /// Opens the ports that the configuration names.
@@ -69,7 +72,7 @@ pub(crate) async fn bind(general: &General) -> Result<Vec<Endpoint>, BindError> 
     let mut endpoints = Vec::new();
     for (at, (host, port, what)) in [metrics, health].into_iter().enumerate() {
         let Some(port) = port else { continue };
-        let listener = TcpListener::bind((host, port)).await;
+        let listener = open(host, port, general.reuse_port).await;
         let listener = listener.map_err(|error| BindError { host: host.to_owned(), port, what, error })?;
         if let Ok(address) = listener.local_addr() {
             info!(event = "listening", %address, what, "listening for HTTP");
@@ -79,11 +82,25 @@ pub(crate) async fn bind(general: &General) -> Result<Vec<Endpoint>, BindError> 
     Ok(endpoints)
 }
 
-/// Serves the ports until the process ends.
-pub(crate) async fn serve(app: &'static App, endpoints: Vec<Endpoint>) {
-    for endpoint in endpoints {
-        tokio::spawn(accept(app, endpoint));
+/// The first address of the host that can be had.
+async fn open(host: &str, port: u16, reuse_port: bool) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match listen(address, false, reuse_port) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
     }
+    Err(last)
+}
+
+/// Serves the ports; they are closed when this is dropped.
+pub(crate) async fn serve(app: &'static App, endpoints: Vec<Endpoint>) {
+    let mut ports = JoinSet::new();
+    for endpoint in endpoints {
+        ports.spawn(accept(app, endpoint));
+    }
+    while ports.join_next().await.is_some() {}
 }
 
 async fn accept(app: &'static App, endpoint: Endpoint) {

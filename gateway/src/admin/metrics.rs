@@ -60,6 +60,7 @@ pub(super) fn render(app: &'static App) -> String {
     databases(&mut page);
     logins(&mut page);
     keys(&mut page, &state);
+    verified_tokens(&mut page, &state);
     gateway(&mut page);
     page.text.push_str("# EOF\n");
     page.text
@@ -145,6 +146,36 @@ fn nodes(page: &mut Page, state: &Generation) {
         let labels = [("database", *database), ("server", address.as_str()), ("role", node.role_name())];
         page.sample("server_lagging", &labels, u8::from(node.bans.is_lagging()));
     }
+    page.family("server_budget", "gauge", "Most connections of all pools to the server together; none: no limit.");
+    for (database, address, node) in &nodes {
+        if let Some(limit) = node.budget.view().limit {
+            page.sample("server_budget", &[("database", database), ("server", address)], limit);
+        }
+    }
+    page.family("server_budget_used", "gauge", "Connections of all pools to the server, also those being made.");
+    for (database, address, node) in &nodes {
+        page.sample("server_budget_used", &[("database", database), ("server", address)], node.budget.view().used);
+    }
+    page.family("server_budget_waiting", "gauge", "Clients that only the budget of the server keeps waiting.");
+    for (database, address, node) in &nodes {
+        page.sample(
+            "server_budget_waiting",
+            &[("database", database), ("server", address)],
+            node.budget.view().waiting,
+        );
+    }
+    page.family("server_banned", "gauge", "1: the administrator has banned the server.");
+    for (database, address, node) in &nodes {
+        let labels = [("database", *database), ("server", address.as_str()), ("role", node.role_name())];
+        page.sample("server_banned", &labels, u8::from(node.bans.is_manual()));
+    }
+    page.family("server_bans", "counter", "Bans that began, by their reason.");
+    for (database, address, node) in &nodes {
+        for (reason, count) in node.bans.counts() {
+            let labels = [("database", *database), ("server", address.as_str()), ("reason", reason.name())];
+            page.sample("server_bans_total", &labels, count);
+        }
+    }
     page.family("server_connects", "counter", "Connections to PostgreSQL that were tried, by what came of it.");
     for (database, address, node) in &nodes {
         for (outcome, counter) in [("connected", &node.connects), ("unreachable", &node.failures)] {
@@ -216,6 +247,17 @@ fn keys(page: &mut Page, state: &Generation) {
             page.sample("key_fetches_total", &[("issuer", &named(issuer)), ("outcome", outcome)], count);
         }
     }
+}
+
+/// Logins that needed no signature check, and those that did.
+fn verified_tokens(page: &mut Page, state: &Generation) {
+    let Some(cache) = state.authenticator.as_ref().map(|authenticator| authenticator.cache_stats()) else { return };
+    page.family("token_cache_entries", "gauge", "Verified tokens that are remembered.");
+    page.sample("token_cache_entries", &[], cache.size);
+    page.family("token_cache_hits", "counter", "Logins whose token was remembered.");
+    page.sample("token_cache_hits_total", &[], cache.hits);
+    page.family("token_cache_misses", "counter", "Logins whose token had to be verified.");
+    page.sample("token_cache_misses_total", &[], cache.misses);
 }
 
 fn gateway(page: &mut Page) {

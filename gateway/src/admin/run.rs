@@ -58,6 +58,8 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Reconnect(database) => control::reconnect(app, database.as_deref()),
         Command::Pause(database) => control::pause(app, database.as_deref()).await,
         Command::Resume(database) => control::resume(app, database.as_deref()),
+        Command::Ban(whom) => control::ban(app, whom.as_deref(), true),
+        Command::Unban(whom) => control::ban(app, whom.as_deref(), false),
         Command::Kill(whom) => control::kill(registration, whom),
         Command::Shutdown => {
             app.shutdown.notify_one();
@@ -73,6 +75,8 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Reconnect(_) => Some("RECONNECT"),
         Command::Pause(_) => Some("PAUSE"),
         Command::Resume(_) => Some("RESUME"),
+        Command::Ban(_) => Some("BAN"),
+        Command::Unban(_) => Some("UNBAN"),
         Command::Kill(_) => Some("KILL"),
         Command::Shutdown => Some("SHUTDOWN"),
         Command::Show(..) | Command::Empty | Command::Answer(_) | Command::Accept(_) => None,

@@ -1,13 +1,16 @@
 //! The running gateway: listeners, workers, signals.
 
 mod listener;
+mod notify;
 mod shutdown;
 pub(crate) mod state;
+mod unix_socket;
 pub(crate) mod worker;
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin::{averages, http};
@@ -15,6 +18,7 @@ use crate::backend::janitor;
 use crate::cli::Paths;
 use crate::config::Loaded;
 use crate::stats::{self, events};
+use notify::{News, notify};
 use state::{App, Generation};
 use worker::Workers;
 
@@ -43,20 +47,28 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let inherited = listener::inherited()?;
     let generation = Generation::build(loaded.config, None)?;
     let workers = Workers::start(generation.config.general.workers)?;
-    let listeners = listener::bind(&generation.config.general).await?;
+    let listeners = match inherited {
+        none if none.is_empty() => listener::bind(&generation.config.general).await?,
+        inherited => inherited,
+    };
+    // What the file says later does not change sockets that are open.
+    let shared = generation.config.general.reuse_port;
     let endpoints = http::bind(&generation.config.general).await?;
     // Lives as long as the process: tasks borrow it without counting.
     let app: &'static App = Box::leak(Box::new(App::new(generation, paths)));
     tokio::spawn(janitor::run(app));
     tokio::spawn(averages::run());
-    tokio::spawn(http::serve(app, endpoints));
+    let http = tokio::spawn(http::serve(app, endpoints));
     for listener in &listeners {
         info!(event = "listening", address = %listener.address(), tls = app.state().tls.is_some(), "listening");
     }
     let workers: &'static Workers = Box::leak(Box::new(workers));
-    let accepting = tokio::spawn(listener::accept_all(app, listeners, workers));
+    let (stop, stopped) = watch::channel(false);
+    let accepting = tokio::spawn(listener::accept_all(app, listeners, workers, stopped));
+    notify(News::Ready);
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -67,17 +79,25 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
             () = app.shutdown.notified() => break,
         }
     }
+    notify(News::Stopping);
     app.drain();
-    // Dropping the listeners: new clients are refused by the operating system from here on.
-    accepting.abort();
+    if shared {
+        // The other process answers for both: a load balancer must not hear that this one ends.
+        http.abort();
+    }
+    // The listeners are closed: new clients are refused by the operating system from here on, or go to the other process.
+    stop.send_replace(true);
     let _ = accepting.await;
-    shutdown::drain(app.state().config.general.shutdown_timeout, &mut terminate, &mut interrupt).await;
+    let limit = app.state().config.general.shutdown_timeout;
+    shutdown::drain(limit, shared.then_some(workers), &mut terminate, &mut interrupt).await;
     Ok(())
 }
 
 /// Reads the configuration again and says so in the log; what came of it is given back.
 pub(crate) fn reload(app: &App) -> Result<Vec<String>, String> {
+    notify(News::Reloading);
     let outcome = app.reload();
+    notify(News::Ready);
     events::reload(outcome.is_ok());
     match &outcome {
         Ok(warnings) => {

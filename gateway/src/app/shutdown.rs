@@ -1,10 +1,12 @@
-//! The end: sessions leave at the next moment at which they lose nothing, the rest when the time is up.
+//! The end: sessions leave at the next moment at which they lose nothing, the rest when the time is up. Where another
+//! process serves new clients already, those of this one may first stay until they leave by themselves.
 
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
+use super::worker::Workers;
 use crate::frontend::sessions;
 
 /// How often the sessions that are left are counted.
@@ -13,11 +15,17 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long sessions have to say goodbye when they are cut off.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Waits until all sessions have left, at most `limit`; a second signal ends the patience.
-pub(super) async fn drain(limit: Duration, terminate: &mut Signal, interrupt: &mut Signal) {
+/// Waits until all sessions have left, at most `limit`; a second signal ends the patience. With `patient` workers, nobody is
+/// asked to leave during the first half of that time: their next connection goes to the other process.
+pub(super) async fn drain(limit: Duration, patient: Option<&Workers>, terminate: &mut Signal, interrupt: &mut Signal) {
     info!(event = "shutdown", sessions = sessions::count(), "shutdown: waiting for sessions to end");
     tokio::select! {
-        () = leave(false) => {}
+        () = async {
+            if let Some(workers) = patient {
+                let _ = tokio::time::timeout(limit / 2, empty(workers)).await;
+            }
+            leave(false).await;
+        } => {}
         () = tokio::time::sleep(limit) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -28,6 +36,13 @@ pub(super) async fn drain(limit: Duration, terminate: &mut Signal, interrupt: &m
         let _ = tokio::time::timeout(GOODBYE, leave(true)).await;
     }
     info!(event = "shutdown", "shutdown complete");
+}
+
+/// Waits until the last client has gone, those that are logging in included.
+async fn empty(workers: &Workers) {
+    while workers.clients() > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Asks every session to leave until none is there; again and again, for logins that were under way.

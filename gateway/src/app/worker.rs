@@ -85,6 +85,11 @@ impl Workers {
         (0..count.max(1)).map(Worker::start).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Clients of all workers, from the first byte to the last.
+    pub(crate) fn clients(&self) -> usize {
+        self.0.iter().map(|worker| worker.clients.load(Ordering::Relaxed)).sum()
+    }
+
     /// Runs a client on the worker that has the fewest.
     pub(crate) fn spawn(&self, client: impl Future<Output = ()> + Send + 'static) {
         let Some(worker) = self.0.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else { return };

@@ -10,6 +10,8 @@ use super::identity::IdentityError;
 pub(crate) enum CheckoutError {
     #[error("no server connection became free within {0:?}")]
     Timeout(Duration),
+    #[error("the budget of the server's connections is spent, and none became free within {0:?}")]
+    BudgetSpent(Duration),
     #[error("the pool was closed")]
     Closed,
     #[error(transparent)]

@@ -11,9 +11,11 @@ use super::balance::Balancer;
 use super::checkout_error::CheckoutError;
 use super::gate::{self, Gate};
 use super::greeting::Greetings;
+use super::identities::Identities;
 use super::identity::Identity;
 use super::node::Node;
-use super::pool::{Pool, PoolSpec};
+use super::pool::{Pool, PoolSpec, Wish};
+use super::subjects::Unused;
 use crate::config::{LoadBalancingStrategy, PoolerMode, ReadWriteSplit};
 
 /// A database: one primary and any number of replicas.
@@ -70,6 +72,8 @@ pub(crate) struct PoolSetSpec {
     /// One entry for each server of the cluster.
     pub(crate) pools: Vec<PoolSpec>,
     pub(crate) identity: Arc<Identity>,
+    /// Identities follow the clients.
+    pub(crate) shared: bool,
     pub(crate) mode: PoolerMode,
     pub(crate) read_only: bool,
 }
@@ -95,10 +99,15 @@ pub(crate) struct PoolSet {
     /// For each pool, the number of its server in the cluster.
     pub(super) numbers: Vec<usize>,
     pub(crate) greetings: Mutex<Greetings>,
+    /// Of the clients, where they share the pools.
+    pub(crate) identities: Identities,
     sessions: AtomicUsize,
     /// Sessions that are held to a server.
     pub(crate) pinned: AtomicUsize,
-    last_used: AtomicU64,
+    /// Where it is listed while it has no sessions, if it may make room for others then.
+    unused: Option<Arc<Unused>>,
+    /// Its place there.
+    mark: AtomicU64,
 }
 
 /// No server of the cluster may run the statement, or none could be had.
@@ -119,7 +128,12 @@ pub(crate) enum NoServer {
 }
 
 impl PoolSet {
-    pub(crate) fn new(key: PoolKey, spec: PoolSetSpec, cluster: Arc<Cluster>) -> Arc<Self> {
+    pub(crate) fn new(
+        key: PoolKey,
+        spec: PoolSetSpec,
+        cluster: Arc<Cluster>,
+        unused: Option<Arc<Unused>>,
+    ) -> Arc<Self> {
         let (numbers, pools) = cluster
             .nodes
             .iter()
@@ -128,19 +142,19 @@ impl PoolSet {
             .filter(|(_, (node, _))| !spec.read_only || !node.is_configured_primary())
             .map(|(number, (node, pool))| (number, Pool::new(pool.clone(), node.clone())))
             .unzip();
-        let set = Self {
+        Arc::new(Self {
             key,
             spec,
             cluster,
             pools,
             numbers,
             greetings: Mutex::default(),
+            identities: Identities::default(),
             sessions: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
-            last_used: AtomicU64::new(0),
-        };
-        set.touch();
-        Arc::new(set)
+            unused,
+            mark: AtomicU64::new(0),
+        })
     }
 
     /// Whether statements have to be told apart to know where they run.
@@ -148,12 +162,13 @@ impl PoolSet {
         !self.spec.read_only && self.pools.len() > 1
     }
 
-    fn touch(&self) {
-        self.last_used.store(super::uptime().as_secs(), Ordering::Relaxed);
+    pub(super) fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn last_used(&self) -> u64 {
-        self.last_used.load(Ordering::Relaxed)
+    /// The mark that it had before.
+    pub(super) fn replace_mark(&self, mark: u64) -> u64 {
+        self.mark.swap(mark, Ordering::Relaxed)
     }
 
     pub(crate) fn sessions(&self) -> usize {
@@ -175,13 +190,34 @@ impl PoolSet {
     }
 }
 
-/// A session's hold on its pools: they are not evicted while it lasts.
-pub(crate) struct Membership(Arc<PoolSet>);
+/// A session's hold on its pools, and who it is there: they are not evicted while it lasts.
+pub(crate) struct Membership {
+    set: Arc<PoolSet>,
+    pub(crate) wish: Wish,
+}
 
 impl Membership {
+    /// Of pools that are the session's identity.
     pub(crate) fn new(set: Arc<PoolSet>) -> Self {
+        let identity = set.spec.identity.clone();
+        Self::with(set, identity)
+    }
+
+    /// Of pools that sessions of other identities use as well.
+    pub(super) fn shared(set: Arc<PoolSet>, identity: Identity) -> Self {
+        let identity = set.identities.intern(identity);
+        Self::with(set, identity)
+    }
+
+    fn with(set: Arc<PoolSet>, identity: Arc<Identity>) -> Self {
         set.sessions.fetch_add(1, Ordering::Relaxed);
-        Self(set)
+        Self { set, wish: Wish { identity, last: 0 } }
+    }
+
+    /// Who every server connection of the session must be.
+    #[inline]
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.wish.identity
     }
 }
 
@@ -189,13 +225,15 @@ impl std::ops::Deref for Membership {
     type Target = Arc<PoolSet>;
 
     fn deref(&self) -> &Arc<PoolSet> {
-        &self.0
+        &self.set
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.0.touch();
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        let was_last = self.set.sessions.fetch_sub(1, Ordering::Relaxed) == 1;
+        if let (true, Some(unused)) = (was_last, &self.set.unused) {
+            unused.note(&self.set);
+        }
     }
 }

@@ -3,9 +3,11 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::greeting;
 use crate::app::worker;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
@@ -25,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) key: Vec<u8>,
     /// The parameters that the server reports, as they are now.
     pub(crate) parameters: Vec<(String, String)>,
+    /// Those that clients are told of when they change, as messages.
+    pub(crate) reported: Arc<[u8]>,
     /// When it has served long enough.
     pub(crate) retires_at: Option<Instant>,
     /// The worker whose reactor the socket is registered with.
@@ -99,6 +103,7 @@ impl Connection {
             stream: connected.stream,
             process: connected.process,
             key: connected.key,
+            reported: greeting::followed(&connected.parameters),
             parameters: connected.parameters,
             retires_at: None,
             worker: worker::current(),
@@ -137,9 +142,14 @@ impl Connection {
         let (Some(name), Some(value)) = (fields.cstr(), fields.cstr()) else { return };
         let value = String::from_utf8_lossy(value).into_owned();
         self.reports.note(name, &value);
-        match self.parameters.iter_mut().find(|(key, _)| key.as_bytes() == name) {
+        let name = String::from_utf8_lossy(name);
+        match self.parameters.iter_mut().find(|(key, _)| *key == name) {
+            Some((_, old)) if *old == value => return,
             Some((_, old)) => *old = value,
-            None => self.parameters.push((String::from_utf8_lossy(name).into_owned(), value)),
+            None => self.parameters.push((name.clone().into_owned(), value)),
+        }
+        if greeting::is_followed(&name) {
+            self.reported = greeting::followed(&self.parameters);
         }
     }
 
@@ -240,10 +250,23 @@ impl Connection {
         self.answer().await
     }
 
-    /// Reads up to the next ReadyForQuery.
+    /// The same for one statement, which leaves the client's unnamed statement and portal alone.
+    pub(crate) async fn query_aside(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        const NAME: &[u8] = b"__pgdog_jwt_aside";
+        let mut out = Vec::with_capacity(sql.len() + 128);
+        message::parse(&mut out, NAME, sql.as_bytes(), &[0, 0]);
+        message::run(&mut out, NAME);
+        message::close_statement(&mut out, NAME);
+        message::sync(&mut out);
+        self.send(&out).await?;
+        self.answer().await
+    }
+
+    /// Reads up to the next ReadyForQuery, and what lies behind it in the same bytes: a notification may follow at once.
     async fn answer(&mut self) -> Result<Answer, ConversationError> {
         let mut answer = Answer::default();
         let mut refused = None;
+        let mut ready = false;
         let mut read = 0;
         let mut chunk = Chunk::take();
         loop {
@@ -256,11 +279,9 @@ impl Connection {
                 match header.tag {
                     b'Z' => {
                         self.status = body.first().copied().unwrap_or(b'E');
-                        return match refused {
-                            Some(error) => Err(ConversationError::Refused(error)),
-                            None => Ok(answer),
-                        };
+                        ready = true;
                     }
+                    b'E' if ready => return Err(ConversationError::Closed),
                     b'A' => {
                         let frame = frame.to_vec();
                         self.asides.extend_from_slice(&frame);
@@ -275,6 +296,12 @@ impl Connection {
                 }
                 chunk.consume(header.size);
             }
+            if ready && chunk.is_empty() {
+                return match refused {
+                    Some(error) => Err(ConversationError::Refused(error)),
+                    None => Ok(answer),
+                };
+            }
             if chunk.room().is_empty() {
                 chunk.make_room(chunk.len() + 1);
             }
@@ -286,6 +313,14 @@ impl Connection {
             if read > MAX_ANSWER {
                 return Err(ConversationError::TooLarge);
             }
+        }
+    }
+
+    /// Waits until the server has closed the connection. What it says until then is for nobody.
+    pub(crate) async fn ended(&mut self) {
+        let mut chunk = Chunk::take();
+        while let Ok(1..) = poll_fn(|cx| self.poll_read(cx, &mut chunk)).await {
+            chunk.truncate(0);
         }
     }
 

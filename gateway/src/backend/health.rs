@@ -68,8 +68,17 @@ impl Report {
     }
 }
 
+impl Report {
+    /// How far a standby is behind, in bytes of the write-ahead log. `written`: how far the primary was a moment ago; 0:
+    /// not known.
+    pub(crate) fn bytes_behind(&self, written: u64) -> u64 {
+        let newest = self.received.unwrap_or(0).max(written);
+        self.position.map_or(0, |replayed| newest.saturating_sub(replayed))
+    }
+}
+
 /// Reads a `pg_lsn`.
-fn position(text: &str) -> Option<u64> {
+pub(super) fn position(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
 }
@@ -87,8 +96,7 @@ impl Lag {
     /// was idle for an hour, the first transaction for a moment looks like an hour's lag; it is not longer than the
     /// replica has been seen to be behind.
     pub(crate) fn measure(&mut self, report: &Report, written: u64) -> Duration {
-        let Some(replayed) = report.position else { return Duration::ZERO };
-        if replayed >= report.received.unwrap_or(0).max(written) {
+        if report.bytes_behind(written) == 0 {
             self.caught_up = Some(Instant::now());
             return Duration::ZERO;
         }
@@ -127,6 +135,14 @@ mod tests {
     #[test]
     fn a_replica_that_has_replayed_everything_does_not_lag() {
         assert_eq!(Lag::default().measure(&standby(100, 100, 3_600_000), 100), Duration::ZERO);
+    }
+
+    #[test]
+    fn bytes_are_counted_to_the_newest_position_that_is_known() {
+        assert_eq!(standby(100, 150, 0).bytes_behind(0), 50);
+        assert_eq!(standby(100, 150, 0).bytes_behind(170), 70);
+        assert_eq!(standby(100, 90, 0).bytes_behind(80), 0);
+        assert_eq!(Report::default().bytes_behind(100), 0, "a server that does not tell is not behind");
     }
 
     #[test]

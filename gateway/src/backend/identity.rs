@@ -6,14 +6,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::connection::{Answer, Connection, ConversationError};
-use super::pool::Slot;
+use super::held::Held;
+use super::pool::Pool;
 use super::server::Server;
 use super::settings::{Settings, quote_identifier};
-use super::statements::Held;
+use super::slot::Slot;
 use crate::wire::ErrorFields;
 
 /// What every server connection of a session must be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// `current_user`; `None`: whoever logged in.
     pub(crate) role: Option<String>,
@@ -60,6 +61,10 @@ pub(crate) struct Unconfirmed {
     pub(crate) connection: Connection,
     /// The identity that it is known to have: shared with the pool, so that comparing pointers is enough.
     pub(crate) known: Option<Arc<Identity>>,
+    /// The identity that may have left something behind; `None`: nobody.
+    pub(crate) holder: Option<Arc<Identity>>,
+    /// Who logged in, as PostgreSQL says (`session_user`).
+    pub(crate) login: Box<str>,
     /// When that was, by the changes of the server's role: see [`super::role::Observed::epoch`].
     pub(crate) epoch: u32,
     pub(crate) applied: Arc<Settings>,
@@ -78,12 +83,22 @@ impl Unconfirmed {
     ) -> Result<Self, IdentityError> {
         let applied = Arc::new(Settings::default());
         let epoch = slot.pool().node.observed.epoch();
-        let mut server = Self { connection, known: None, epoch, applied, held, unnamed: 0, slot };
+        let login = Box::default();
+        let (known, holder) = (None, None);
+        let mut server = Self { connection, known, holder, login, epoch, applied, held, unnamed: 0, slot };
         let answer = server.connection.query(WHO).await?;
+        server.login = answer.value(1).into();
         server.learn(&answer);
-        check(identity, &answer)?;
+        server.check(identity, &answer)?;
         server.known = Some(identity.clone());
         Ok(server)
+    }
+
+    /// Moves the socket to the reactor of the worker that runs this.
+    #[inline]
+    pub(super) fn adopt(self) -> Option<Self> {
+        let connection = self.connection.adopt().ok()?;
+        Some(Self { connection, ..self })
     }
 
     /// Makes the connection the wanted identity with the wanted settings, in one round trip, in none when it is already.
@@ -93,10 +108,21 @@ impl Unconfirmed {
         settings: &Arc<Settings>,
     ) -> Result<Server, IdentityError> {
         self.fits(identity)?;
-        let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity) || known == identity);
-        if !known || self.is_outdated(identity) {
+        if !is_same(self.known.as_ref(), identity) || self.is_outdated(identity) {
             self.known = None;
-            self.establish(identity).await?;
+            let outcome = match self.slot.pool().spec.shared && !is_same(self.holder.as_ref(), identity) {
+                true => self.take_over(identity, settings).await,
+                false => self.establish(identity, "", "").await,
+            };
+            match outcome {
+                Err(IdentityError::Refused(fields)) if self.may_return() => {
+                    // As it was before, for whoever it will be confirmed for next.
+                    Pool::check_in(self);
+                    return Err(IdentityError::Refused(fields));
+                }
+                outcome => outcome?,
+            }
+            self.holder = Some(identity.clone());
             self.known = Some(identity.clone());
         }
         if *self.applied != **settings {
@@ -104,6 +130,33 @@ impl Unconfirmed {
         }
         self.fits(identity)?;
         Ok(Server::new(self))
+    }
+
+    /// Whether others may use the connection though PostgreSQL would not make it what one of them is.
+    fn may_return(&self) -> bool {
+        self.slot.pool().spec.shared && self.connection.status == b'I'
+    }
+
+    /// Makes the connection of one identity another's: whatever the last one left behind is gone, also what its statements
+    /// did not show, such as a setting that a function made.
+    async fn take_over(&mut self, identity: &Identity, settings: &Arc<Settings>) -> Result<(), IdentityError> {
+        let clean = if self.holder.is_some() { CLEAN } else { "" };
+        // DEALLOCATE takes effect even when what comes behind it fails.
+        self.held.clear();
+        let mut sql = String::new();
+        Settings::default().write_difference(settings, &mut sql);
+        let applied = match self.establish(identity, clean, &sql).await {
+            Err(IdentityError::Refused(_)) if !sql.is_empty() => {
+                // By itself it shows whether the identity is refused, or one of the settings.
+                self.establish(identity, clean, "").await?;
+                Arc::default()
+            }
+            outcome => outcome.map(|()| settings.clone())?,
+        };
+        self.applied = applied;
+        // Notifications for the last identity.
+        drop(self.connection.take_asides());
+        Ok(())
     }
 
     /// What the server has reported by itself must allow the identity: it may have been promoted since.
@@ -128,22 +181,25 @@ impl Unconfirmed {
         if certain { Ok(Server::new(self)) } else { Err(Box::new(self)) }
     }
 
-    async fn establish(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+    /// Takes on the identity and asks for it, all in one transaction: PostgreSQL does the whole of it, or nothing.
+    /// `before` and `after` are SQL that goes with it.
+    async fn establish(&mut self, identity: &Identity, before: &str, after: &str) -> Result<(), IdentityError> {
         self.unnamed = 0;
-        let mut sql = String::new();
+        let mut sql = String::with_capacity(before.len() + after.len() + 512);
+        sql.push_str(before);
         match &identity.role {
             Some(role) => {
-                let _ = write!(sql, "SET ROLE {}", quote_identifier(role));
+                let _ = write!(sql, "SET ROLE {};", quote_identifier(role));
             }
-            None => sql.push_str("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE"),
+            None => sql.push_str("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE;"),
         }
-        sql.push(';');
+        sql.push_str(after);
         sql.push_str(WHO);
         self.make_ascii_safe(&sql).await?;
         let epoch = self.slot.pool().node.observed.epoch();
         let answer = self.connection.query(&sql).await?;
         self.learn(&answer);
-        check(identity, &answer)?;
+        self.check(identity, &answer)?;
         self.epoch = epoch;
         Ok(())
     }
@@ -152,6 +208,25 @@ impl Unconfirmed {
     #[inline]
     pub(super) fn is_outdated(&self, identity: &Identity) -> bool {
         identity.read_only && self.epoch != self.slot.pool().node.observed.epoch()
+    }
+
+    /// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
+    fn check(&self, identity: &Identity, answer: &Answer) -> Result<(), IdentityError> {
+        let (actual, login) = (answer.value(0), answer.value(1));
+        let wanted = identity.role.as_deref().unwrap_or(login);
+        if actual != wanted || actual.is_empty() {
+            return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
+        }
+        if login != &*self.login {
+            return Err(IdentityError::Mismatch { wanted: self.login.to_string(), actual: login.to_owned() });
+        }
+        if answer.value(2) != "f" && !identity.allow_privileged {
+            return Err(IdentityError::Privileged(actual.to_owned()));
+        }
+        if identity.read_only && answer.value(3) != "t" {
+            return Err(IdentityError::NotReplica);
+        }
+        Ok(())
     }
 
     /// What an answer to [`WHO`] says of the server itself.
@@ -193,22 +268,15 @@ impl Unconfirmed {
     }
 }
 
+/// Undoes what the last identity may have left behind: DISCARD ALL in parts, which may be in one transaction with others
+/// (PostgreSQL documentation, DISCARD), but for plans, which PostgreSQL itself does not use for another role.
+const CLEAN: &str = "SET SESSION AUTHORIZATION DEFAULT;CLOSE ALL;RESET ALL;DEALLOCATE ALL;UNLISTEN *;\
+                     SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES;";
+
 /// Asks PostgreSQL who it takes the connection for. Every name is qualified: the subject chooses its `search_path`.
-const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassrls, pg_catalog.pg_is_in_recovery() \
+pub(super) const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassrls, pg_catalog.pg_is_in_recovery() \
                    FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user";
 
-/// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
-fn check(identity: &Identity, answer: &Answer) -> Result<(), IdentityError> {
-    let (actual, login) = (answer.value(0), answer.value(1));
-    let wanted = identity.role.as_deref().unwrap_or(login);
-    if actual != wanted || actual.is_empty() {
-        return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
-    }
-    if answer.value(2) != "f" && !identity.allow_privileged {
-        return Err(IdentityError::Privileged(actual.to_owned()));
-    }
-    if identity.read_only && answer.value(3) != "t" {
-        return Err(IdentityError::NotReplica);
-    }
-    Ok(())
+fn is_same(known: Option<&Arc<Identity>>, identity: &Identity) -> bool {
+    known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), identity) || **known == *identity)
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::connection::{Connection, ConversationError};
+use super::health;
 use super::settings::{Settings, quote_literal};
 
 /// Settings of the transaction, and of the identity, which are not the session's to keep.
@@ -38,19 +39,95 @@ pub(crate) async fn settings(connection: &mut Connection, named: &[String]) -> R
 }
 
 /// Whether the session has state that cannot follow it to another server: temporary objects, cursors that outlive their
-/// transaction, statements of SQL `PREPARE`, advisory locks, channels that it listens to.
-pub(crate) async fn is_held(connection: &mut Connection) -> Result<bool, ConversationError> {
+/// transaction, statements of SQL `PREPARE` that are not among `followed`, advisory locks, channels that it listens to.
+pub(crate) async fn is_held(
+    connection: &mut Connection,
+    followed: impl Iterator<Item = &str>,
+) -> Result<bool, ConversationError> {
+    let mut names = String::from("NULL");
+    for name in followed {
+        let _ = write!(names, ",{}", quote_literal(name));
+    }
     let answer = connection
-        .query(
+        .query(&format!(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
              OR EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable) \
-             OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql) \
+             OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
+                        AND (p.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::text[])) IS NOT TRUE) \
              OR EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
                         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
              OR EXISTS (SELECT FROM pg_catalog.pg_class c \
                         WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
                         AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0)",
-        )
+        ))
         .await?;
     Ok(answer.value(0) != "f")
+}
+
+/// Gives settings that the session has no value for the values of `startup`. Of variables of applications PostgreSQL does
+/// not say where their value comes from: for those, empty is none.
+pub(crate) async fn reset_to(connection: &mut Connection, startup: &Settings) -> Result<(), ConversationError> {
+    let mut values = String::new();
+    for (name, value) in startup.iter() {
+        let _ = write!(
+            values,
+            "{}({},{})",
+            if values.is_empty() { "" } else { "," },
+            quote_literal(name),
+            quote_literal(value)
+        );
+    }
+    let sql = format!(
+        "SELECT pg_catalog.set_config(v.name, v.value, false) FROM (VALUES {values}) v (name, value) \
+         WHERE CASE WHEN pg_catalog.strpos(v.name, '.') OPERATOR(pg_catalog.>) 0 \
+         THEN COALESCE(pg_catalog.current_setting(v.name, true), '') OPERATOR(pg_catalog.=) '' \
+         ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) v.name \
+         AND s.source OPERATOR(pg_catalog.=) 'session') END"
+    );
+    if !sql.is_ascii() && connection.parameter("client_encoding").is_some_and(|encoding| encoding != "UTF8") {
+        // The server would read other characters. The next check-out sees to it.
+        return Ok(());
+    }
+    // In session mode the unnamed statement is the client's, and a simple query would end it.
+    connection.query_aside(&sql).await.map(drop)
+}
+
+/// The statements of SQL `PREPARE`, by name.
+pub(crate) async fn sql_statements(connection: &mut Connection) -> Result<Vec<String>, ConversationError> {
+    let answer = connection.query("SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql").await?;
+    Ok(answer.rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
+}
+
+/// Where the primary's write-ahead log ends: everything committed until now is before that. `None` when the answer cannot
+/// be read.
+pub(crate) async fn written(connection: &mut Connection) -> Result<Option<u64>, ConversationError> {
+    let sql = "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')";
+    let answer = connection.query(sql).await?;
+    let (end, block) = (health::position(answer.value(0)), answer.value(1).parse().ok());
+    Ok(end.zip(block).map(|(end, block)| last_record(end, block)))
+}
+
+/// The end of the last record before the insert position `end`. At the start of a block that position is behind the
+/// block's header (40 bytes at most, PostgreSQL's `xlog_internal.h`), which a replica has not replayed before the next
+/// record is there.
+fn last_record(end: u64, block: u64) -> u64 {
+    const LONGEST_HEADER: u64 = 40;
+    match end.checked_rem(block) {
+        Some(offset) if offset <= LONGEST_HEADER => end - offset,
+        _ => end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_block_is_no_record() {
+        assert_eq!(last_record(8192 * 3 + 24, 8192), 8192 * 3);
+        assert_eq!(last_record(8192 * 3 + 40, 8192), 8192 * 3);
+        assert_eq!(last_record(8192 * 3 + 64, 8192), 8192 * 3 + 64);
+        assert_eq!(last_record(8192, 8192), 8192);
+        assert_eq!(last_record(77, 0), 77);
+    }
 }

@@ -16,9 +16,13 @@ pub(crate) async fn run(app: &'static App) {
         ticks.tick().await;
         let state = app.state();
         monitor::start_missing(app, &state);
-        for set in state.registry.sets() {
+        // Not by way of all pools: there may be many without a connection.
+        for node in state.registry.clusters().flat_map(|(_, cluster)| &cluster.nodes) {
+            node.budget.occupied().iter().for_each(|pool| pool.tidy());
+        }
+        for set in state.registry.standing_sets() {
             for pool in &set.pools {
-                if pool.tidy() > 0 && !pool.node.bans.is_banned() && !set.cluster.gate.is_closed() {
+                if pool.is_short() && !pool.node.bans.is_banned() && !set.cluster.gate.is_closed() {
                     let pool = pool.clone();
                     // On its own: a server that does not answer must not keep the janitor from the others.
                     tokio::spawn(async move {

@@ -24,6 +24,9 @@ const SOON: Duration = Duration::from_secs(1);
 /// The same for `role = "auto"`: writes depend on it.
 const VERY_SOON: Duration = Duration::from_millis(500);
 
+/// Between two looks at a replica of which a session wants to know how far it is.
+const LEAST: Duration = Duration::from_millis(5);
+
 /// Between two looks at a server that lets no account of the configuration in.
 const BLIND: Duration = Duration::from_secs(10);
 
@@ -124,7 +127,7 @@ impl Monitor {
 
     fn period(&self, general: &General) -> Duration {
         let node = &self.node;
-        let watches_lag = general.ban_replica_lag != Duration::MAX;
+        let watches_lag = general.ban_replica_lag != Duration::MAX || general.ban_replica_lag_bytes != usize::MAX;
         let most = match () {
             () if node.is_auto() => VERY_SOON,
             () if !node.is_configured_primary() || watches_lag || node.bans.is_banned() => SOON,
@@ -144,7 +147,15 @@ impl Monitor {
                 return;
             }
             drop(state);
-            sleep_until(end.min(now + SOON)).await;
+            let wanted = async {
+                sleep_until(started + LEAST).await;
+                self.node.replay.wanted().await;
+            };
+            tokio::select! {
+                () = sleep_until(end.min(now + SOON)) => {}
+                // Only where a look costs no login.
+                () = wanted, if self.connection.is_some() => return,
+            }
         }
     }
 
@@ -207,6 +218,10 @@ impl Monitor {
                     node.observed.note_timeline(timeline);
                 }
                 node.observe(report.in_recovery);
+                match report.position {
+                    Some(position) if report.in_recovery => node.replay.note(position),
+                    _ => node.replay.forget(),
+                }
                 node.reached();
                 let is_writer =
                     cluster.writer().and_then(|at| cluster.nodes.get(at)).is_some_and(|at| Arc::ptr_eq(at, node));
@@ -215,14 +230,19 @@ impl Monitor {
                 }
                 let written = cluster.written.load(Ordering::Relaxed);
                 let lag = if report.in_recovery { self.lag.measure(&report, written) } else { Duration::ZERO };
-                let lagging = lag > general.ban_replica_lag;
+                let bytes = if report.in_recovery { report.bytes_behind(written) } else { 0 };
+                let lagging = lag > general.ban_replica_lag || bytes > general.ban_replica_lag_bytes as u64;
                 if node.bans.set_lagging(lagging) {
                     let lag = lag.as_millis() as u64;
-                    warn!(event = "lag", address = %node.address, lag, banned = lagging, "replica lag");
+                    warn!(event = "lag", address = %node.address, lag, bytes, banned = lagging, "replica lag");
                 }
             }
-            Look::Alive => node.reached(),
+            Look::Alive => {
+                node.replay.forget();
+                node.reached();
+            }
             Look::Failed(reason) => {
+                node.replay.forget();
                 debug!(reason, address = %node.address, "a server did not pass its check");
                 self.connection = None;
                 node.ban(BanReason::Unhealthy, general.ban_timeout);

@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::bans::{BanReason, Bans};
+use super::budget::Budget;
 use super::connect::ServerAddress;
+use super::replay::Replay;
 use super::role::Observed;
 use crate::config::{Choice, Role};
 use crate::net::options::TcpOptions;
@@ -28,6 +30,8 @@ impl fmt::Display for ServerAddress {
 
 /// See the module.
 pub(crate) struct Node {
+    /// Its number in the admin database.
+    pub(crate) number: u64,
     pub(crate) address: ServerAddress,
     /// As configured; see [`Self::is_replica`] for what it is now.
     role: Role,
@@ -37,6 +41,9 @@ pub(crate) struct Node {
     pub(crate) tcp: TcpOptions,
     pub(crate) observed: Observed,
     pub(crate) bans: Bans,
+    /// Connections that all pools of it may have together.
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) replay: Replay,
     /// Right to make a connection.
     pub(crate) connecting: Semaphore,
     /// Grows each time that the server is reached again: pools then forget that they failed.
@@ -57,8 +64,11 @@ impl Node {
         weight: u8,
         tls: Arc<ClientTls>,
         tcp: TcpOptions,
+        budget: Arc<Budget>,
     ) -> Arc<Self> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             address,
             role,
             weight,
@@ -66,6 +76,8 @@ impl Node {
             tcp,
             observed: Observed::default(),
             bans: Bans::default(),
+            budget,
+            replay: Replay::default(),
             connecting: Semaphore::new(MAX_CONNECTING),
             returns: AtomicU64::new(0),
             monitored: AtomicBool::new(false),
@@ -129,15 +141,27 @@ impl Node {
     /// What a pool saw at a login. It may be older than what the monitor has seen since, and a server that is not in
     /// recovery stays so until it restarts: only that, and what nobody knew, is believed.
     pub(crate) fn observe_at_login(&self, in_recovery: bool) {
+        // A login may be the first to a server that was started again.
+        self.replay.forget();
         if !in_recovery || self.observed.is_unknown() {
             self.observe(in_recovery);
         }
     }
 
     pub(crate) fn ban(&self, reason: BanReason, duration: Duration) {
-        self.bans.note(reason);
-        if self.bans.ban(duration) {
+        if self.bans.ban(reason, duration) {
             tracing::warn!(event = "ban", address = %self.address, %reason, "server banned");
+        }
+    }
+
+    /// The administrator bans the server, or ends whatever ban there is.
+    pub(crate) fn set_banned(&self, banned: bool) {
+        if self.bans.set_manual(banned) {
+            let event = if banned { "ban" } else { "unban" };
+            tracing::warn!(event, address = %self.address, reason = %BanReason::Manual, "server banned by hand");
+        }
+        if !banned && self.bans.lift() {
+            self.returns.fetch_add(1, Ordering::Relaxed);
         }
     }
 

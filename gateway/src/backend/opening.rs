@@ -13,9 +13,10 @@ use super::bans::BanReason;
 use super::checkout_error::CheckoutError;
 use super::connect::{self, ConnectError, ServerLogin};
 use super::connection::Connection;
+use super::held::Held;
 use super::identity::Unconfirmed;
-use super::pool::{Pool, Slot};
-use super::statements::Held;
+use super::pool::Pool;
+use super::slot::Slot;
 use pgdog_jwt::config::Secret;
 
 impl Pool {
@@ -23,10 +24,11 @@ impl Pool {
     /// for the next attempt, until `deadline`; another one has waited already and hears of the last failure at once.
     pub(super) async fn connect(
         self: &Arc<Self>,
-        slot: Slot,
+        mut slot: Slot,
         deadline: Option<Instant>,
         patient: bool,
     ) -> Result<Unconfirmed, CheckoutError> {
+        slot.succeed().await;
         let permit = self.permit(deadline, patient).await?;
         let limits = self.spec.limits;
         let mut connection = match self.attempt().await {

@@ -38,31 +38,83 @@ pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> P
 
 /// The pools of a token's subject. `user` is its users.toml entry, if it has one.
 pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> PoolSetSpec {
-    let read_only = match user {
-        Some(user) => is_read_only(servers, Some(user)),
-        None => {
-            let config_says = config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision_read_only);
-            config_says || grant.read_only || is_read_only(servers, None)
-        }
-    };
     // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
     let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
         (Some(name), password) => Some((name.as_str(), password.as_ref().or(user.passwords.first()))),
         (None, Some(password)) => Some((user.name.as_str(), Some(password))),
         (None, None) => user.passwords.first().map(|password| (user.name.as_str(), Some(password))),
     });
-    // From the configuration before the grant, which may be older: a reload changes passwords under live sessions.
-    let core = config.jwt.as_ref().map(|jwt| &jwt.core);
-    let token_account = || match core.and_then(|core| core.server_user.as_deref().map(|name| (name, core))) {
-        Some((name, core)) => (name, core.server_password.as_ref()),
-        None => (grant.server_user.as_deref().unwrap_or(&grant.user), grant.server_password.as_ref()),
-    };
-    let (login, password) = account.unwrap_or_else(token_account);
-    let allow_privileged = config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
-    let role = grant.server_role.clone().filter(|role| role != login);
-    let identity = Arc::new(Identity { role, allow_privileged, read_only, watched: true });
+    let (login, password) = account.unwrap_or_else(|| token_account(config, grant));
+    let identity = Arc::new(identity_of(config, servers, user, grant, login));
     let pools = servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
     set(config, servers, user, identity, pools)
+}
+
+/// Which of the shared pools a token's subject uses, and as whom; `None` when it has pools of its own.
+pub(crate) fn shared_identity(
+    config: &Config,
+    servers: &[&Database],
+    user: Option<&User>,
+    grant: &AuthGrant,
+) -> Option<Identity> {
+    let shares = config.jwt.as_ref().is_some_and(|jwt| jwt.shared_pool && jwt.core.server_user.is_some());
+    if !shares || user.is_some_and(User::has_pool_of_its_own) {
+        return None;
+    }
+    let (login, _) = token_account(config, grant);
+    Some(identity_of(config, servers, user, grant, login))
+}
+
+/// The pools that token subjects share. Sizes are those of the users.toml entry of the account that logs in, if there is
+/// one.
+pub(crate) fn for_sharing(
+    config: &Config,
+    servers: &[&Database],
+    grant: &AuthGrant,
+    database: &str,
+    read_only: bool,
+) -> PoolSetSpec {
+    let (login, password) = token_account(config, grant);
+    let user = find_user(config, login, database);
+    // Every client's own identity is verified besides, with what it may be.
+    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: true });
+    let pool = |server: &&Database| PoolSpec { shared: true, ..pool(config, server, user, login, password, &identity) };
+    let pools = servers.iter().map(pool).collect();
+    PoolSetSpec { shared: true, ..set(config, servers, user, identity, pools) }
+}
+
+/// The account for token users: from the configuration before the grant, which may be older, for a reload changes
+/// passwords under live sessions.
+pub(crate) fn token_account<'a>(config: &'a Config, grant: &'a AuthGrant) -> (&'a str, Option<&'a Secret>) {
+    let core = config.jwt.as_ref().map(|jwt| &jwt.core);
+    match core.and_then(|core| core.server_user.as_deref().map(|name| (name, core))) {
+        Some((name, core)) => (name, core.server_password.as_ref()),
+        None => (grant.server_user.as_deref().unwrap_or(&grant.user), grant.server_password.as_ref()),
+    }
+}
+
+/// Who a token's subject is on connections that log in as `login`.
+fn identity_of(
+    config: &Config,
+    servers: &[&Database],
+    user: Option<&User>,
+    grant: &AuthGrant,
+    login: &str,
+) -> Identity {
+    let jwt = config.jwt.as_ref();
+    let read_only = match user {
+        Some(user) => is_read_only(servers, Some(user)),
+        None => {
+            let config_says = jwt.is_some_and(|jwt| jwt.core.auto_provision_read_only);
+            config_says || grant.read_only || is_read_only(servers, None)
+        }
+    };
+    Identity {
+        role: grant.server_role.clone().filter(|role| role != login),
+        allow_privileged: jwt.is_some_and(|jwt| jwt.allow_privileged_roles),
+        read_only,
+        watched: true,
+    }
 }
 
 fn is_read_only(servers: &[&Database], user: Option<&User>) -> bool {
@@ -80,7 +132,7 @@ fn set(
         .and_then(|user| user.pooler_mode)
         .or_else(|| servers.iter().find_map(|server| server.pooler_mode))
         .unwrap_or(config.general.pooler_mode);
-    PoolSetSpec { pools, read_only: identity.read_only, identity, mode }
+    PoolSetSpec { pools, read_only: identity.read_only, identity, shared: false, mode }
 }
 
 fn pool(
@@ -114,6 +166,7 @@ fn pool(
         password: password.cloned(),
         database: server.database_name.clone().unwrap_or_else(|| server.name.clone()),
         identity: identity.clone(),
+        shared: false,
         parameters,
         size,
         min_size: min_size.min(size),

@@ -13,6 +13,8 @@ use super::backoff::Backoff;
 use super::checkout_error::CheckoutError;
 use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
+use super::sharing::Listed;
+use super::slot::{Handover, Slot, Waiter};
 use super::upkeep::usable;
 use crate::app::worker;
 use crate::stats::Seats;
@@ -24,8 +26,10 @@ pub(crate) struct PoolSpec {
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
     pub(crate) database: String,
-    /// Who every connection of the pool must be.
+    /// Who every connection of the pool must be; where it is `shared`, who it is after its login.
     pub(crate) identity: Arc<Identity>,
+    /// Identities follow the clients: a connection becomes each of them in turn.
+    pub(crate) shared: bool,
     /// Further start-up parameters.
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) size: usize,
@@ -68,6 +72,14 @@ pub(crate) struct PoolStats {
     pub(crate) seats: Arc<Seats>,
 }
 
+/// Who wants a connection. Where identities share a pool, it makes a difference which connection that is.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) identity: Arc<Identity>,
+    /// The number of the connection that the session had last; 0: none.
+    pub(crate) last: u64,
+}
+
 /// A pool at one moment.
 pub(crate) struct View {
     /// The numbers of the free connections.
@@ -76,44 +88,24 @@ pub(crate) struct View {
     pub(crate) size: usize,
     /// Clients in the queue.
     pub(crate) waiting: usize,
+    /// How long the first of them has waited.
+    pub(crate) longest_wait: Duration,
 }
 
 #[derive(Default)]
 pub(super) struct Inner {
     /// Free connections, the one used last at the end.
-    pub(super) idle: Vec<Idle>,
+    pub(super) idle: VecDeque<Idle>,
     /// Connections that exist or are being made: free, in use, on their way.
     pub(super) size: usize,
-    waiters: VecDeque<oneshot::Sender<Handover>>,
+    pub(super) waiters: VecDeque<Waiter>,
     pub(super) closed: bool,
+    pub(super) listed: Listed,
 }
 
 pub(super) struct Idle {
     pub(super) server: Unconfirmed,
     pub(super) since: Instant,
-}
-
-/// What a waiter is given.
-enum Handover {
-    Server(Box<Unconfirmed>),
-    /// Room to make a connection.
-    Slot(Slot),
-}
-
-/// The right to one of a pool's connections. Dropping it makes room for another, whatever the reason: there is no way to
-/// lose one.
-pub(crate) struct Slot(pub(super) Arc<Pool>);
-
-impl Slot {
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.0
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.release_slot();
-    }
 }
 
 /// The first step of a check-out.
@@ -128,18 +120,18 @@ impl Pool {
         Arc::new(Self { spec, node, inner: Mutex::default(), backoff: Mutex::default(), stats: PoolStats::default() })
     }
 
-    /// A free connection, if there is one at once that needs no check.
+    /// A free connection, if there is one at once that needs no check and is the right identity already.
     #[inline]
-    pub(crate) fn try_check_out(self: &Arc<Self>) -> Option<Unconfirmed> {
+    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish) -> Option<Unconfirmed> {
         loop {
             let server = {
                 let mut inner = self.inner.lock();
                 if !inner.waiters.is_empty() {
                     return None;
                 }
-                let idle = inner.take_idle()?;
+                let idle = if self.spec.shared { inner.take_fitting(wish) } else { inner.take_idle() }?;
                 if self.needs_check(&idle) {
-                    inner.idle.push(idle);
+                    inner.idle.push_back(idle);
                     return None;
                 }
                 idle.server
@@ -151,10 +143,10 @@ impl Pool {
     }
 
     /// A connection: a free one, a new one, or the next that comes back.
-    pub(crate) async fn check_out(self: &Arc<Self>) -> Result<Unconfirmed, CheckoutError> {
+    pub(crate) async fn check_out(self: &Arc<Self>, wish: &Wish) -> Result<Unconfirmed, CheckoutError> {
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         loop {
-            let found = self.find().ok_or(CheckoutError::Closed)?;
+            let found = self.find(wish).ok_or(CheckoutError::Closed)?;
             match found {
                 Found::Slot(slot) => return self.connect(slot, deadline, true).await,
                 Found::Idle(idle) => {
@@ -180,25 +172,37 @@ impl Pool {
     }
 
     /// `None`: the pool is closed.
-    fn find(self: &Arc<Self>) -> Option<Found> {
+    fn find(self: &Arc<Self>, wish: &Wish) -> Option<Found> {
         let mut inner = self.inner.lock();
-        if inner.closed {
-            return None;
-        }
-        while inner.waiters.front().is_some_and(oneshot::Sender::is_closed) {
-            inner.waiters.pop_front();
-        }
-        if inner.waiters.is_empty() {
-            if let Some(idle) = inner.take_idle() {
+        let mut may_grow = true;
+        loop {
+            if inner.closed {
+                return None;
+            }
+            inner.forget_gone_waiters();
+            if !inner.waiters.is_empty() {
+                break;
+            }
+            let idle = if self.spec.shared { inner.take_for(wish) } else { inner.take_idle() };
+            if let Some(idle) = idle {
                 return Some(Found::Idle(Box::new(idle)));
             }
-            if inner.size < self.spec.size {
-                inner.size += 1;
-                return Some(Found::Slot(Slot(self.clone())));
+            if !std::mem::take(&mut may_grow) || inner.size >= self.spec.size {
+                break;
             }
+            drop(inner);
+            if let Some(slot) = self.node.budget.take(self) {
+                return Some(Found::Slot(slot));
+            }
+            inner = self.inner.lock();
         }
         let (sender, receiver) = oneshot::channel();
-        inner.waiters.push_back(sender);
+        inner.waiters.push_back(Waiter { arrived: Instant::now(), sender });
+        let is_full = inner.size >= self.spec.size;
+        drop(inner);
+        if !is_full {
+            self.node.budget.enlist(self);
+        }
         Some(Found::Wait(receiver))
     }
 
@@ -217,7 +221,9 @@ impl Pool {
             Ok(Err(_)) => Err(CheckoutError::Closed),
             Err(_) => {
                 self.stats.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(CheckoutError::Timeout(self.spec.limits.checkout_timeout))
+                let limit = self.spec.limits.checkout_timeout;
+                let is_full = self.inner.lock().size >= self.spec.size;
+                Err(if is_full { CheckoutError::Timeout(limit) } else { CheckoutError::BudgetSpent(limit) })
             }
         }
     }
@@ -229,10 +235,13 @@ impl Pool {
         if server.connection.is_spent() {
             return;
         }
+        let budget = &pool.node.budget;
+        let claimed = if budget.is_pressed() { budget.claim(server) } else { Some(server) };
+        let Some(server) = claimed else { return };
         let mut server = Box::new(server);
         let mut inner = pool.inner.lock();
         while let Some(waiter) = inner.waiters.pop_front() {
-            match waiter.send(Handover::Server(server)) {
+            match waiter.sender.send(Handover::Server(server)) {
                 Ok(()) => return,
                 Err(Handover::Server(back)) => server = back,
                 Err(Handover::Slot(_)) => return,
@@ -242,21 +251,12 @@ impl Pool {
             drop(inner);
             return;
         }
-        inner.idle.push(Idle { server: *server, since: Instant::now() });
-    }
-
-    fn release_slot(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
-        inner.size -= 1;
-        while let Some(waiter) = inner.waiters.pop_front() {
-            if waiter.is_closed() {
-                continue;
-            }
-            inner.size += 1;
-            // The lock is let go first: a waiter that has just left gives the slot back by dropping it.
-            drop(inner);
-            let _ = waiter.send(Handover::Slot(Slot(self.clone())));
-            return;
+        let since = Instant::now();
+        inner.idle.push_back(Idle { server: *server, since });
+        let is_news = budget.is_limited() && !std::mem::replace(&mut inner.listed.idle, true);
+        drop(inner);
+        if is_news {
+            budget.list_idle(&pool, since);
         }
     }
 
@@ -276,10 +276,12 @@ impl Pool {
     /// The pool as it is now.
     pub(crate) fn view(&self) -> View {
         let inner = self.inner.lock();
+        let waiters = || inner.waiters.iter().filter(|waiter| !waiter.sender.is_closed());
         View {
             idle: inner.idle.iter().map(|idle| idle.server.connection.seat_id()).collect(),
             size: inner.size,
-            waiting: inner.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
+            waiting: waiters().count(),
+            longest_wait: waiters().next().map_or(Duration::ZERO, |waiter| waiter.arrived.elapsed()),
         }
     }
 
@@ -314,8 +316,37 @@ impl Inner {
             .rev()
             .find(|at| self.idle.get(*at).is_some_and(|idle| idle.server.connection.worker() == here));
         match own {
-            Some(at) => Some(self.idle.remove(at)),
-            None => self.idle.pop(),
+            Some(at) => self.idle.remove(at),
+            None => self.idle.pop_back(),
+        }
+    }
+
+    /// A connection that is the identity already: the one that the session had last, before others.
+    #[inline]
+    fn take_fitting(&mut self, wish: &Wish) -> Option<Idle> {
+        let mut found = None;
+        for (at, Idle { server, .. }) in self.idle.iter().enumerate().rev() {
+            if server.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &wish.identity)) {
+                found = found.or(Some(at));
+                if server.connection.seat_id() == wish.last {
+                    found = Some(at);
+                    break;
+                }
+            }
+        }
+        self.idle.remove(found?)
+    }
+
+    /// Such a connection, or else the one that nobody has used for longest: the others stay what they are for those who
+    /// come back soon.
+    fn take_for(&mut self, wish: &Wish) -> Option<Idle> {
+        self.take_fitting(wish).or_else(|| self.idle.pop_front())
+    }
+
+    /// Waiters that have given up are no part of the queue.
+    pub(super) fn forget_gone_waiters(&mut self) {
+        while self.waiters.front().is_some_and(|waiter| waiter.sender.is_closed()) {
+            self.waiters.pop_front();
         }
     }
 }

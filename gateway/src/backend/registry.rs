@@ -2,15 +2,18 @@
 //! stayed the same, so that connections survive (S12).
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pgdog_jwt::AuthGrant;
 
-use super::cluster::{Cluster, PoolKey, PoolSet, PoolSetSpec};
+use super::budget::Budget;
+use super::cluster::{Cluster, Membership, PoolKey, PoolSet, PoolSetSpec};
 use super::connect::ServerAddress;
 use super::node::Node;
 use super::plan;
+use super::subjects::{Subjects, Unused};
 use crate::config::{AuthType, Config, Database, Databases};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
@@ -24,7 +27,10 @@ pub(crate) struct Registry {
     /// Pools of token subjects that users.toml names, made at their first login.
     entries: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
     /// Pools of all other token subjects, made at their first login, limited in number.
-    subjects: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
+    subjects: Mutex<Subjects>,
+    unused: Arc<Unused>,
+    /// Pools that token subjects share, by whether they are read-only, made at their first login.
+    shared: Mutex<HashMap<(PoolKey, bool), Arc<PoolSet>>>,
     max_subjects: usize,
 }
 
@@ -62,6 +68,8 @@ impl Registry {
             named: HashMap::new(),
             entries: Mutex::default(),
             subjects: Mutex::default(),
+            shared: Mutex::default(),
+            unused: previous.map(|previous| previous.unused.clone()).unwrap_or_default(),
             max_subjects,
         };
         registry.named = registry.name_pools(previous);
@@ -85,7 +93,7 @@ impl Registry {
                 let key = key(database, &user.name);
                 let spec = plan::for_user(&self.config, &servers, user);
                 let kept = previous.and_then(|old| old.named.get(&key)).and_then(|old| adopt(old, &spec, cluster));
-                let set = kept.unwrap_or_else(|| PoolSet::new(key.clone(), spec, cluster.clone()));
+                let set = kept.unwrap_or_else(|| PoolSet::new(key.clone(), spec, cluster.clone(), None));
                 named.insert(key, set);
             }
         }
@@ -100,8 +108,9 @@ impl Registry {
         self.named.get(&key(database, user)).cloned().ok_or(NoPool::UnknownUser)
     }
 
-    /// The pools of a token's subject: those there are, or new ones where the configuration allows it.
-    pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Arc<PoolSet>, NoPool> {
+    /// The pools of a token's subject: those there are, or new ones where the configuration allows it. They stay while
+    /// the membership lasts.
+    pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Membership, NoPool> {
         let cluster = self.clusters.get(database).ok_or(NoPool::UnknownDatabase)?;
         let user = plan::find_user(&self.config, &grant.user, database);
         // The grant may be older than this configuration: a session lives on through a reload.
@@ -109,40 +118,55 @@ impl Registry {
         if user.is_none() && !provision {
             return Err(NoPool::NotProvisioned);
         }
+        let servers = servers(&self.config, database);
+        if let Some(identity) = plan::shared_identity(&self.config, &servers, user, grant) {
+            let (login, _) = plan::token_account(&self.config, grant);
+            let key = (key(database, login), identity.read_only);
+            let mut sets = self.shared.lock();
+            let make = || {
+                let spec = plan::for_sharing(&self.config, &servers, grant, database, identity.read_only);
+                PoolSet::new(key.0.clone(), spec, cluster.clone(), None)
+            };
+            let set = sets.entry(key.clone()).or_insert_with(make).clone();
+            return Ok(Membership::shared(set, identity));
+        }
         let key = key(database, &grant.user);
         let mut sets = if user.is_some() { self.entries.lock() } else { self.subjects.lock() };
         if let Some(set) = sets.get(&key) {
-            return Ok(set.clone());
+            return Ok(Membership::new(set.clone()));
         }
-        let spec = plan::for_grant(&self.config, &servers(&self.config, database), user, grant);
+        let spec = plan::for_grant(&self.config, &servers, user, grant);
         // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
         if let Some(named) = self.named.get(&key).filter(|named| named.spec.serves(&spec)) {
-            return Ok(named.clone());
+            return Ok(Membership::new(named.clone()));
         }
         if user.is_none() && sets.len() >= self.max_subjects {
-            evict(&mut sets)?;
+            self.unused.evict(&mut sets).ok_or(NoPool::TooMany)?.close();
         }
-        let set = PoolSet::new(key.clone(), spec, cluster.clone());
+        let unused = user.is_none().then(|| self.unused.clone());
+        let set = PoolSet::new(key.clone(), spec, cluster.clone(), unused);
         sets.insert(key, set.clone());
-        Ok(set)
+        Ok(Membership::new(set))
     }
 
-    /// Takes over the subjects' pools of `previous` that would be the same, then closes what is left of it.
+    /// Takes over the subjects' pools of `previous` that would be the same, then closes what is left of it. What the
+    /// budgets are now holds from here on.
     pub(crate) fn replace(&self, previous: &Self) {
-        for (new, old) in [(&self.entries, &previous.entries), (&self.subjects, &previous.subjects)] {
-            let mut new = new.lock();
-            for (key, set) in old.lock().drain() {
-                let same = self.clusters.get(&key.database).is_some_and(|cluster| same_nodes(cluster, &set.cluster));
-                if same && previous.config == self.config && !new.contains_key(&key) {
-                    new.insert(key, set);
-                } else {
-                    set.close();
-                }
-            }
-        }
+        let stays = |set: &PoolSet| {
+            let cluster = self.clusters.get(&set.key.database);
+            previous.config == self.config && cluster.is_some_and(|cluster| same_nodes(cluster, &set.cluster))
+        };
+        take_over(&self.entries, &previous.entries, stays);
+        take_over(&self.subjects, &previous.subjects, stays);
+        take_over(&self.shared, &previous.shared, stays);
         for (key, set) in &previous.named {
             if !self.named.get(key).is_some_and(|kept| Arc::ptr_eq(kept, set)) {
                 set.close();
+            }
+        }
+        for (name, cluster) in &self.clusters {
+            for (node, server) in cluster.nodes.iter().zip(servers(&self.config, name)) {
+                node.budget.set_limit(self.config.server_budget(server));
             }
         }
     }
@@ -159,9 +183,16 @@ impl Registry {
 
     /// All sets of pools.
     pub(crate) fn sets(&self) -> Vec<Arc<PoolSet>> {
+        let mut sets = self.standing_sets();
+        sets.extend(self.subjects.lock().values().cloned());
+        sets
+    }
+
+    /// The sets that may keep connections ahead of need: those of users that users.toml names, and shared ones.
+    pub(crate) fn standing_sets(&self) -> Vec<Arc<PoolSet>> {
         let mut sets: Vec<_> = self.named.values().cloned().collect();
         sets.extend(self.entries.lock().values().cloned());
-        sets.extend(self.subjects.lock().values().cloned());
+        sets.extend(self.shared.lock().values().cloned());
         sets
     }
 
@@ -172,27 +203,25 @@ impl Registry {
 
     /// Forgets subjects that have no session and no server connection.
     pub(crate) fn forget_idle_subjects(&self) {
-        self.subjects.lock().retain(|_, set| {
-            // The map's own reference is the only one: no login is about to use the set.
-            let unused = Arc::strong_count(set) == 1 && set.sessions() == 0 && set.size() == 0;
-            // What a server has refused is remembered, so that it is not asked again at every login.
-            !unused || set.is_refused()
-        });
+        // What a server has refused is remembered, so that it is not asked again at every login.
+        self.unused.forget(&mut self.subjects.lock(), |set| set.size() == 0 && !set.is_refused());
     }
 }
 
-/// Makes room for a subject: the one that is idle for the longest time leaves.
-fn evict(subjects: &mut HashMap<PoolKey, Arc<PoolSet>>) -> Result<(), NoPool> {
-    let idle = subjects
-        .iter()
-        .filter(|(_, set)| set.sessions() == 0 && Arc::strong_count(set) == 1)
-        .min_by_key(|(_, set)| set.last_used())
-        .map(|(key, _)| key.clone())
-        .ok_or(NoPool::TooMany)?;
-    if let Some(set) = subjects.remove(&idle) {
-        set.close();
+/// Takes over the sets that stay, and closes the others. What was made anew in the meantime stays as it is.
+fn take_over<K: Eq + Hash>(
+    new: &Mutex<HashMap<K, Arc<PoolSet>>>,
+    old: &Mutex<HashMap<K, Arc<PoolSet>>>,
+    stays: impl Fn(&PoolSet) -> bool,
+) {
+    let mut new = new.lock();
+    for (key, set) in old.lock().drain() {
+        if stays(&set) && !new.contains_key(&key) {
+            new.insert(key, set);
+        } else {
+            set.close();
+        }
     }
-    Ok(())
 }
 
 /// How users with passwords log in.
@@ -211,16 +240,18 @@ fn servers<'a>(config: &'a Config, name: &str) -> Vec<&'a Database> {
 fn node(config: &Config, server: &Database, tls: &Arc<ClientTls>, previous: Option<&Registry>) -> Arc<Node> {
     let address = ServerAddress { host: server.host.clone(), port: server.port };
     let tcp = TcpOptions::from(&config.tcp);
-    let old = previous
-        .and_then(|previous| previous.clusters.get(&server.name))
-        .and_then(|cluster| cluster.nodes.iter().find(|node| node.is(&address, server.role, server.lb_weight, &tcp)));
-    match old {
-        Some(node) => {
-            node.tls.store(tls.clone());
-            node.clone()
-        }
-        None => Node::new(address, server.role, server.lb_weight, tls.clone(), tcp),
+    let nodes = previous.and_then(|previous| previous.clusters.get(&server.name)).map(|cluster| &cluster.nodes);
+    let mut nodes = nodes.into_iter().flatten();
+    if let Some(node) = nodes.clone().find(|node| node.is(&address, server.role, server.lb_weight, &tcp)) {
+        node.tls.store(tls.clone());
+        return node.clone();
     }
+    // The connections of before still count, until they are gone.
+    let budget = match nodes.find(|node| node.address == address) {
+        Some(node) => node.budget.clone(),
+        None => Budget::new(config.server_budget(server)),
+    };
+    Node::new(address, server.role, server.lb_weight, tls.clone(), tcp, budget)
 }
 
 /// The set of before, when the new configuration would build the same.

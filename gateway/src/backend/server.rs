@@ -6,12 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::connection::{Connection, ConversationError};
+use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::inquiry;
 use super::pool::Pool;
-use super::settings::Settings;
-use super::statements::Held;
+use super::settings::{Settings, quote_identifier};
 use crate::net::buffer::Chunk;
+
+/// Statements of SQL `PREPARE` that are left on a server for those who prepared them to come back to.
+const MAX_SQL_STATEMENTS: usize = 1000;
 
 /// A checked-out server connection.
 pub(crate) struct Server {
@@ -93,10 +96,67 @@ impl Server {
         Ok(settings)
     }
 
+    /// How far the server has written; `None`: it does not tell.
+    pub(crate) async fn written(&mut self) -> Result<Option<u64>, ConversationError> {
+        self.inner.unnamed = 0;
+        match inquiry::written(&mut self.inner.connection).await {
+            Err(ConversationError::Refused(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// Opens the transaction that the client asked for.
+    pub(crate) async fn begin(&mut self, sql: &str) -> Result<(), ConversationError> {
+        self.inner.unnamed = 0;
+        self.inner.connection.query(sql).await.map(drop)
+    }
+
+    /// Gives settings that have no value of the session's own the values of `startup`.
+    pub(crate) async fn reset_to(&mut self, startup: &Settings) -> Result<(), ConversationError> {
+        inquiry::reset_to(&mut self.inner.connection, startup).await
+    }
+
     /// Whether the session left something that cannot follow it.
     pub(crate) async fn is_held(&mut self) -> Result<bool, ConversationError> {
         self.inner.unnamed = 0;
-        inquiry::is_held(&mut self.inner.connection).await
+        let followed = self.inner.held.sql().into_iter().flatten();
+        inquiry::is_held(&mut self.inner.connection, followed.map(|(name, _)| &**name)).await
+    }
+
+    /// Makes statements of SQL `PREPARE` what they should be: for each name the text, or none.
+    pub(crate) async fn agree_on_names(&mut self, due: &[(String, Option<Arc<str>>)]) -> Result<(), ConversationError> {
+        self.inner.unnamed = 0;
+        if self.inner.held.sql().is_none() {
+            for name in inquiry::sql_statements(&mut self.inner.connection).await? {
+                self.deallocate(&name).await?;
+            }
+            self.inner.held.clear_sql();
+        }
+        for (name, wanted) in due {
+            let held = self.inner.held.sql().and_then(|sql| sql.get(name.as_str())).cloned();
+            if held == *wanted {
+                continue;
+            }
+            if held.is_some() {
+                self.deallocate(name).await?;
+            }
+            if let Some(text) = wanted {
+                self.inner.connection.query(text).await?;
+                self.inner.held.add_sql(name, text.clone());
+            }
+        }
+        let is_due = |name: &str| due.iter().any(|(other, _)| other == name);
+        while let Some(sql) = self.inner.held.sql().filter(|sql| sql.len() > MAX_SQL_STATEMENTS) {
+            let Some(name) = sql.keys().find(|name| !is_due(name)).cloned() else { break };
+            self.deallocate(&name).await?;
+        }
+        Ok(())
+    }
+
+    async fn deallocate(&mut self, name: &str) -> Result<(), ConversationError> {
+        self.inner.connection.query(&format!("DEALLOCATE {}", quote_identifier(name))).await?;
+        self.inner.held.remove_sql(name);
+        Ok(())
     }
 
     /// The session did what may have changed the identity: it must be confirmed before the next byte (S1).
@@ -151,6 +211,7 @@ impl Server {
             // after login (PostgreSQL documentation, DISCARD). The identity is established again at the next check-out.
             self.inner.connection.query("DISCARD ALL").await?;
             self.doubt_identity();
+            self.inner.holder = None;
         }
         drop(self.take_asides());
         if self.status() == b'I' { Ok(()) } else { Err(ResetError::StillInTransaction) }

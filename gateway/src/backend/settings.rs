@@ -45,12 +45,13 @@ impl Settings {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
-        for (name, value) in wanted.iter() {
-            if self.get(name) != Some(value) {
-                let name = quote_literal(name);
-                let value = quote_literal(value);
-                let _ = write!(sql, "SELECT pg_catalog.set_config({name},{value},false);");
-            }
+        let mut is_first = true;
+        for (name, value) in wanted.iter().filter(|(name, value)| self.get(name) != Some(*value)) {
+            sql.push_str(if std::mem::take(&mut is_first) { "SELECT " } else { "," });
+            let _ = write!(sql, "pg_catalog.set_config({},{},false)", quote_literal(name), quote_literal(value));
+        }
+        if !is_first {
+            sql.push(';');
         }
     }
 }
@@ -120,6 +121,14 @@ mod tests {
         assert_eq!(
             difference(&from, &to),
             "RESET \"a\".\"b\";SELECT pg_catalog.set_config('search_path','x, y',false);"
+        );
+    }
+
+    #[test]
+    fn all_new_values_go_in_one_statement() {
+        assert_eq!(
+            difference(&Settings::default(), &settings(&[("a.b", "1"), ("timezone", "UTC")])),
+            "SELECT pg_catalog.set_config('a.b','1',false),pg_catalog.set_config('timezone','UTC',false);"
         );
     }
 

@@ -1,17 +1,20 @@
 //! Prepared statements that follow the client. A client's name stands for a [`Statement`]: text and parameter types, with
-//! one name that is the same on every server and for every client that prepares the same. Servers remember which of them
-//! they hold and forget the least recently used.
+//! one name that is the same on every server and for every client that prepares the same. Which of them a server holds:
+//! see [`super::held`].
 
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::router::Class;
+use crate::wire::fields::Fields;
+
+/// What the gateway's names for statements on servers begin with.
+pub(crate) const PREFIX: &str = "__pgdog_jwt_";
 
 /// What a client prepared, shared by all clients that prepared the same.
 #[derive(Debug)]
@@ -21,7 +24,14 @@ pub(crate) struct Statement {
     /// Body of the Parse message without its name: the text, NUL, the parameter types.
     body: Box<[u8]>,
     text_size: usize,
+    /// The `search_path` under which it was prepared, where the session has one of its own: tables of other schemas may
+    /// have other columns.
+    path: Box<str>,
     server_name: Box<str>,
+    /// The columns of its result, once a client has asked for them.
+    shape: OnceLock<u64>,
+    /// The columns of its result have changed since: who prepares the text now gets another statement.
+    retired: AtomicBool,
     /// What the router said of the text.
     pub(crate) class: Class,
 }
@@ -42,8 +52,43 @@ impl Statement {
     }
 
     pub(crate) fn name_on_server(id: u64) -> String {
-        format!("__pgdog_jwt_{id}")
+        format!("{PREFIX}{id}")
     }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether a client knows the columns of the result, so that they must not change under it.
+    pub(crate) fn is_described(&self) -> bool {
+        self.shape.get().is_some()
+    }
+
+    /// A server has described the result, with the body of a RowDescription or without one. `false`: not as before.
+    pub(crate) fn describe(&self, row: Option<&[u8]>) -> bool {
+        let now = row.map_or(0, shape);
+        *self.shape.get_or_init(|| now) == now
+    }
+
+    /// See [`Self::retired`].
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What PostgreSQL compares when it checks whether a result is still the same: names and types of the columns, not where
+/// they come from.
+fn shape(row_description: &[u8]) -> u64 {
+    let mut hasher = INTERNED.hasher.build_hasher();
+    let mut fields = Fields(row_description);
+    fields.u16().hash(&mut hasher);
+    while let Some(name) = fields.cstr() {
+        let (_table, _column) = (fields.u32(), fields.u16());
+        let (kind, size, modifier, _format) = (fields.u32(), fields.u16(), fields.u32(), fields.u16());
+        (name, kind, size, modifier).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// All statements that some client or server still knows.
@@ -67,13 +112,15 @@ static INTERNED: LazyLock<Interned> = LazyLock::new(|| Interned {
 });
 
 /// The statement with this text and these types: the one that there is already, or a new one. `body` is the Parse message
-/// behind its name, `text_size` the length of the text in it.
-pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Statement> {
-    let hash = INTERNED.hasher.hash_one(body);
+/// behind its name, `text_size` the length of the text in it, `path` the session's own `search_path`.
+pub(crate) fn intern(body: &[u8], text_size: usize, path: &str, class: Class) -> Arc<Statement> {
+    let hash = INTERNED.hasher.hash_one((body, path));
     let mut table = INTERNED.table.lock();
     let mut found = None;
     table.entries.find(hash, |(_, weak)| {
-        found = weak.upgrade().filter(|statement| *statement.body == *body);
+        found = weak.upgrade().filter(|statement| {
+            *statement.body == *body && *statement.path == *path && !statement.retired.load(Ordering::Relaxed)
+        });
         found.is_some()
     });
     if let Some(statement) = found {
@@ -85,6 +132,9 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
         server_name: Statement::name_on_server(id).into(),
         body: body.into(),
         text_size,
+        path: path.into(),
+        shape: OnceLock::new(),
+        retired: AtomicBool::new(false),
         class,
     });
     if table.entries.len() >= table.sweep_at {
@@ -95,67 +145,21 @@ pub(crate) fn intern(body: &[u8], text_size: usize, class: Class) -> Arc<Stateme
     statement
 }
 
+/// Retires the statement with this number.
+pub(crate) fn retire(id: u64) {
+    let table = INTERNED.table.lock();
+    let found = table.entries.iter().filter_map(|(_, weak)| weak.upgrade()).find(|statement| statement.id == id);
+    drop(table);
+    if let Some(statement) = found {
+        statement.retire();
+    }
+}
+
 /// All statements that some client or server still knows, the oldest first.
 pub(crate) fn all() -> Vec<Arc<Statement>> {
     let mut all: Vec<_> = INTERNED.table.lock().entries.iter().filter_map(|(_, weak)| weak.upgrade()).collect();
     all.sort_by_key(|statement| statement.id);
     all
-}
-
-/// The statements that one server connection holds, most recently used first.
-pub(crate) struct Held {
-    statements: LruCache<u64, (), RandomState>,
-    limit: usize,
-    /// Their number, for the admin database.
-    count: Arc<AtomicUsize>,
-}
-
-impl Held {
-    pub(crate) fn new(limit: usize) -> Self {
-        let statements = LruCache::unbounded_with_hasher(RandomState::default());
-        Self { statements, limit: limit.max(1), count: Arc::default() }
-    }
-
-    /// The number of statements, kept up to date.
-    pub(crate) fn count(&self) -> Arc<AtomicUsize> {
-        self.count.clone()
-    }
-
-    fn publish(&self) {
-        self.count.store(self.statements.len(), Ordering::Relaxed);
-    }
-
-    /// Whether the server holds the statement; marks it as used.
-    #[inline]
-    pub(crate) fn touch(&mut self, id: u64) -> bool {
-        self.statements.get(&id).is_some()
-    }
-
-    /// Adds a statement that the server holds, or will.
-    pub(crate) fn add(&mut self, id: u64) {
-        self.statements.put(id, ());
-        self.publish();
-    }
-
-    /// Takes out the statement used longest ago while there are too many: the server must close it.
-    pub(crate) fn evict(&mut self) -> Option<u64> {
-        if self.statements.len() <= self.limit {
-            return None;
-        }
-        let oldest = self.statements.pop_lru().map(|(id, ())| id);
-        self.publish();
-        oldest
-    }
-
-    pub(crate) fn remove(&mut self, id: u64) {
-        self.statements.pop(&id);
-        self.publish();
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.statements.clear();
-        self.publish();
-    }
 }
 
 #[cfg(test)]
@@ -164,9 +168,9 @@ mod tests {
 
     #[test]
     fn the_same_text_and_types_are_one_statement() {
-        let one = intern(b"select 1\0\0\0", 8, Class::UNKNOWN);
-        let two = intern(b"select 1\0\0\0", 8, Class::UNKNOWN);
-        let other = intern(b"select 1\0\0\x01\0\0\0\x17", 8, Class::UNKNOWN);
+        let one = intern(b"select 1\0\0\0", 8, "", Class::UNKNOWN);
+        let two = intern(b"select 1\0\0\0", 8, "", Class::UNKNOWN);
+        let other = intern(b"select 1\0\0\x01\0\0\0\x17", 8, "", Class::UNKNOWN);
         assert_eq!(one.id, two.id);
         assert_ne!(one.id, other.id);
         assert_eq!(one.text(), b"select 1");
@@ -174,15 +178,41 @@ mod tests {
     }
 
     #[test]
-    fn a_server_forgets_the_least_recently_used() {
-        let mut held = Held::new(2);
-        held.add(1);
-        held.add(2);
-        assert_eq!(held.evict(), None);
-        assert!(held.touch(1));
-        held.add(3);
-        assert_eq!(held.evict(), Some(2));
-        assert_eq!(held.evict(), None);
-        assert!(!held.touch(2));
+    fn another_search_path_is_another_statement() {
+        let one = intern(b"select 2\0\0\0", 8, "a", Class::UNKNOWN);
+        let other = intern(b"select 2\0\0\0", 8, "b", Class::UNKNOWN);
+        assert_ne!(one.id, other.id);
+    }
+
+    #[test]
+    fn who_prepares_after_a_change_gets_another_statement() {
+        let before = intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN);
+        retire(before.id);
+        let after = intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN);
+        assert_ne!(before.id, after.id);
+        assert_eq!(after.id, intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN).id);
+    }
+
+    fn row(name: &[u8], table: u32, kind: u32) -> Vec<u8> {
+        let mut row = b"\0\x01".to_vec();
+        row.extend_from_slice(name);
+        row.push(0);
+        row.extend_from_slice(&table.to_be_bytes());
+        row.extend_from_slice(&[0, 1]);
+        row.extend_from_slice(&kind.to_be_bytes());
+        row.extend_from_slice(&[0, 4, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+        row
+    }
+
+    #[test]
+    fn a_result_is_the_same_when_names_and_types_are() {
+        let statement = intern(b"select 4\0\0\0", 8, "", Class::UNKNOWN);
+        assert!(!statement.is_described());
+        assert!(statement.describe(Some(&row(b"a", 100, 23))));
+        assert!(statement.is_described());
+        assert!(statement.describe(Some(&row(b"a", 200, 23))));
+        assert!(!statement.describe(Some(&row(b"b", 100, 23))));
+        assert!(!statement.describe(Some(&row(b"a", 100, 25))));
+        assert!(!statement.describe(None));
     }
 }

@@ -7,7 +7,7 @@ use super::bans::BanReason;
 use super::checkout_error::CheckoutError;
 use super::connect::ConnectError;
 use super::identity::Unconfirmed;
-use super::pool::{Idle, Pool, Slot};
+use super::pool::{Idle, Pool};
 
 /// Asks for nothing but an answer.
 const CHECK: &str = "SELECT 1";
@@ -37,8 +37,8 @@ impl Pool {
         }
     }
 
-    /// Closes connections that were free for too long, are too old, or died. Gives the number that should be opened.
-    pub(crate) fn tidy(self: &Arc<Self>) -> usize {
+    /// Closes connections that were free for too long, are too old, or died.
+    pub(crate) fn tidy(&self) {
         let limits = self.spec.limits;
         let mut leaving = Vec::new();
         let mut inner = self.inner.lock();
@@ -48,29 +48,29 @@ impl Pool {
             let idle = &mut inner.idle[at];
             let stale = too_many && idle.since.elapsed() > limits.idle_timeout;
             if stale || idle.server.connection.is_spent() || !idle.server.connection.is_alive() {
-                leaving.push(inner.idle.remove(at));
+                leaving.extend(inner.idle.remove(at));
             } else {
                 at += 1;
             }
         }
-        let missing = if inner.closed { 0 } else { self.spec.min_size.saturating_sub(inner.size - leaving.len()) };
         drop(inner);
         for idle in &mut leaving {
             idle.server.connection.farewell();
         }
-        missing
     }
 
-    /// Opens one connection ahead of need, unless it would have to wait for that.
+    /// Whether there are fewer connections than there always should be.
+    pub(crate) fn is_short(&self) -> bool {
+        if self.spec.min_size == 0 {
+            return false;
+        }
+        let inner = self.inner.lock();
+        !inner.closed && inner.size < self.spec.min_size
+    }
+
+    /// Opens one connection ahead of need, where there is room for it that nobody waits for.
     pub(crate) async fn open_one(self: &Arc<Self>) -> Result<(), CheckoutError> {
-        let slot = {
-            let mut inner = self.inner.lock();
-            if inner.closed || inner.size >= self.spec.size {
-                return Ok(());
-            }
-            inner.size += 1;
-            Slot(self.clone())
-        };
+        let Some(slot) = self.node.budget.take(self) else { return Ok(()) };
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         Self::check_in(self.connect(slot, deadline, false).await?);
         Ok(())
@@ -85,14 +85,13 @@ impl Pool {
 /// The connection, if it is alive, on this worker's reactor.
 #[inline]
 pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
-    let Unconfirmed { connection, known, epoch, applied, held, unnamed, slot } = server;
-    let mut connection = connection.adopt().ok()?;
-    connection.is_alive().then_some(())?;
-    let pool = slot.pool();
-    if pool.spec.identity.read_only && connection.is_primary() {
+    let mut server = server.adopt()?;
+    server.connection.is_alive().then_some(())?;
+    let pool = server.slot.pool();
+    if pool.spec.identity.read_only && server.connection.is_primary() {
         // It was promoted while the connection was free: no place for a read-only identity any more (S10).
         pool.node.observe_at_login(false);
         return None;
     }
-    Some(Unconfirmed { connection, known, epoch, applied, held, unnamed, slot })
+    Some(server)
 }

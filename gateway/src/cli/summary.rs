@@ -37,6 +37,10 @@ fn listener(page: &mut String, config: &Config) -> Result {
         (None, _) => "none".to_owned(),
     };
     writeln!(page, "TLS        {tls}")?;
+    if let Some(path) = &general.tls_client_ca_certificate {
+        let word = if general.tls_client_certificate_required { "required" } else { "asked for" };
+        writeln!(page, "           client certificates {word}, authority {}", path.display())?;
+    }
     writeln!(page, "servers    TLS {}", general.tls_verify.word())?;
     let (mode, size) = (general.pooler_mode.word(), general.default_pool_size);
     writeln!(page, "pools      {mode} mode, up to {size} connections each")
@@ -106,9 +110,11 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
     writeln!(page, "           the token's identity {user_match}")?;
     let account = core.server_user.as_deref().unwrap_or("the account in users.toml");
     writeln!(page, "           PostgreSQL sees {account}, then the role of the subject")?;
+    let pool = if jwt.shared_pool { "use shared pools" } else { "get a pool at first login" };
+    let limit = if jwt.shared_pool { String::new() } else { format!(", up to {}", jwt.max_pools) };
     let provision = match (core.auto_provision, core.auto_provision_read_only) {
-        (true, true) => format!("get a read-only pool at first login, up to {}", jwt.max_pools),
-        (true, false) => format!("get a pool at first login, up to {}", jwt.max_pools),
+        (true, true) => format!("{pool}{limit}, read-only"),
+        (true, false) => format!("{pool}{limit}"),
         (false, _) => "are refused".to_owned(),
     };
     writeln!(page, "           subjects that users.toml does not name {provision}")?;

@@ -26,6 +26,7 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
         password: section.secret("password"),
         pool_size: section.count("pool_size", 1),
         min_pool_size: section.count("min_pool_size", 0),
+        max_server_connections: section.count("max_server_connections", 1),
         pooler_mode: section.choice("pooler_mode"),
         statement_timeout: section.millis("statement_timeout"),
         lock_timeout: section.millis("lock_timeout"),

@@ -16,9 +16,12 @@ pub(super) fn general(section: &Section<'_>) -> General {
         host: section.filled("host").unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: section.port("port").unwrap_or(6432),
         unix_socket_dir: section.path("unix_socket_dir"),
+        unix_socket_permissions: section.permissions("unix_socket_permissions").unwrap_or(0o777),
+        reuse_port: section.boolean("reuse_port").unwrap_or(false),
         workers: section.count("workers", 0).unwrap_or(2),
         default_pool_size: section.count("default_pool_size", 1).unwrap_or(10),
         min_pool_size: section.count("min_pool_size", 0).unwrap_or(1),
+        max_server_connections: section.count("max_server_connections", 1),
         pooler_mode: section.choice("pooler_mode").unwrap_or_default(),
         auth_type: section.choice("auth_type").unwrap_or_default(),
         passthrough_auth: section.choice("passthrough_auth").unwrap_or_default(),
@@ -41,10 +44,13 @@ pub(super) fn general(section: &Section<'_>) -> General {
         healthcheck_port: section.port("healthcheck_port"),
         ban_timeout: millis("ban_timeout", 300_000),
         ban_replica_lag: unlimited("ban_replica_lag"),
+        ban_replica_lag_bytes: section.count("ban_replica_lag_bytes", 0).unwrap_or(usize::MAX),
         shutdown_timeout: millis("shutdown_timeout", 60_000),
         load_balancing_strategy: section.choice("load_balancing_strategy").unwrap_or_default(),
         read_write_strategy: section.choice("read_write_strategy").unwrap_or_default(),
         read_write_split: section.choice("read_write_split").unwrap_or_default(),
+        read_your_writes: section.boolean("read_your_writes").unwrap_or(false),
+        read_your_writes_timeout: millis("read_your_writes_timeout", 0),
         prepared_statements: section.choice("prepared_statements").unwrap_or_default(),
         prepared_statements_limit: section.count("prepared_statements_limit", 0).unwrap_or(usize::MAX),
         query_cache_limit: section.count("query_cache_limit", 0).unwrap_or(1_000),
@@ -52,6 +58,7 @@ pub(super) fn general(section: &Section<'_>) -> General {
         tls_private_key: section.path("tls_private_key"),
         tls_client_required: section.boolean("tls_client_required").unwrap_or(false),
         tls_client_ca_certificate: section.path("tls_client_ca_certificate"),
+        tls_client_certificate_required: section.boolean("tls_client_certificate_required").unwrap_or(false),
         tls_verify: section.choice("tls_verify").unwrap_or_default(),
         tls_server_ca_certificate: section.path("tls_server_ca_certificate"),
         tls_server_certificate: section.path("tls_server_certificate"),
@@ -91,6 +98,10 @@ fn check(section: &Section<'_>, general: &General) {
         if set && general.tls_certificate.is_none() {
             error(key, format!("\"{key}\" needs \"tls_certificate\" and \"tls_private_key\""));
         }
+    }
+    if general.tls_client_certificate_required && general.tls_client_ca_certificate.is_none() {
+        let reason = "\"tls_client_certificate_required\" needs \"tls_client_ca_certificate\"";
+        error("tls_client_certificate_required", reason.to_owned());
     }
     if general.passthrough_auth != PassthroughAuth::Disabled {
         let word = general.passthrough_auth.word();

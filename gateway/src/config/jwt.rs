@@ -15,6 +15,8 @@ use super::section::Section;
 const DENIED_ROLES: [&str; 2] = ["postgres", "pg_*"];
 /// Largest token, in bytes.
 const MAX_TOKEN_SIZE: usize = 16 * 1024;
+/// Most verified tokens that may be remembered (S9).
+const MAX_TOKEN_CACHE_SIZE: i64 = 10_000_000;
 /// What a password message may hold beyond the token: header, terminator, stray white space.
 const PASSWORD_SLACK: usize = 256;
 /// Most provisioned pools.
@@ -51,6 +53,9 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
     let keys = keys(general, own);
     let server_user = general.filled("jwt_server_user");
     let max_token_size = own.count("max_token_size", 1).unwrap_or(MAX_TOKEN_SIZE);
+    let token_cache_size = own.integer("token_cache_size", 0..=MAX_TOKEN_CACHE_SIZE);
+    let token_cache_size =
+        token_cache_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_TOKEN_CACHE_SIZE);
     let issuer = Issuer {
         issuer: own.filled("issuer"),
         keys: keys.clone().unwrap_or(KeySource::PemFiles(Vec::new())),
@@ -62,7 +67,7 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
     let core = JwtConfig {
         issuers: vec![issuer],
         max_token_size,
-        token_cache_size: DEFAULT_TOKEN_CACHE_SIZE,
+        token_cache_size,
         user_suffix: general.filled("jwt_user_suffix"),
         user_match: own.choice("user_match").unwrap_or_default(),
         denied_roles: denied_roles(own, server_user.as_deref(), users),
@@ -75,6 +80,7 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
         core,
         allow_plaintext: own.boolean("allow_plaintext").unwrap_or(false),
         password_auth_type: own.choice("password_auth_type").unwrap_or(AuthType::Scram),
+        shared_pool: own.boolean("shared_pool").unwrap_or(false),
         max_pools: own.count("max_pools", 1).unwrap_or(MAX_POOLS),
         max_password_size: max_token_size.saturating_add(PASSWORD_SLACK),
         allow_privileged_roles: own.boolean("allow_privileged_roles").unwrap_or(false),
@@ -178,6 +184,13 @@ fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
         let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
         let reason = format!("\"jwt_user_auto_provision\" needs an account to log in to PostgreSQL with; {hint}");
         report.error(general.spot("jwt_user_auto_provision"), reason);
+    }
+    if jwt.shared_pool && core.server_user.is_none() {
+        let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
+        report.error(
+            own.spot("shared_pool"),
+            format!("\"shared_pool\" needs an account that all subjects share; {hint}"),
+        );
     }
     if core.auto_provision_read_only && !core.auto_provision {
         let reason = "\"jwt_user_auto_provision_read_only\" has no effect without \"jwt_user_auto_provision\"";

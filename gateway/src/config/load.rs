@@ -18,7 +18,6 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let users = each(&users_file, "users", "[[users]]", unused::USERS, report, users::user);
     databases::check_clusters(&databases, report);
     users::check_users(&users, &databases, report);
-    let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
     let databases: Vec<Database> = databases.into_iter().map(|(database, _)| database).collect();
     if databases.is_empty() && pgdog.root().get("databases").is_none() {
         report.error(Spot::whole(&pgdog.name), "there is no [[databases]]: say which PostgreSQL to connect to");
@@ -27,6 +26,8 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let general_section = table(&pgdog, "general", "[general]", report).with_env(env);
     let jwt_section = table(&pgdog, "jwt", "[jwt]", report);
     let general = general::general(&general_section);
+    users::check_certificates(&users, general.tls_client_ca_certificate.is_some(), report);
+    let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
     let jwt = jwt::jwt(&general_section, &jwt_section, general.auth_type, &users);
     warn_without_replica(&databases, jwt.as_ref(), &general_section);
     general_section.finish(unused::GENERAL);

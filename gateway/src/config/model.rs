@@ -42,6 +42,11 @@ impl Config {
         names
     }
 
+    /// Most connections of all pools to a server together; `None`: no limit.
+    pub(crate) fn server_budget(&self, server: &Database) -> Option<usize> {
+        server.max_server_connections.or(self.general.max_server_connections)
+    }
+
     #[allow(dead_code, reason = "for the modules that log clients in")]
     /// The entry of `users.toml` for this user and database.
     pub(crate) fn user(&self, name: &str, database: &str) -> Option<&User> {
@@ -56,9 +61,13 @@ pub(crate) struct General {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) unix_socket_dir: Option<PathBuf>,
+    /// Mode of the socket's file.
+    pub(crate) unix_socket_permissions: u32,
+    pub(crate) reuse_port: bool,
     pub(crate) workers: usize,
     pub(crate) default_pool_size: usize,
     pub(crate) min_pool_size: usize,
+    pub(crate) max_server_connections: Option<usize>,
     pub(crate) pooler_mode: PoolerMode,
     pub(crate) auth_type: AuthType,
     pub(crate) passthrough_auth: PassthroughAuth,
@@ -81,10 +90,13 @@ pub(crate) struct General {
     pub(crate) healthcheck_port: Option<u16>,
     pub(crate) ban_timeout: Duration,
     pub(crate) ban_replica_lag: Duration,
+    pub(crate) ban_replica_lag_bytes: usize,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) load_balancing_strategy: LoadBalancingStrategy,
     pub(crate) read_write_strategy: ReadWriteStrategy,
     pub(crate) read_write_split: ReadWriteSplit,
+    pub(crate) read_your_writes: bool,
+    pub(crate) read_your_writes_timeout: Duration,
     pub(crate) prepared_statements: PreparedStatements,
     pub(crate) prepared_statements_limit: usize,
     pub(crate) query_cache_limit: usize,
@@ -92,6 +104,7 @@ pub(crate) struct General {
     pub(crate) tls_private_key: Option<PathBuf>,
     pub(crate) tls_client_required: bool,
     pub(crate) tls_client_ca_certificate: Option<PathBuf>,
+    pub(crate) tls_client_certificate_required: bool,
     pub(crate) tls_verify: TlsVerify,
     pub(crate) tls_server_ca_certificate: Option<PathBuf>,
     pub(crate) tls_server_certificate: Option<PathBuf>,
@@ -149,6 +162,8 @@ pub(crate) struct Database {
     pub(crate) password: Option<Secret>,
     pub(crate) pool_size: Option<usize>,
     pub(crate) min_pool_size: Option<usize>,
+    /// Most connections of all pools to this server together.
+    pub(crate) max_server_connections: Option<usize>,
     pub(crate) pooler_mode: Option<PoolerMode>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) lock_timeout: Option<Duration>,
@@ -202,9 +217,18 @@ pub(crate) struct User {
     pub(crate) server_password: Option<Secret>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) read_only: Option<bool>,
+    /// Instead of the general setting.
+    pub(crate) tls_client_certificate_required: Option<bool>,
 }
 
 impl User {
+    /// Whether the entry says something about the user's pool, so that it cannot share one.
+    pub(crate) fn has_pool_of_its_own(&self) -> bool {
+        let has_account = self.has_password() || self.server_user.is_some() || self.server_password.is_some();
+        let has_sizes = self.pool_size.is_some() || self.min_pool_size.is_some();
+        has_account || has_sizes || self.pooler_mode.is_some() || self.statement_timeout.is_some()
+    }
+
     /// Whether the user can prove itself without a token.
     pub(crate) fn has_password(&self) -> bool {
         !self.passwords.is_empty() || self.password_hash.is_some()
@@ -220,6 +244,8 @@ pub(crate) struct Jwt {
     pub(crate) allow_plaintext: bool,
     /// How users of `users.toml` that have a password prove themselves. Never [`AuthType::Jwt`].
     pub(crate) password_auth_type: AuthType,
+    /// Subjects share pools, in which the identity follows the client.
+    pub(crate) shared_pool: bool,
     /// Most pools that logins may provision.
     pub(crate) max_pools: usize,
     /// Largest password message accepted, in bytes.

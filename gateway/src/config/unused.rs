@@ -24,7 +24,6 @@ pub(super) const SECTIONS: &[&str] = &[
 
 /// Keys of `[general]`.
 pub(super) const GENERAL: &[&str] = &[
-    "ban_replica_lag_bytes",
     "broadcast_address",
     "broadcast_port",
     "canonicalize_type_information",
@@ -121,7 +120,6 @@ pub(super) const USERS: &[&str] = &[
     "server_lifetime",
     "server_lifetime_jitter",
     "server_vault_path",
-    "tls_client_certificate_required",
     "two_phase_commit",
     "two_phase_commit_auto",
     "vault_path",

@@ -27,6 +27,7 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
         server_password: section.secret("server_password"),
         statement_timeout: section.millis("statement_timeout"),
         read_only: section.boolean("read_only"),
+        tls_client_certificate_required: section.boolean("tls_client_certificate_required"),
     };
     name.is_some().then_some(user)
 }
@@ -109,6 +110,16 @@ pub(super) fn check_users(users: &[(User, Spot)], databases: &[(Database, Spot)]
         if let Some((database, first)) = twin {
             let place = first.position.map_or_else(String::new, |(line, _)| format!(" (first in line {line})"));
             report.error(spot.clone(), format!("user \"{}\" is there twice for {database}{place}", user.name));
+        }
+    }
+}
+
+/// A certificate that nobody asks for cannot be shown.
+pub(super) fn check_certificates(users: &[(User, Spot)], authority: bool, report: &Report) {
+    for (user, spot) in users.iter().filter(|(user, _)| user.tls_client_certificate_required == Some(true)) {
+        if !authority {
+            let reason = "\"tls_client_certificate_required\" needs \"tls_client_ca_certificate\" in [general]";
+            report.error(spot.clone(), format!("user \"{}\": {reason}", user.name));
         }
     }
 }

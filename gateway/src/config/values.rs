@@ -60,6 +60,12 @@ impl Section<'_> {
         self.integer(key, 0..=65535).and_then(|number| u16::try_from(number).ok())
     }
 
+    /// The mode of a file, as `chmod` takes it in digits.
+    pub(crate) fn permissions(&self, key: &'static str) -> Option<u32> {
+        let mode = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        self.get(key, "octal digits in quotes, from \"0000\" to \"0777\"", |item| item.as_str().and_then(mode), mode)
+    }
+
     pub(crate) fn millis(&self, key: &'static str) -> Option<Duration> {
         self.integer(key, 0..=i64::MAX).map(|number| duration(number, Duration::from_millis))
     }

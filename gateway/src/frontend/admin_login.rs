@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::certificate;
 use super::login::{Refused, gone, prepare};
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
 use super::sessions::{self, Registration};
@@ -22,6 +23,8 @@ pub(super) async fn admit(
     address: Option<SocketAddr>,
 ) -> Result<(Registration, Vec<u8>), Refused> {
     let version = prepare(stream, startup, user).await?;
+    certificate::require(stream, &generation.config.general, None)
+        .map_err(|error| Refused::new("no_certificate", error))?;
     prove(stream, user, generation).await?;
     let application_name = startup.get("application_name").unwrap_or_default();
     let about = About {

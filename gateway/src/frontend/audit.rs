@@ -13,18 +13,21 @@ pub(crate) struct Attempt {
     started: Instant,
     client: Option<SocketAddr>,
     tls: bool,
+    /// Who the client's certificate says it is.
+    certificate: Option<String>,
     user: String,
     database: String,
 }
 
 impl Attempt {
     pub(crate) fn new(started: Instant, client: Option<SocketAddr>) -> Self {
-        Self { started, client, tls: false, user: String::new(), database: String::new() }
+        Self { started, client, tls: false, certificate: None, user: String::new(), database: String::new() }
     }
 
-    /// What the start-up packet said.
-    pub(crate) fn identify(&mut self, tls: bool, user: &str, database: &str) {
+    /// What the start-up packet and the certificate said.
+    pub(crate) fn identify(&mut self, tls: bool, certificate: Option<String>, user: &str, database: &str) {
         self.tls = tls;
+        self.certificate = certificate;
         user.clone_into(&mut self.user);
         database.clone_into(&mut self.database);
     }
@@ -47,6 +50,7 @@ impl Attempt {
             decision = "accepted",
             client = self.client(),
             tls = self.tls,
+            certificate = self.certificate,
             user = self.user,
             database = self.database,
             subject = grant.map(|grant| grant.subject.as_str()),
@@ -68,6 +72,7 @@ impl Attempt {
             detail = detail,
             client = self.client(),
             tls = self.tls,
+            certificate = self.certificate,
             user = self.user,
             database = self.database,
             subject = grant.map(|grant| grant.subject.as_str()),

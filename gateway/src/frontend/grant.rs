@@ -1,10 +1,8 @@
 //! Who a client turned out to be.
 
-use std::sync::Arc;
-
 use pgdog_jwt::AuthGrant;
 
-use crate::backend::cluster::PoolSet;
+use crate::backend::cluster::Membership;
 use crate::backend::registry::{NoPool, Registry};
 
 /// The outcome of a login.
@@ -36,10 +34,10 @@ impl Who {
         matches!(self, Self::Token(_))
     }
 
-    pub(crate) fn pools(&self, registry: &Registry, database: &str) -> Result<Arc<PoolSet>, NoPool> {
+    pub(crate) fn pools(&self, registry: &Registry, database: &str) -> Result<Membership, NoPool> {
         match self {
             Self::Token(grant) => registry.for_grant(database, grant),
-            Self::User(name) => registry.for_user(database, name),
+            Self::User(name) => registry.for_user(database, name).map(Membership::new),
         }
     }
 }

@@ -10,10 +10,12 @@ use tracing::{debug, info};
 
 use super::admin_login;
 use super::audit::Attempt;
+use super::certificate;
 use super::grant::Who;
 use super::handshake::{self, HandshakeError, HandshakeOptions};
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
 use super::negotiate::negotiate;
+use super::replication::{self, Kind, Replication};
 use super::session::{self, Session};
 use super::sessions;
 use super::startup_settings::{self, BadParameter};
@@ -21,6 +23,8 @@ use super::welcome;
 use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
+use crate::backend::dedicated::Dedicated;
+use crate::backend::greeting;
 use crate::config::{AuthType, Config, Jwt, User};
 use crate::net::read::read_message;
 use crate::net::stream::Stream;
@@ -65,6 +69,7 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     let login = Box::pin(log_in(app, socket, generation));
     match tokio::time::timeout(limit, login).await {
         Ok(Some(Ready::Session { session, greeting })) => session.run(greeting).await,
+        Ok(Some(Ready::Replication { session, greeting })) => Box::pin(session.run(greeting)).await,
         // Boxed: it needs more room than a session, and administrators are few.
         Ok(Some(Ready::Admin { console, greeting })) => Box::pin(console.run(greeting)).await,
         Ok(None) => {}
@@ -79,6 +84,7 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
 /// A client that is in, and what it still has to be told.
 enum Ready {
     Session { session: Box<Session>, greeting: Vec<u8> },
+    Replication { session: Box<Replication>, greeting: Vec<u8> },
     Admin { console: Box<Console>, greeting: Vec<u8> },
 }
 
@@ -103,9 +109,23 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
         }
     };
     let user = startup.get("user").unwrap_or_default().to_owned();
-    let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
-    attempt.identify(stream.is_tls(), &user, &database);
-    if admin::is_meant(config, &database) {
+    let kind = Kind::asked(&startup);
+    let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user);
+    let database = replication::database(kind.as_ref().ok().copied().flatten(), config, &user, database).to_owned();
+    attempt.identify(stream.is_tls(), certificate::identity(&stream), &user, &database);
+    let is_admin = admin::is_meant(config, &database);
+    let kind = match kind {
+        Ok(Some(_)) if is_admin => Err(PgError::fatal("0A000", "the admin database has nothing to replicate")),
+        other => other,
+    };
+    let kind = match kind {
+        Ok(kind) => kind,
+        Err(error) => {
+            turn_away(&mut stream, &attempt, Refused::new("replication", error), None).await;
+            return None;
+        }
+    };
+    if is_admin {
         return match admin_login::admit(&mut stream, &startup, &user, &generation, attempt.address()).await {
             Ok((registration, greeting)) => {
                 events::login(None);
@@ -119,16 +139,21 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             }
         };
     }
-    match admit(&mut stream, &startup, &user, &database, &generation, attempt.address()).await {
+    match admit(&mut stream, &startup, kind, &user, &database, &generation, attempt.address()).await {
         Ok(admitted) => {
             events::login(None);
             if config.general.log_connections || admitted.who.grant().is_some() {
-                let role = admitted.pools.spec.identity.role.as_deref();
+                let role = admitted.pools.identity().role.as_deref();
                 attempt.accepted(admitted.who.grant(), role);
             }
-            let Admitted { who, pools, settings, registration, greeting } = admitted;
-            let opening = session::Opening { client: stream, who, pools, settings, registration, generation };
-            Some(Ready::Session { session: Box::new(Session::new(app, opening)), greeting })
+            let Admitted { who, pools, settings, told, registration, greeting, dedicated } = admitted;
+            let opening = session::Opening { client: stream, who, pools, settings, told, registration, generation };
+            Some(match dedicated {
+                None => Ready::Session { session: Box::new(Session::new(app, opening)), greeting },
+                Some(server) => {
+                    Ready::Replication { session: Box::new(Replication::new(app, opening, server)), greeting }
+                }
+            })
         }
         Err((refused, who)) => {
             turn_away(&mut stream, &attempt, refused, who.as_ref().and_then(|who| who.grant())).await;
@@ -157,22 +182,29 @@ struct Admitted {
     who: Who,
     pools: Membership,
     settings: Arc<crate::backend::settings::Settings>,
+    told: Arc<[u8]>,
     registration: sessions::Registration,
     greeting: Vec<u8>,
+    /// Of a replication connection.
+    dedicated: Option<Dedicated>,
 }
 
 async fn admit(
     stream: &mut Stream,
     startup: &Startup,
+    replication: Option<Kind>,
     user: &str,
     database: &str,
     generation: &Arc<Generation>,
     address: Option<SocketAddr>,
 ) -> Result<Admitted, (Refused, Option<Who>)> {
     let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
+    let entry = generation.config.user(user, database);
+    certificate::require(stream, &generation.config.general, entry)
+        .map_err(|error| (Refused::new("no_certificate", error), None))?;
     let who = identify(stream, user, database, generation).await.map_err(|refused| (refused, None))?;
     let pools = match who.pools(&generation.registry, database) {
-        Ok(pools) => Membership::new(pools),
+        Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
     let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
@@ -186,8 +218,15 @@ async fn admit(
             return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
         }
     };
-    let parameters = match welcome::parameters(&pools, &settings, &who, user).await {
-        Ok(parameters) => parameters,
+    let greeted = match replication {
+        None => welcome::parameters(&pools, &settings, &who, user).await.map(|parameters| (parameters, None)),
+        Some(kind) => {
+            let dedicated = replication::admit(kind, &pools, &settings, &who, user, generation).await;
+            dedicated.map(|server| (greeting::build(&server.connection), Some(server)))
+        }
+    };
+    let (parameters, dedicated) = match greeted {
+        Ok(greeted) => greeted,
         Err(refused) => return Err((refused, Some(who))),
     };
     let about = welcome::about(stream, address, &who, &pools, &settings);
@@ -199,7 +238,8 @@ async fn admit(
         }
     };
     let greeting = welcome::greeting(&parameters, &settings, &registration);
-    Ok(Admitted { who, pools, settings: Arc::new(settings), registration, greeting })
+    let (settings, told) = (Arc::new(settings), parameters.followed);
+    Ok(Admitted { who, pools, settings, told, registration, greeting, dedicated })
 }
 
 /// Checks the start-up packet and agrees on the protocol.
@@ -212,20 +252,11 @@ pub(super) async fn prepare(
         let error = PgError::fatal("28000", "no PostgreSQL user name specified in startup packet");
         return Err(Refused::new("no_user", error));
     }
-    if startup.get("replication").is_some_and(|value| !is_off(value)) {
-        let error = PgError::fatal("0A000", "replication connections are not supported here")
-            .hint("Connect to PostgreSQL itself for replication.");
-        return Err(Refused::new("replication", error));
-    }
     let negotiated = negotiate(startup);
     if let Some(message) = &negotiated.message {
         stream.write_all(message).await.map_err(left)?;
     }
     Ok(negotiated.version)
-}
-
-fn is_off(value: &str) -> bool {
-    ["false", "off", "no", "0"].iter().any(|off| value.eq_ignore_ascii_case(off))
 }
 
 /// Finds out who the client is, by the method that is the user's.
@@ -274,6 +305,7 @@ async fn by_token(
             return Err(Refused::credential("unreadable_credential", "28000", user).detail(error.to_string()));
         }
     }
+    let tls_identity = certificate::identity(stream);
     let credential = body.strip_suffix(&[0]).unwrap_or(&body);
     let context = AuthContext {
         user,
@@ -281,7 +313,7 @@ async fn by_token(
         credential: Credential::new(credential),
         client_addr: stream.peer().map(|peer| peer.ip()),
         tls: stream.is_tls(),
-        tls_identity: None,
+        tls_identity: tls_identity.as_deref(),
     };
     match authenticator.authenticate(context).await {
         AuthDecision::Allow(grant) => Ok(Who::Token(grant)),

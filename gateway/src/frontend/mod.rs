@@ -2,12 +2,14 @@
 
 mod admin_login;
 mod audit;
+mod certificate;
 pub(crate) mod grant;
 pub(crate) mod handshake;
 pub(crate) mod login;
 pub(crate) mod methods;
 mod negotiate;
 pub(crate) mod passwords;
+mod replication;
 pub(crate) mod session;
 pub(crate) mod sessions;
 mod startup_settings;

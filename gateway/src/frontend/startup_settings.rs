@@ -4,6 +4,10 @@ use crate::backend::settings::Settings;
 use crate::router::{Refusal, refused_startup_parameter, startup_assignments};
 use crate::wire::startup::Startup;
 
+/// Names that the protocol has taken for itself: as settings, written with other letters or inside `options`, they would
+/// come to mean something else on their way to a server.
+const TAKEN: [&str; 4] = ["user", "database", "replication", "options"];
+
 /// Most settings that one client may ask for.
 const MAX_SETTINGS: usize = 64;
 
@@ -36,8 +40,38 @@ pub(super) fn read(startup: &Startup, guarded: bool, protected: &[Box<str>]) -> 
             name => settings.set(name, value),
         }
     }
+    if let Some((name, _)) = settings.iter().find(|(name, _)| TAKEN.contains(name) || name.starts_with("_pq_.")) {
+        return Err(BadParameter::Malformed(format!("unrecognized configuration parameter \"{name}\"")));
+    }
     if settings.len() > MAX_SETTINGS {
         return Err(BadParameter::Malformed("too many settings in the start-up packet".into()));
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::startup::Version;
+
+    fn reads(name: &str, value: &str) -> bool {
+        let parameters = vec![(name.to_owned(), value.to_owned())];
+        read(&Startup { version: Version::V3_0, parameters }, false, &[]).is_ok()
+    }
+
+    #[test]
+    fn names_of_the_protocol_are_no_settings() {
+        assert!(reads("replication", "database") && reads("user", "alice") && reads("options", "-c work_mem=1MB"));
+        for (name, value) in [
+            ("Replication", "database"),
+            ("USER", "postgres"),
+            ("Database", "postgres"),
+            ("Options", "-c role=bob"),
+            ("options", "-c replication=true"),
+            ("options", "--User=postgres"),
+            ("options", "-c _pq_.x=1"),
+        ] {
+            assert!(!reads(name, value), "{name}={value}");
+        }
+    }
 }

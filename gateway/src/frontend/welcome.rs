@@ -7,7 +7,7 @@ use super::grant::Who;
 use super::login::Refused;
 use super::sessions::Registration;
 use crate::backend::checkout_error::CheckoutError;
-use crate::backend::cluster::{NoServer, PoolSet};
+use crate::backend::cluster::{Membership, NoServer};
 use crate::backend::connect::ConnectError;
 use crate::backend::greeting::{self, Greeting};
 use crate::backend::identity::IdentityError;
@@ -23,7 +23,7 @@ const IDENTITY_CODES: [&str; 5] = ["28000", "28P01", "22023", "42501", "42704"];
 
 /// The parameters of a server with the client's settings: remembered, or asked of a server now.
 pub(super) async fn parameters(
-    pools: &PoolSet,
+    pools: &Membership,
     settings: &Settings,
     who: &Who,
     user: &str,
@@ -31,23 +31,26 @@ pub(super) async fn parameters(
     let mut key = settings.clone();
     key.remove("application_name");
     // A read-only user is let in by a replica, not by the memory of one: it may have been promoted since (S10).
-    let remembered = pools.greetings.lock().get(&key).filter(|_| !pools.spec.read_only);
+    // Nor by what others heard, where they share its pools: PostgreSQL has to take each of them once (S2).
+    let is_stranger = pools.spec.shared && !pools.identities.is_confirmed(pools.identity());
+    let remembered = pools.greetings.lock().get(&key).filter(|_| !pools.spec.read_only && !is_stranger);
     if let Some(greeting) = remembered {
         return Ok(greeting);
     }
     let server = check_out(pools, settings).await.map_err(|error| refused(&error, who, user))?;
-    let greeting = greeting::build(&server.connection().parameters);
+    let greeting = greeting::build(server.connection());
     server.check_in();
+    pools.identities.note_confirmed(pools.identity());
     pools.greetings.lock().put(key, greeting.clone());
     Ok(greeting)
 }
 
 /// A server of any kind: the primary where there is one.
-async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoServer> {
-    let server = pools.check_out_any().await?;
+async fn check_out(pools: &Membership, settings: &Settings) -> Result<Server, NoServer> {
+    let server = pools.check_out_any(&pools.wish).await?;
     let limit = server.slot.pool().spec.limits.connect_timeout;
     let settings = std::sync::Arc::new(settings.clone());
-    match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, &settings)).await {
+    match tokio::time::timeout(limit, server.confirm(pools.identity(), &settings)).await {
         Ok(Ok(server)) => Ok(server),
         Ok(Err(error)) => Err(NoServer::Checkout(error.into())),
         Err(_) => Err(NoServer::Checkout(CheckoutError::ConnectTimeout(limit))),
@@ -55,7 +58,7 @@ async fn check_out(pools: &PoolSet, settings: &Settings) -> Result<Server, NoSer
 }
 
 /// `user` is what the client typed: no refusal tells more than it said itself (S6).
-fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
+pub(super) fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
     let detail = error.to_string();
     let identity = |reason| match who {
         Who::Token(_) => Refused::identity(reason, user),
@@ -107,13 +110,13 @@ pub(super) fn about(
     stream: &Stream,
     address: Option<SocketAddr>,
     who: &Who,
-    pools: &PoolSet,
+    pools: &Membership,
     settings: &Settings,
 ) -> About {
     let token = who.grant().map(|grant| Token {
         subject: grant.subject.clone(),
         issuer: grant.issuer.clone(),
-        role: pools.spec.identity.role.clone(),
+        role: pools.identity().role.clone(),
         read_only: pools.spec.read_only,
         expires_at: grant.expires_at,
     });
@@ -130,9 +133,9 @@ pub(super) fn about(
 
 /// All that the client is told once it is in.
 pub(super) fn greeting(parameters: &Greeting, settings: &Settings, registration: &Registration) -> Vec<u8> {
-    let mut out = Vec::with_capacity(parameters.len() + 128);
+    let mut out = Vec::with_capacity(parameters.messages.len() + 128);
     message::authentication_ok(&mut out);
-    out.extend_from_slice(parameters);
+    out.extend_from_slice(&parameters.messages);
     let name = settings.get("application_name").unwrap_or_default();
     message::parameter_status(&mut out, "application_name", name);
     message::backend_key_data(&mut out, registration.process(), registration.key());

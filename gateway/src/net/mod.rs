@@ -3,6 +3,7 @@
 
 pub(crate) mod buffer;
 mod from_config;
+pub(crate) mod listen;
 pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod stream;

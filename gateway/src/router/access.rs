@@ -22,16 +22,17 @@ pub(super) fn writes(node: &Tree, strategy: ReadWriteStrategy) -> bool {
 }
 
 /// Where one statement may run, given whether anything in it writes.
-pub(super) fn of(statement: &Tree, writes: bool, strategy: ReadWriteStrategy) -> Access {
+pub(super) fn of(statement: &Tree, writes: bool) -> Access {
     let read = match statement.kind {
         "SelectStmt" => !writes,
         "VariableShowStmt" => true,
         "ExplainStmt" => !analyzes(statement) || (is_select(statement) && !writes),
         "TransactionStmt" => match control(statement) {
-            Control::Begin { read_only } => read_only || strategy == ReadWriteStrategy::Aggressive,
-            Control::Inside | Control::End | Control::Chain => true,
-            Control::Elsewhere => false,
+            Control::Begin { side, .. } => side == Some(Access::Read),
+            Control::End | Control::Chain => true,
+            Control::Inside | Control::Elsewhere => false,
         },
+        "VariableSetStmt" => statement.text("name") == "TRANSACTION" && side(statement, "args") == Some(Access::Read),
         _ => false,
     };
     if read { Access::Read } else { Access::Write }
@@ -54,7 +55,7 @@ pub(super) fn transaction(statements: &[Tree]) -> Transaction {
     });
     match (statements.len(), control.reduce(Control::merge)) {
         (_, None | Some(Control::Inside | Control::Elsewhere)) => Transaction::None,
-        (1, Some(Control::Begin { read_only })) => Transaction::Begin { read_only },
+        (1, Some(Control::Begin { side, start })) => Transaction::Begin { side, start },
         (1, Some(Control::End)) => Transaction::End,
         _ => Transaction::Mixed,
     }
@@ -64,7 +65,8 @@ pub(super) fn transaction(statements: &[Tree]) -> Transaction {
 #[derive(Clone, Copy)]
 enum Control {
     Begin {
-        read_only: bool,
+        side: Option<Access>,
+        start: bool,
     },
     End,
     /// Ends one and opens the next.
@@ -89,10 +91,7 @@ fn control(statement: &Tree) -> Control {
     let kind = statement.num("kind");
     let is = |wanted: Kind| kind == wanted as i64;
     if is(Kind::TransStmtBegin) || is(Kind::TransStmtStart) {
-        // The last of contradicting modes is the one that the server applies.
-        let modes = statement.list("options").iter().filter_map(Value::node);
-        let read_only = modes.rev().find(|mode| mode.text("defname") == "transaction_read_only");
-        Control::Begin { read_only: read_only.is_some_and(is_true) }
+        Control::Begin { side: side(statement, "options"), start: is(Kind::TransStmtStart) }
     } else if statement.flag("chain") {
         Control::Chain
     } else if is(Kind::TransStmtCommit) || is(Kind::TransStmtRollback) || is(Kind::TransStmtPrepare) {
@@ -102,6 +101,20 @@ fn control(statement: &Tree) -> Control {
     } else {
         Control::Elsewhere
     }
+}
+
+/// Where a transaction with these modes belongs, as far as they say. Of contradicting ones the server applies each, and
+/// a replica refuses those that it cannot apply.
+fn side(statement: &Tree, modes: &str) -> Option<Access> {
+    let modes = statement.list(modes).iter().filter_map(Value::node).filter_map(|mode| match mode.text("defname") {
+        "transaction_read_only" => Some(if is_true(mode) { Access::Read } else { Access::Write }),
+        "transaction_isolation" => {
+            let level = mode.node("arg").and_then(Tree::string_constant);
+            (level == Some("serializable")).then_some(Access::Write)
+        }
+        _ => None,
+    });
+    modes.max()
 }
 
 pub(super) fn is_true(mode: &Tree) -> bool {

@@ -20,7 +20,7 @@ pub(crate) enum GuardMode {
 pub(crate) enum ReadWriteStrategy {
     /// An explicit transaction that is not `READ ONLY` belongs to the primary.
     Conservative,
-    /// The first statement of a transaction decides; opening and ending one has no side.
+    /// The first statement of a transaction decides.
     Aggressive,
 }
 
@@ -49,12 +49,19 @@ pub(crate) struct Class {
     pub effects: Effects,
     /// What it does to the transaction.
     pub transaction: Transaction,
+    /// The side that it asks for, which goes before `access`.
+    pub wish: Option<Access>,
 }
 
 impl Class {
     /// No statement at all.
-    pub(crate) const NONE: Self =
-        Self { access: Access::Read, verdict: Verdict::Allow, effects: Effects::NONE, transaction: Transaction::None };
+    pub(crate) const NONE: Self = Self {
+        access: Access::Read,
+        verdict: Verdict::Allow,
+        effects: Effects::NONE,
+        transaction: Transaction::None,
+        wish: None,
+    };
 
     /// What is known of a text that was not read.
     pub(crate) const UNKNOWN: Self = Self {
@@ -62,14 +69,17 @@ impl Class {
         verdict: Verdict::Allow,
         effects: Effects::UNKNOWN,
         transaction: Transaction::Mixed,
+        wish: None,
     };
 }
 
-/// Where a text may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a text may run. Of several texts that run together, the greatest decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Access {
     /// A replica can answer it.
     Read,
+    /// The client wants a replica for it, whatever it does.
+    Replica,
     /// It needs the primary.
     Write,
 }
@@ -103,8 +113,11 @@ pub(crate) enum Transaction {
     None,
     /// Opens one and does nothing else.
     Begin {
-        /// It says `READ ONLY`.
-        read_only: bool,
+        /// Where the transaction belongs, as far as its modes say: `READ ONLY` is a read, `READ WRITE` a write, and so is
+        /// `SERIALIZABLE`, which a replica does not know (PostgreSQL, 13.2.3).
+        side: Option<Access>,
+        /// It is written `START TRANSACTION`.
+        start: bool,
     },
     /// Ends one and does nothing else (`COMMIT`, `ROLLBACK`, `PREPARE TRANSACTION`).
     End,
@@ -114,7 +127,7 @@ pub(crate) enum Transaction {
 
 /// State that a text may leave on its server connection after its transaction: a set of the constants below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Effects(pub(super) u16);
+pub(crate) struct Effects(pub(super) u32);
 
 impl Effects {
     /// Leaves nothing.
@@ -147,6 +160,10 @@ impl Effects {
     pub(crate) const DEALLOCATES_ALL: Self = Self(1 << 13);
     /// May end state that held a session to its server: advisory unlocks, `CLOSE`, `DROP`.
     pub(crate) const RELEASES: Self = Self(1 << 14);
+    /// `EXECUTE`, also below `EXPLAIN` and `CREATE TABLE AS`.
+    pub(crate) const EXECUTES: Self = Self(1 << 15);
+    /// Changes what statements on tables, views or functions give.
+    pub(crate) const SCHEMA: Self = Self(1 << 16);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.
     pub(crate) const UNKNOWN: Self = Self(1 << 12);
 
@@ -159,6 +176,11 @@ impl Effects {
             at += 1;
         }
         all
+    }
+
+    /// This set less what is in `other`.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether nothing is left.

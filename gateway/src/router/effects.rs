@@ -17,7 +17,10 @@ pub(super) fn of(statement: &Tree) -> Effects {
         "PrepareStmt" => Effects::PREPARED,
         "DeallocateStmt" if statement.text("name").is_empty() => Effects::DEALLOCATES | Effects::DEALLOCATES_ALL,
         "DeallocateStmt" => Effects::DEALLOCATES,
-        "ClosePortalStmt" | "DropStmt" => Effects::RELEASES,
+        "ClosePortalStmt" => Effects::RELEASES,
+        "DropStmt" => Effects::RELEASES | Effects::SCHEMA,
+        "AlterTableStmt" | "RenameStmt" | "AlterObjectSchemaStmt" => Effects::SCHEMA,
+        "CreateFunctionStmt" if statement.flag("replace") => Effects::SCHEMA,
         "ListenStmt" => Effects::LISTEN,
         "UnlistenStmt" => Effects::UNLISTEN,
         "CopyStmt" => Effects::COPY,
@@ -34,6 +37,7 @@ pub(super) fn of(statement: &Tree) -> Effects {
         "DoStmt" | "CallStmt" | "CreateExtensionStmt" | "AlterExtensionStmt" => Effects::UNKNOWN,
         "CreateStmt" if dropped_on_commit(statement, "oncommit") => Effects::NONE,
         "CreateStmt" => temporary(statement, "relation"),
+        "ViewStmt" if statement.flag("replace") => temporary(statement, "view") | Effects::SCHEMA,
         "ViewStmt" => temporary(statement, "view"),
         "CreateSeqStmt" => temporary(statement, "sequence"),
         _ => Effects::NONE,
@@ -44,6 +48,7 @@ pub(super) fn of(statement: &Tree) -> Effects {
 pub(super) fn nested(node: &Tree) -> Effects {
     match node.kind {
         "FuncCall" => call(node),
+        "ExecuteStmt" => Effects::EXECUTES,
         "IntoClause" if !dropped_on_commit(node, "on_commit") => temporary(node, "rel"),
         // `pg_temp` is this session's schema of temporary objects, of any kind (PostgreSQL, 19.11.1).
         "RangeVar" if is_temporary_schema(node.text("schemaname")) => Effects::TEMP,

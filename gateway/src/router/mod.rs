@@ -19,6 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod wish;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -26,10 +27,11 @@ use cache::Memory;
 pub(crate) use class::{Access, Class, Effects, GuardMode, Policy, ReadWriteStrategy, Refusal, Transaction, Verdict};
 pub(crate) use functions::allowed_function_call;
 pub(crate) use guard::keeps_quotes_visible;
-pub(crate) use names::{deallocated_name, settings_named};
+pub(crate) use names::{SqlStatement, deallocated_name, resets_settings, settings_named, sql_statement};
 use pg_query::protobuf::{DiscardMode, VariableSetKind};
 pub(crate) use startup::{refused_startup_parameter, startup_assignments};
 use tree::Tree;
+pub(crate) use wish::{ROLE_SETTING, side};
 
 /// Longer texts are judged each time (bytes), unless they have a short template.
 const MAX_CACHED_TEXT: usize = 16 * 1024;
@@ -52,7 +54,7 @@ impl Classifier {
 
     /// The class of a text: one query message, or the text of one Parse message, without the closing NUL.
     pub(crate) fn classify(&mut self, sql: &[u8]) -> Class {
-        if let Some(template) = self.scanner.template(sql) {
+        if let Some((template, wish)) = self.scanner.template(sql) {
             let known = match self.templates.get(template) {
                 Some(known) => known,
                 None => {
@@ -63,16 +65,21 @@ impl Classifier {
                 }
             };
             if let Some(class) = known {
-                return class;
+                // A template has no comments, so what they say is no part of what is remembered of it.
+                return Class { wish: wish.or(class.wish), ..class };
             }
         }
+        let judge = |sql, policy| {
+            let class = judge(sql, policy).class;
+            Class { wish: wish::of_comments(sql).or(class.wish), ..class }
+        };
         if sql.len() > MAX_CACHED_TEXT {
-            return judge(sql, &self.policy).class;
+            return judge(sql, &self.policy);
         }
         if let Some(class) = self.texts.get(sql) {
             return class;
         }
-        let class = judge(sql, &self.policy).class;
+        let class = judge(sql, &self.policy);
         self.texts.put(sql, class);
         class
     }
@@ -91,9 +98,7 @@ fn judge(sql: &[u8], policy: &Policy) -> Judged {
         Err(refusal) => {
             let allowed = policy.guard == GuardMode::Off || refusal.is_none();
             let verdict = refusal.filter(|_| !allowed).map_or(Verdict::Allow, Verdict::Refuse);
-            let class =
-                Class { access: Access::Write, verdict, effects: Effects::UNKNOWN, transaction: Transaction::Mixed };
-            Judged { class, any_constants: false }
+            Judged { class: Class { verdict, ..Class::UNKNOWN }, any_constants: false }
         }
     }
 }
@@ -127,7 +132,7 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
             refused = refused.or_else(|| guard::inspect(node, policy));
         });
         effects |= effects::of(statement);
-        if access::of(statement, writes, policy.strategy) == Access::Write {
+        if access::of(statement, writes) == Access::Write {
             access = Access::Write;
         }
         if !matches!(verdict, Verdict::Refuse(_)) {
@@ -142,8 +147,8 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
     if policy.guard == GuardMode::Off {
         verdict = Verdict::Allow;
     }
-    let transaction = access::transaction(statements);
-    Judged { class: Class { access, verdict, effects, transaction }, any_constants }
+    let (transaction, wish) = (access::transaction(statements), wish::of_setting(statements));
+    Judged { class: Class { access, verdict, effects, transaction, wish }, any_constants }
 }
 
 /// Statements that name no object by a string and set nothing: the ones worth a template.

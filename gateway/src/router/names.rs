@@ -1,5 +1,7 @@
 //! The names of the settings that a text sets.
 
+use pg_query::protobuf::VariableSetKind;
+
 use super::functions::SET_CONFIG;
 use super::guard::canonical;
 use super::parse;
@@ -22,6 +24,58 @@ pub(crate) fn settings_named(sql: &[u8]) -> Option<Vec<String>> {
         });
     }
     known.then_some(names)
+}
+
+/// Whether a text leads a setting back to its default.
+pub(crate) fn resets_settings(sql: &[u8]) -> bool {
+    const RESETS: [VariableSetKind; 3] =
+        [VariableSetKind::VarReset, VariableSetKind::VarResetAll, VariableSetKind::VarSetDefault];
+    let resets = |statement: &Tree| {
+        statement.kind == "VariableSetStmt" && RESETS.iter().any(|kind| statement.num("kind") == *kind as i64)
+    };
+    parse(sql).is_ok_and(|statements| statements.iter().any(resets))
+}
+
+/// A text that is one statement about statements of SQL `PREPARE`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SqlStatement {
+    Prepare(String),
+    /// Also below `EXPLAIN` and `CREATE TABLE AS`.
+    Execute(Vec<String>),
+    Deallocate(String),
+    DeallocateAll,
+}
+
+impl SqlStatement {
+    /// The names in it.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Prepare(name) | Self::Deallocate(name) => vec![name],
+            Self::Execute(names) => names.iter().map(String::as_str).collect(),
+            Self::DeallocateAll => Vec::new(),
+        }
+    }
+}
+
+/// What a text does with statements of SQL `PREPARE`; `None` when it is something else or more than one statement.
+pub(crate) fn sql_statement(sql: &[u8]) -> Option<SqlStatement> {
+    let statements = parse(sql).ok()?;
+    let [statement] = statements.as_slice() else { return None };
+    let name = statement.text("name");
+    match statement.kind {
+        "PrepareStmt" => Some(SqlStatement::Prepare(name.to_owned())),
+        "DeallocateStmt" if name.is_empty() => Some(SqlStatement::DeallocateAll),
+        "DeallocateStmt" => Some(SqlStatement::Deallocate(name.to_owned())),
+        _ => {
+            let mut names = Vec::new();
+            statement.walk(|node| {
+                if node.kind == "ExecuteStmt" {
+                    names.push(node.text("name").to_owned());
+                }
+            });
+            (!names.is_empty()).then_some(SqlStatement::Execute(names))
+        }
+    }
 }
 
 /// The name in a text that is one `DEALLOCATE name`.

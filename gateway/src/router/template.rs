@@ -4,10 +4,13 @@
 //! only sound when this scanner cuts a text exactly where PostgreSQL's lexer (`scan.l`; PostgreSQL, 4.1) does, so it knows
 //! the easy part of the lexical rules and gives up on everything else. A template is itself SQL of the same shape.
 //!
-//! Comments become a space. Constants in a row inside parentheses (`IN (1, 2, 3)`) and equal rows of `VALUES (1, 'x'),
+//! Comments become a space, whatever they say. Constants in a row inside parentheses (`IN (1, 2, 3)`) and equal rows of `VALUES (1, 'x'),
 //! (2, 'y')` become one, so that a long list costs a short template.
 
 use memchr::{memchr, memchr2};
+
+use super::class::Access;
+use super::wish;
 
 /// Longer templates are given up (bytes).
 const MAX_TEMPLATE: usize = 16 * 1024;
@@ -32,18 +35,20 @@ pub(super) struct Scanner {
     open: Option<usize>,
     /// The last row of `VALUES`.
     row: Option<(usize, usize)>,
+    /// The side that a comment asks for.
+    wish: Option<Access>,
 }
 
 impl Scanner {
-    /// The template, or `None` when only the exact text will do.
-    pub(super) fn template(&mut self, sql: &[u8]) -> Option<&[u8]> {
+    /// The template and the side that a comment of the text asks for, or `None` when only the exact text will do.
+    pub(super) fn template(&mut self, sql: &[u8]) -> Option<(&[u8], Option<Access>)> {
         *self = Self { out: std::mem::take(&mut self.out), ..Self::default() };
         self.out.clear();
         // Bytes beyond ASCII are passed over inside quotes and comments; there must be whole characters.
         if self.scan(sql)? && std::str::from_utf8(sql).is_err() {
             return None;
         }
-        Some(&self.out)
+        Some((&self.out, self.wish))
     }
 
     /// Fills `out`; says whether bytes beyond ASCII were passed over.
@@ -68,6 +73,7 @@ impl Scanner {
                 at = if byte == b'-' { end_of_line(sql, at) } else { end_of_comment(sql, at)? };
                 self.out.push(b' ');
                 beyond_ascii |= !sql[start..at].is_ascii();
+                self.wish = self.wish.or_else(|| wish::of_comment(&sql[start..at]));
                 continue;
             }
             if let Some(constant) = self.left_out.take()

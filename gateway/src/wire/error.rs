@@ -23,6 +23,9 @@ impl Severity {
     }
 }
 
+/// The routine behind "cached plan must not change result type".
+const CHANGED_RESULT: &str = "RevalidateCachedQuery";
+
 /// An error as a client hears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PgError {
@@ -32,6 +35,8 @@ pub(crate) struct PgError {
     pub(crate) message: Cow<'static, str>,
     pub(crate) detail: Option<Cow<'static, str>>,
     pub(crate) hint: Option<Cow<'static, str>>,
+    /// The routine of PostgreSQL that would have said it, where drivers look at that.
+    pub(crate) routine: Option<&'static str>,
 }
 
 impl PgError {
@@ -44,7 +49,7 @@ impl PgError {
     }
 
     fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity, code: code.into(), message: message.into(), detail: None, hint: None }
+        Self { severity, code: code.into(), message: message.into(), detail: None, hint: None, routine: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -55,6 +60,13 @@ impl PgError {
     pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// PostgreSQL's error for a prepared statement that would give other columns than before. Drivers that prepare again
+    /// know it by its routine.
+    pub(crate) fn changed_result() -> Self {
+        let error = Self::error("0A000", "cached plan must not change result type");
+        Self { routine: Some(CHANGED_RESULT), ..error }
     }
 
     /// The same error with another severity.
@@ -80,6 +92,9 @@ impl PgError {
         }
         if let Some(hint) = &self.hint {
             field(b'H', hint);
+        }
+        if let Some(routine) = self.routine {
+            field(b'R', routine);
         }
         out.push(0);
         frame::end(out, start);
@@ -140,6 +155,23 @@ impl ErrorFields {
         localized
     }
 
+    /// Whether it says that a prepared statement would give other columns than before. The code alone says more than
+    /// that; the routine's name is not translated.
+    pub(crate) fn is_changed_result(body: &[u8]) -> bool {
+        Self::code(body) == Some(b"0A000") && Self::field(body, b'R') == Some(CHANGED_RESULT.as_bytes())
+    }
+
+    fn field(body: &[u8], wanted: u8) -> Option<&[u8]> {
+        let mut fields = Fields(body);
+        while let Some(key) = fields.u8().filter(|key| *key != 0) {
+            let value = fields.cstr()?;
+            if key == wanted {
+                return Some(value);
+            }
+        }
+        None
+    }
+
     /// The SQLSTATE alone, without reading the rest.
     pub(crate) fn code(body: &[u8]) -> Option<&[u8]> {
         let mut fields = Fields(body);
@@ -160,6 +192,7 @@ impl ErrorFields {
             message: self.message.into(),
             detail: self.detail.map(Cow::Owned),
             hint: self.hint.map(Cow::Owned),
+            routine: None,
         }
     }
 }

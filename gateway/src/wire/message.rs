@@ -132,6 +132,36 @@ pub(crate) fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     frame::end(out, start);
 }
 
+/// Binds a statement without parameters to a portal of its name, runs that, and closes it.
+pub(crate) fn run(out: &mut Vec<u8>, name: &[u8]) {
+    let start = frame::begin(out, b'B');
+    cstr(out, name);
+    cstr(out, name);
+    out.extend_from_slice(&[0; 6]);
+    frame::end(out, start);
+    let start = frame::begin(out, b'E');
+    cstr(out, name);
+    out.extend_from_slice(&[0; 4]);
+    frame::end(out, start);
+    let start = frame::begin(out, b'C');
+    out.push(b'P');
+    cstr(out, name);
+    frame::end(out, start);
+}
+
+/// The end of a batch.
+pub(crate) fn sync(out: &mut Vec<u8>) {
+    frame::push(out, b'S', &[]);
+}
+
+/// Asks for the parameters and the result of a prepared statement.
+pub(crate) fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
+    let start = frame::begin(out, b'D');
+    out.push(b'S');
+    cstr(out, name);
+    frame::end(out, start);
+}
+
 /// A password or a SASL response.
 pub(crate) fn password(out: &mut Vec<u8>, body: &[u8]) {
     frame::push(out, b'p', body);

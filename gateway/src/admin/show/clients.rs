@@ -1,6 +1,6 @@
 //! SHOW CLIENTS and SHOW SUBJECTS: who is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -101,12 +101,15 @@ pub(super) fn subjects(registry: &Registry, database: Option<&str>) -> Table {
         ("token_expires", Kind::Time),
     ]);
     let sets = registry.sets();
+    let sizes: HashMap<_, _> =
+        sets.iter().map(|set| ((set.key.database.as_str(), set.key.user.as_str()), set.size())).collect();
     for ((name, user, subject, issuer), here) in group() {
         if database.is_some_and(|wanted| wanted != name) {
             continue;
         }
-        let servers: usize =
-            sets.iter().filter(|set| set.key.database == name && set.key.user == user).map(|set| set.size()).sum();
+        // Of shared pools, those that its clients hold.
+        let held = || here.cards.iter().filter(|card| card.server.get() != 0).count();
+        let servers = sizes.get(&(name.as_str(), user.as_str())).copied().unwrap_or_else(held);
         let tokens = || here.cards.iter().filter_map(|card| card.about.token.as_ref());
         let expires: Option<SystemTime> = tokens().map(|token| token.expires_at).min();
         let last = here.cards.iter().map(|card| card.last_request.get()).max().unwrap_or(0);

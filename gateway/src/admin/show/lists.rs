@@ -28,6 +28,9 @@ pub(super) fn databases(state: &Generation) -> Table {
         ("lb_weight", Kind::Int),
         ("paused", Kind::Bool),
         ("online", Kind::Bool),
+        ("max_server_connections", Kind::Int),
+        ("server_connections", Kind::Int),
+        ("cl_waiting_for_budget", Kind::Int),
     ]);
     let general = &state.config.general;
     let sets = state.registry.sets();
@@ -35,6 +38,7 @@ pub(super) fn databases(state: &Generation) -> Table {
         let is_this = |host: &str, port: u16| host == database.host && port == database.port;
         let nodes = state.registry.cluster(&database.name).map(|cluster| cluster.nodes.as_slice()).unwrap_or_default();
         let node = nodes.iter().find(|node| is_this(&node.address.host, node.address.port));
+        let budget = node.map(|node| node.budget.view());
         let pools = sets.iter().filter(|set| set.key.database == database.name).flat_map(|set| &set.pools);
         let connections: usize =
             pools.filter(|pool| is_this(&pool.node.address.host, pool.node.address.port)).map(|pool| pool.size()).sum();
@@ -52,6 +56,9 @@ pub(super) fn databases(state: &Generation) -> Table {
             Value::int(database.lb_weight),
             Value::Bool(gate::of(&database.name).is_closed()),
             Value::Bool(node.is_some_and(|node| !node.bans.is_banned())),
+            budget.as_ref().and_then(|budget| budget.limit).map_or(Value::Null, Value::int),
+            budget.as_ref().map_or(Value::Null, |budget| Value::int(budget.used)),
+            budget.as_ref().map_or(Value::Null, |budget| Value::int(budget.waiting)),
         ]);
     }
     table
@@ -105,6 +112,7 @@ pub(super) fn lists(state: &Generation) -> Table {
     let (idle, size) =
         pools().map(|pool| pool.view()).fold((0, 0), |(idle, size), view| (idle + view.idle.len(), size + view.size));
     let in_state = |wanted: State| clients.iter().filter(|(_, card)| card.state() == wanted).count();
+    let tokens = state.authenticator.as_ref().map_or(0, |authenticator| authenticator.cache_stats().size);
     let rows = [
         ("databases", state.config.database_names().len()),
         ("users", state.config.users.len()),
@@ -117,6 +125,7 @@ pub(super) fn lists(state: &Generation) -> Table {
         ("free_servers", idle),
         ("used_servers", size.saturating_sub(idle)),
         ("prepared_statements", statements::all().len()),
+        ("verified_tokens", tokens),
     ];
     let mut table = Table::new(&[("list", Kind::Text), ("items", Kind::Int)]);
     for (name, count) in rows {

@@ -1,17 +1,14 @@
 //! SHOW POOLS: one row for each server that a user's pools reach.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use super::servers::{holders, state};
 use crate::admin::table::{Kind, Table, Value};
 use crate::backend::registry::Registry;
 use crate::config::Choice;
-use crate::frontend::sessions;
 use crate::stats::State;
 
 pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
     let mut table = Table::new(&[
+        ("id", Kind::Int),
         ("database", Kind::Text),
         ("user", Kind::Text),
         ("addr", Kind::Text),
@@ -29,14 +26,13 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
         ("maxwait_us", Kind::Int),
         ("pool_mode", Kind::Text),
         ("paused", Kind::Bool),
+        ("banned", Kind::Bool),
         ("online", Kind::Bool),
     ]);
     let holders = holders();
-    let longest = longest_waits();
     let mut sets = registry.sets();
     sets.sort_by(|one, other| (&one.key.database, &one.key.user).cmp(&(&other.key.database, &other.key.user)));
     for set in sets.iter().filter(|set| database.is_none_or(|name| set.key.database == name)) {
-        let key = (set.key.database.clone(), set.key.user.clone());
         for pool in &set.pools {
             let view = pool.view();
             let cards = pool.stats.seats.cards();
@@ -45,8 +41,9 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
                 .filter(|card| state(card, &view.idle, &holders) == State::IdleInTransaction.name())
                 .count();
             let idle = view.idle.len();
-            let wait = if view.waiting > 0 { longest.get(&key).copied().unwrap_or_default() } else { Duration::ZERO };
+            let wait = view.longest_wait;
             table.push(vec![
+                Value::int(pool.node.number),
                 Value::text(&set.key.database),
                 Value::text(&set.key.user),
                 Value::text(&pool.node.address.host),
@@ -64,21 +61,10 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
                 Value::int(wait.as_micros()),
                 Value::text(set.spec.mode.word()),
                 Value::Bool(set.cluster.gate.is_closed()),
+                Value::Bool(pool.node.bans.keeps_reads_away()),
                 Value::Bool(!pool.node.bans.is_banned()),
             ]);
         }
     }
     table
-}
-
-/// How long the client that waits longest has waited, by database and user.
-fn longest_waits() -> HashMap<(String, String), Duration> {
-    let mut longest: HashMap<_, Duration> = HashMap::new();
-    for (_, card) in sessions::all() {
-        if let Some(wait) = card.waiting() {
-            let known = longest.entry((card.about.database.clone(), card.about.user.clone())).or_default();
-            *known = wait.max(*known);
-        }
-    }
-    longest
 }

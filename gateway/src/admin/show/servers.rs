@@ -104,6 +104,7 @@ fn server(
 /// Servers that get no reads while there is another.
 pub(super) fn bans(registry: &Registry) -> Table {
     let mut table = Table::new(&[
+        ("id", Kind::Int),
         ("database", Kind::Text),
         ("addr", Kind::Text),
         ("port", Kind::Int),
@@ -115,16 +116,15 @@ pub(super) fn bans(registry: &Registry) -> Table {
     clusters.sort_by_key(|(database, _)| *database);
     for (database, cluster) in clusters {
         for node in &cluster.nodes {
-            let ban =
-                node.bans.current().map(|(reason, left)| (reason.to_string(), SystemTime::now().checked_add(left)));
-            let lag = node.bans.is_lagging().then(|| ("it lags too far behind".to_owned(), None));
-            for (reason, until) in ban.into_iter().chain(lag) {
+            for (reason, left) in node.bans.current() {
+                let until = left.and_then(|left| SystemTime::now().checked_add(left));
                 table.push(vec![
+                    Value::int(node.number),
                     Value::text(database),
                     Value::text(&node.address.host),
                     Value::int(node.address.port),
                     Value::text(node.role_name()),
-                    Value::text(reason),
+                    Value::text(reason.to_string()),
                     Value::time(until),
                 ]);
             }

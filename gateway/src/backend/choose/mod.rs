@@ -11,7 +11,7 @@ use super::balance::Candidate;
 use super::checkout_error::CheckoutError;
 use super::cluster::{NoServer, PoolSet};
 use super::identity::Unconfirmed;
-use super::pool::Pool;
+use super::pool::{Pool, Wish};
 use crate::config::{LoadBalancingStrategy, ReadWriteSplit};
 use crate::router::Access;
 
@@ -27,10 +27,30 @@ const WEIGHTLESS: u8 = 2;
 const UNKNOWN: u8 = 4;
 const BANNED: u8 = 8;
 
+/// Between two looks for a replica that has caught up.
+const CATCHES_UP_EVERY: Duration = Duration::from_millis(2);
+
+/// What a session wants of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    pub(crate) access: Access,
+    /// A replica must have replayed up to here; 0: anything will do.
+    pub(crate) position: u64,
+    /// How long to wait for such a replica before the primary takes its place.
+    pub(crate) patience: Duration,
+}
+
+impl From<Access> for Need {
+    fn from(access: Access) -> Self {
+        Self { access, position: 0, patience: Duration::ZERO }
+    }
+}
+
 /// What is the same for all pools of one choice.
 #[derive(Clone, Copy)]
 struct View {
     access: Access,
+    position: u64,
     /// The server for writes.
     writer: Option<usize>,
     has_replica: bool,
@@ -50,39 +70,51 @@ impl PoolSet {
             writer.is_some_and(|writer| Arc::ptr_eq(writer, &pool.node))
         };
         match access {
-            Access::Read => pool.node.is_replica() || is_writer(),
+            Access::Read | Access::Replica => pool.node.is_replica() || is_writer(),
             Access::Write => is_writer(),
         }
     }
 
+    /// The same, and a replica shows the session what it wrote.
+    fn suits(&self, pool: &Pool, need: Need) -> bool {
+        self.allows(pool, need.access)
+            && (need.position == 0 || !pool.node.is_replica() || pool.node.replay.has_reached(need.position))
+    }
+
     /// A connection that is free now on the server that comes first.
     #[inline]
-    pub(crate) fn try_check_out(&self, access: Access) -> Option<Unconfirmed> {
+    pub(crate) fn try_check_out(&self, need: Need, wish: &Wish) -> Option<Unconfirmed> {
         if self.cluster.gate.is_closed() {
             return None;
         }
         if let [only] = self.pools.as_slice() {
-            return if self.allows(only, access) { only.try_check_out() } else { None };
+            return if self.allows(only, need.access) { only.try_check_out(wish) } else { None };
         }
-        let view = self.view(access, 0);
-        let at = self.pick(view)?;
-        let pool = self.pools.get(at)?;
-        if !self.allows(pool, access) {
+        if !need.patience.is_zero() && self.may_catch_up(need) {
             return None;
         }
-        let server = pool.try_check_out()?;
+        let view = self.view(need, 0);
+        let at = self.pick(view)?;
+        let pool = self.pools.get(at)?;
+        if !self.suits(pool, need) {
+            return None;
+        }
+        let server = pool.try_check_out(wish)?;
         self.took(at, view);
         Some(server)
     }
 
     /// A connection to a server that may run the statement. While an `auto` database has no primary that answers, writes
     /// wait for the next one, as long as they would for a free connection.
-    pub(crate) async fn check_out(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+    pub(crate) async fn check_out(&self, need: Need, wish: &Wish) -> Result<Unconfirmed, NoServer> {
         let started = Instant::now();
+        while started.elapsed() < need.patience && self.may_catch_up(need) {
+            tokio::time::sleep(CATCHES_UP_EVERY).await;
+        }
         let patience = self.pools.first().map_or(Duration::ZERO, |pool| pool.spec.limits.checkout_timeout);
-        let waits = access == Access::Write && !self.spec.read_only && self.cluster.follows_roles();
+        let waits = need.access == Access::Write && !self.spec.read_only && self.cluster.follows_roles();
         loop {
-            match self.check_out_now(access).await {
+            match self.check_out_now(need, wish).await {
                 Err(error) if waits && error.is_about_primary() && started.elapsed() < patience => {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -92,26 +124,28 @@ impl PoolSet {
     }
 
     /// A connection to any server that the user may reach: the primary where there is one.
-    pub(crate) async fn check_out_any(&self) -> Result<Unconfirmed, NoServer> {
-        match self.check_out_now(Access::Write).await {
-            Err(error) if error.is_about_primary() && self.routes() => self.check_out_now(Access::Read).await,
+    pub(crate) async fn check_out_any(&self, wish: &Wish) -> Result<Unconfirmed, NoServer> {
+        match self.check_out_now(Access::Write.into(), wish).await {
+            Err(error) if error.is_about_primary() && self.routes() => {
+                self.check_out_now(Access::Read.into(), wish).await
+            }
             other => other,
         }
     }
 
     /// One pool after the other, until one has a server that answers.
-    async fn check_out_now(&self, access: Access) -> Result<Unconfirmed, NoServer> {
+    async fn check_out_now(&self, need: Need, wish: &Wish) -> Result<Unconfirmed, NoServer> {
         self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
         let mut tried = 0;
         let mut last = None;
         loop {
-            let view = self.view(access, tried);
+            let view = self.view(need, tried);
             let Some((at, pool)) = self.pick(view).and_then(|at| Some((at, self.pools.get(at)?))) else { break };
             tried |= 1 << at;
             self.took(at, view);
-            match pool.check_out().await {
-                Ok(server) if self.allows(pool, access) => return Ok(server),
-                // Now its role is known, and it is another than was hoped for.
+            match pool.check_out(wish).await {
+                Ok(server) if self.suits(pool, need) => return Ok(server),
+                // Now its role is known, and it is another than was hoped for; or the server is not where it was.
                 Ok(server) => Pool::check_in(server),
                 Err(error) if error.is_unreachable() => last = Some(error),
                 Err(error) => return Err(NoServer::Checkout(error)),
@@ -130,11 +164,30 @@ impl PoolSet {
         }
     }
 
-    fn view(&self, access: Access, tried: u128) -> View {
-        let mut view = View { access, writer: self.cluster.writer(), has_replica: false, replica_banned: false, tried };
-        if access == Access::Read && !self.spec.read_only {
+    /// Whether a read would go to the primary only because no replica shows yet what the session wrote.
+    fn may_catch_up(&self, need: Need) -> bool {
+        let Need { access, position, .. } = need;
+        let wants_replica = match self.split(access) {
+            ReadWriteSplit::ExcludePrimary | ReadWriteSplit::IncludePrimaryIfReplicaBanned => access != Access::Write,
+            ReadWriteSplit::IncludePrimary | ReadWriteSplit::PreferPrimary => false,
+        };
+        if position == 0 || !wants_replica || self.spec.read_only {
+            return false;
+        }
+        let mut replicas = self.pools.iter().map(|pool| &pool.node).filter(|node| node.is_replica());
+        let mut well = replicas.clone().filter(|node| !node.bans.keeps_reads_away()).peekable();
+        // None is well: whoever takes over for them does so at once.
+        well.peek().is_some() && !replicas.any(|node| node.replay.has_reached(position))
+    }
+
+    fn view(&self, need: Need, tried: u128) -> View {
+        let Need { access, position, .. } = need;
+        let writer = self.cluster.writer();
+        let mut view = View { access, position, writer, has_replica: false, replica_banned: false, tried };
+        if access != Access::Write && !self.spec.read_only {
             for pool in self.pools.iter().filter(|pool| pool.node.is_replica()) {
-                view.has_replica = true;
+                let stale = position != 0 && !pool.node.replay.has_reached(position);
+                view.has_replica |= !stale;
                 view.replica_banned |= pool.node.bans.keeps_reads_away();
             }
         }
@@ -173,7 +226,7 @@ impl PoolSet {
         let node = &self.pools.get(at)?.node;
         if node.is_unknown() {
             // Its role shows when a connection is made, before any client's byte goes there.
-            let wanted = self.spec.read_only || view.access == Access::Read || view.writer.is_none();
+            let wanted = self.spec.read_only || view.access != Access::Write || view.writer.is_none();
             return wanted.then_some(UNKNOWN + if node.bans.is_banned() { BANNED } else { 0 });
         }
         let is_writer = view.writer.is_some() && self.numbers.get(at).copied() == view.writer;
@@ -184,7 +237,7 @@ impl PoolSet {
         } else if view.access == Access::Write {
             // There is no other: bans do not matter.
             return is_writer.then_some(0);
-        } else if !is_writer && !node.is_replica() {
+        } else if !is_writer && (!node.is_replica() || !node.replay.has_reached(view.position)) {
             return None;
         }
         let mut rank = if self.spec.read_only { 0 } else { self.choice(is_writer, view)? };
@@ -197,9 +250,19 @@ impl PoolSet {
         Some(rank)
     }
 
+    /// How the primary takes part in reads. Who asks for a replica gets the primary only in place of one.
+    fn split(&self, access: Access) -> ReadWriteSplit {
+        match (access, self.cluster.split) {
+            (Access::Replica, ReadWriteSplit::IncludePrimary | ReadWriteSplit::PreferPrimary) => {
+                ReadWriteSplit::ExcludePrimary
+            }
+            (_, split) => split,
+        }
+    }
+
     /// What `read_write_split` says about reads.
     fn choice(&self, is_writer: bool, view: View) -> Option<u8> {
-        match self.cluster.split {
+        match self.split(view.access) {
             ReadWriteSplit::IncludePrimary => Some(0),
             ReadWriteSplit::ExcludePrimary => (!is_writer || !view.has_replica).then_some(0),
             ReadWriteSplit::IncludePrimaryIfReplicaBanned if is_writer && !view.replica_banned => Some(SECOND_CHOICE),

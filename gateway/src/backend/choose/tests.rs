@@ -46,11 +46,11 @@ impl Servers {
     }
 
     /// The servers for a statement, in the order in which they are tried.
-    fn order(&self, user: &str, access: Access) -> Vec<usize> {
-        let set = self.set(user);
+    fn order(&self, user: &str, wish: impl Into<Need>) -> Vec<usize> {
+        let (set, wish) = (self.set(user), wish.into());
         let mut tried = 0;
         let mut order = Vec::new();
-        while let Some(at) = set.pick(set.view(access, tried)) {
+        while let Some(at) = set.pick(set.view(wish, tried)) {
             tried |= 1 << at;
             order.push(set.numbers[at]);
         }
@@ -58,8 +58,8 @@ impl Servers {
     }
 
     /// The same where chance or turn decides about the order.
-    fn all(&self, user: &str, access: Access) -> Vec<usize> {
-        let mut all = self.order(user, access);
+    fn all(&self, user: &str, wish: impl Into<Need>) -> Vec<usize> {
+        let mut all = self.order(user, wish);
         all.sort_unstable();
         all
     }
@@ -98,6 +98,57 @@ fn read_write_split_decides_about_the_primary() {
 
     let alone = Servers::new(&["primary"], "read_write_split = \"exclude_primary\"");
     assert_eq!(alone.order("app", Access::Read), [0]);
+}
+
+#[test]
+fn who_asks_for_a_replica_gets_the_primary_only_in_place_of_one() {
+    for split in ["include_primary", "exclude_primary", "prefer_primary"] {
+        let servers = Servers::new(&THREE, &format!("read_write_split = \"{split}\""));
+        servers.ban(1);
+        assert_eq!(servers.order("app", Access::Replica), [2, 1], "{split}");
+    }
+    let servers = Servers::new(&THREE, "read_write_split = \"include_primary_if_replica_banned\"");
+    assert_eq!(servers.order("app", Access::Replica)[2], 0);
+    assert_eq!(Servers::new(&["primary"], "").order("app", Access::Replica), [0]);
+}
+
+/// A read of a session that has written up to `position`.
+fn after(position: u64) -> Need {
+    Need { access: Access::Read, position, patience: Duration::ZERO }
+}
+
+#[test]
+fn who_wrote_reads_from_replicas_that_show_it() {
+    for split in ["include_primary", "exclude_primary", "include_primary_if_replica_banned", "prefer_primary"] {
+        let servers = Servers::new(&THREE, &format!("read_write_split = \"{split}\""));
+        assert_eq!(servers.all("app", after(100)), [0], "{split}: nothing is known of replicas");
+        servers.node(1).replay.note(99);
+        servers.node(2).replay.note(100);
+        let expected: &[usize] = if split == "exclude_primary" { &[2] } else { &[0, 2] };
+        assert_eq!(servers.all("app", after(100)), expected, "{split}");
+        servers.node(2).observe_at_login(true);
+        assert_eq!(servers.all("app", after(100)), [0], "{split}: it may have been started again");
+    }
+    let servers = Servers::new(&["replica", "replica"], "");
+    assert_eq!(servers.order("app", after(1)), [] as [usize; 0], "rather nothing than old rows");
+    assert_eq!(servers.all("reader", after(1)), [0, 1], "who cannot write has nothing to wait for");
+}
+
+#[test]
+fn a_wait_for_replicas_is_only_for_who_wants_them() {
+    for (split, waits) in [
+        ("include_primary", false),
+        ("exclude_primary", true),
+        ("include_primary_if_replica_banned", true),
+        ("prefer_primary", false),
+    ] {
+        let servers = Servers::new(&THREE, &format!("read_write_split = \"{split}\""));
+        let set = servers.set("app");
+        assert_eq!(set.may_catch_up(after(100)), waits, "{split}");
+        assert!(!set.may_catch_up(after(0)) && !servers.set("reader").may_catch_up(after(100)), "{split}");
+        servers.node(1).replay.note(100);
+        assert!(!set.may_catch_up(after(100)), "{split}");
+    }
 }
 
 #[test]
@@ -158,7 +209,7 @@ fn a_read_only_identity_never_gets_a_server_that_is_known_to_be_a_primary() {
                 servers.ban(at);
             }
         }
-        for access in [Access::Read, Access::Write] {
+        for access in [Access::Read, Access::Replica, Access::Write] {
             for at in servers.order("reader", access) {
                 let node = servers.node(at);
                 assert!(!node.is_configured_primary() && !node.observed.is_primary(), "{chosen:?}, case {case}");

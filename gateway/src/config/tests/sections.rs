@@ -26,6 +26,15 @@ fn general_settings_that_cannot_work_are_refused() {
     for (line, expected) in [
         ("tls_certificate = \"c.pem\"", "\"tls_certificate\" needs \"tls_private_key\" beside it"),
         ("tls_client_required = true", "\"tls_client_required\" needs \"tls_certificate\""),
+        (
+            "tls_client_certificate_required = true",
+            "\"tls_client_certificate_required\" needs \"tls_client_ca_certificate\"",
+        ),
+        (
+            "unix_socket_permissions = \"0999\"",
+            "\"unix_socket_permissions\" in [general] must be octal digits in quotes",
+        ),
+        ("unix_socket_permissions = 770", "\"unix_socket_permissions\" in [general] must be octal digits in quotes"),
         ("passthrough_auth = \"enabled\"", "\"passthrough_auth\" = \"enabled\" is not supported"),
         ("default_pool_size = 0", "\"default_pool_size\" in [general] must be a whole number of at least 1"),
         ("auth_type = \"jwtt\"", "\"auth_type\" in [general] must be one of \"md5\", \"scram\""),
@@ -72,6 +81,10 @@ fn users_are_resolved_and_checked() {
     assert_eq!(message, "users.toml:1: user \"a\": unknown database \"ap\"; did you mean \"app\"?");
     let message = error(SERVER, &users.replace("\"b\"", "\"a\""));
     assert_eq!(message, "users.toml:6: user \"a\" is there twice for all databases (first in line 1)");
+    let certificate = users.replace("name = \"b\"", "name = \"b\"\ntls_client_certificate_required = true");
+    assert!(
+        error(SERVER, &certificate).starts_with("users.toml:6: user \"b\": \"tls_client_certificate_required\" needs")
+    );
     assert!(error(SERVER, "[[users]]\nall_databases = true\n").contains("needs a \"name\""));
     assert!(error(SERVER, &users.replace("name = \"b\"", "name = \"b\"\npool_size = 0")).contains("at least 1"));
     let loaded = load(SERVER, "[[users]]\nname = \"a\"\npassword = \"\"\ndatabase = \"app\"\n");

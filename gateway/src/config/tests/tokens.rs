@@ -11,8 +11,8 @@ fn the_two_forms_of_the_token_settings_build_one_value() {
     let text =
         TOKENS.replace("[[databases]]", "jwt_username_claim = \"email\"\njwt_user_suffix = \"@jwt\"\n[[databases]]");
     let own = "[jwt]\nissuer = \"https://i\"\nalgorithms = [\"ES256\", \"RS256\", \"ES256\"]\nleeway = 5\n\
-               max_token_size = 1000\nuser_match = \"claim\"\nallow_plaintext = true\npassword_auth_type = \"md5\"\n\
-               max_pools = 7\nguard = \"standard\"\nkey_files = [\"other.pem\"]\nallow_privileged_roles = true\n";
+               max_token_size = 1000\ntoken_cache_size = 7\nuser_match = \"claim\"\nallow_plaintext = true\npassword_auth_type = \"md5\"\n\
+               max_pools = 7\nshared_pool = true\nguard = \"standard\"\nkey_files = [\"other.pem\"]\nallow_privileged_roles = true\n";
     let jwt = load(&format!("{text}{own}"), "").config.jwt.expect("token users");
     let issuer = &jwt.core.issuers[0];
     assert_eq!(issuer.issuer.as_deref(), Some("https://i"));
@@ -21,8 +21,11 @@ fn the_two_forms_of_the_token_settings_build_one_value() {
     assert_eq!(issuer.keys, KeySource::PemFiles(vec!["public.pem".into(), "other.pem".into()]));
     assert_eq!((jwt.core.user_match, jwt.core.user_suffix.as_deref()), (UserMatch::Claim, Some("@jwt")));
     assert_eq!((jwt.core.max_token_size, jwt.max_password_size), (1000, 1256));
+    assert_eq!(jwt.core.token_cache_size, 7);
+    let default = load(TOKENS, "").config.jwt.expect("token users");
+    assert_eq!(default.core.token_cache_size, 10_000);
     assert_eq!((jwt.password_auth_type, jwt.guard, jwt.max_pools), (AuthType::Md5, Guard::Standard, 7));
-    assert!(jwt.allow_plaintext && jwt.allow_privileged_roles && !jwt.core.auto_provision);
+    assert!(jwt.allow_plaintext && jwt.allow_privileged_roles && jwt.shared_pool && !jwt.core.auto_provision);
 }
 
 #[test]
@@ -89,12 +92,13 @@ fn token_settings_that_weaken_or_do_nothing_are_warned_about() {
 }
 
 #[test]
-fn no_wait_for_an_issuer_is_without_a_limit() {
+fn no_wait_for_an_issuer_and_no_cache_is_without_a_limit() {
     for line in [
         "jwks_timeout = 9223372036854775807",
         "jwks_timeout = 0",
         "jwks_max_stale = 9223372036854775807",
         "leeway = 3601",
+        "token_cache_size = 10000001",
     ] {
         let message = error(&format!("{TOKENS}[jwt]\n{line}\n"), "");
         assert!(message.contains("must be a whole number from"), "{message}");

@@ -2,18 +2,20 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::expect::Expect;
 use super::turn::closed;
 use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
-use crate::backend::cluster::{Membership, NoServer, PoolSet};
+use crate::backend::choose::Need;
+use crate::backend::cluster::{NoServer, PoolSet};
 use crate::backend::connect;
+use crate::backend::held;
 use crate::backend::identity::IdentityError;
+use crate::backend::pool::Wish;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::frontend::sessions::Signal;
@@ -30,8 +32,8 @@ impl Session {
     /// A free server that is the client's already: no wait, no round trip.
     #[inline]
     pub(super) fn try_acquire(&mut self, access: Access) -> bool {
-        let Some(server) = self.pools.try_check_out(access) else { return false };
-        match server.confirm_now(&self.pools.spec.identity, &self.settings) {
+        let Some(server) = self.pools.try_check_out(self.need(access), &self.pools.wish) else { return false };
+        match server.confirm_now(self.pools.identity(), &self.settings) {
             Ok(server) => self.hold(server),
             Err(server) => {
                 crate::backend::pool::Pool::check_in(*server);
@@ -43,11 +45,14 @@ impl Session {
 
     fn hold(&mut self, server: Server) {
         debug_assert!(self.server.is_none() && self.expected.is_empty() && !self.is_moving());
-        self.registration.meter.hold(server.connection().seat_id());
+        let seat = server.connection().seat_id();
+        self.registration.meter.hold(seat);
+        self.pools.wish.last = seat;
         self.server = Some(server);
         self.carry.clear();
         self.replying = 0;
         self.copy_in = false;
+        self.tell_parameters();
     }
 
     /// Gets a server for the request that is next in the input, or answers that request with the reason why not.
@@ -57,7 +62,8 @@ impl Session {
             let pools = self.pools.clone();
             let settings = self.settings().clone();
             // Boxed, as all that is rare: a session is as large as the largest thing that it may wait for.
-            let checkout = Box::pin(check_out(&pools, access, &settings));
+            let (need, wish) = (self.need(access), self.pools.wish.clone());
+            let checkout = Box::pin(check_out(&pools, need, &wish, &settings));
             match self.while_waiting(checkout).await? {
                 Ok(server) => {
                     self.hold(server);
@@ -88,7 +94,7 @@ impl Session {
         // Under other rules (read-only, another mode, another guard) it would be another session.
         match pools.filter(|pools| Rules::new(&generation, &self.who, pools) == self.rules) {
             Some(pools) => {
-                self.pools = Membership::new(pools);
+                self.pools = pools;
                 self.generation = generation;
                 Ok(())
             }
@@ -125,10 +131,11 @@ impl Session {
     }
 
     /// Answers the next request with an error; of a batch, everything up to its Sync.
-    fn fail_request(&mut self, error: &PgError) -> Result<(), End> {
+    pub(super) fn fail_request(&mut self, error: &PgError) -> Result<(), End> {
         let Some(header) = Header::parse(self.input.bytes())? else { return Ok(()) };
         self.say(error);
         self.barrier = Barrier::None;
+        self.begun = None;
         match header.tag {
             b'Q' | b'F' => message::ready_for_query(&mut self.out, b'I'),
             _ => self.batch = Batch::Refused,
@@ -148,12 +155,22 @@ impl Session {
             return Ok(false);
         }
         self.asked_at = None;
+        self.names.settle();
+        self.provided.clear();
+        if self.changes_schema {
+            // For the session itself at once, for others when it is committed.
+            held::schema_changed();
+            self.changes_schema = self.server.as_ref().is_some_and(|server| server.status() != b'I');
+        }
         let idle = self.server.as_ref().is_some_and(|server| server.status() == b'I');
         if self.barrier == Barrier::Sent && idle && self.barrier_discards {
             // DISCARD ALL took the client's statements with it, and whatever pinned the session.
-            self.statements.clear();
+            self.names.clear();
+            if let Some(sql) = &mut self.sql {
+                sql.clear();
+            }
             self.barrier_names.clear();
-            self.unnamed_tag = 0;
+            self.unnamed = None;
             self.pins.unpin();
             self.settings = self.startup.clone();
             self.inquiries = super::Inquiries::default();
@@ -166,7 +183,11 @@ impl Session {
         {
             server.doubt_role();
         }
-        if idle && self.server.as_ref().is_some_and(Server::identity_known) {
+        if self.server.as_ref().is_some_and(Server::identity_known) {
+            self.reset_to_startup().await?;
+        }
+        if idle {
+            // Also of a server whose role is in doubt: what it has must be known before another client gets it.
             self.inquire().await?;
         }
         if self.rules.mode == PoolerMode::Statement && !idle {
@@ -176,6 +197,7 @@ impl Session {
         let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
         self.registration.meter.quiet(seat, !idle, self.pins.is_pinned());
         if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
+            self.ask_position().await?;
             self.release();
         } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
             self.confirm_again().await?;
@@ -190,18 +212,21 @@ impl Session {
     }
 
     async fn confirm_again(&mut self) -> Result<(), End> {
+        self.note_parameters();
         let Some(server) = self.server.take() else { return Ok(()) };
-        let pools = self.pools.clone();
+        let identity = self.pools.identity().clone();
         let settings = self.settings().clone();
         let limit = server.pool().spec.limits.connect_timeout;
-        let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&pools.spec.identity, &settings)));
+        let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&identity, &settings)));
         let confirmed = match self.while_waiting(confirm).await? {
             Ok(confirmed) => confirmed.map_err(CheckoutError::from),
             Err(_) => Err(CheckoutError::ConnectTimeout(limit)),
         };
         match confirmed {
-            Ok(server) => {
+            Ok(mut server) => {
+                self.tell_asides(&mut server);
                 self.server = Some(server);
+                self.tell_parameters();
                 Ok(())
             }
             Err(error) => {
@@ -214,6 +239,7 @@ impl Session {
     /// Gives the server back: as it is, or by way of a cleaning that nobody waits for.
     #[inline]
     fn release(&mut self) {
+        self.note_parameters();
         let Some(server) = self.server.take() else { return };
         self.registration.meter.release();
         self.expected.shrink();
@@ -223,7 +249,7 @@ impl Session {
         }
     }
 
-    fn clean(&self, mut server: Server, cancelling: Option<tokio::task::JoinHandle<()>>) {
+    pub(super) fn clean(&self, mut server: Server, cancelling: Option<tokio::task::JoinHandle<()>>) {
         let limit = self.generation.config.general.rollback_timeout;
         tokio::spawn(async move {
             if let Some(cancelling) = cancelling {
@@ -233,75 +259,6 @@ impl Session {
             }
             server.clean(limit).await;
         });
-    }
-
-    /// The server is gone. What it still owed is answered with the error; the session goes on where nothing of it was
-    /// lost with the server.
-    pub(super) fn server_lost(&mut self, error: PgError) -> Result<(), End> {
-        let Some(server) = self.server.take() else { return Ok(()) };
-        let in_transaction = server.status() != b'I';
-        self.registration.meter.lost();
-        drop(server);
-        self.requests.clear();
-        self.requests_at = 0;
-        self.carry.clear();
-        self.copy_in = false;
-        self.asked_at = None;
-        self.barrier = Barrier::None;
-        if self.passing > 0 {
-            self.passing_to_nobody = true;
-        }
-        warn!(
-            event = "server_lost",
-            user = self.who.user(),
-            database = self.pools.key.database,
-            reason = %error.message,
-            "server lost"
-        );
-        if std::mem::take(&mut self.replying) > 0 {
-            return Err(End::Broken(error));
-        }
-        if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() {
-            return Err(End::Fatal(error.with_severity(Severity::Fatal)));
-        }
-        if self.expected.is_empty() && self.batch == Batch::None {
-            if in_transaction {
-                self.lost = Some(Box::new(error));
-            }
-            return Ok(());
-        }
-        let mut told = self.batch == Batch::Failed && self.expected.is_empty();
-        let mut owed = Vec::new();
-        let mut names = Vec::new();
-        for expect in self.expected.drain() {
-            match expect {
-                Expect::CopyEnd => {}
-                Expect::Parse(parse) => {
-                    names.extend(parse.name);
-                    owed.push(false);
-                }
-                other => owed.push(other.ends_with_ready()),
-            }
-        }
-        for name in names {
-            self.statements.remove(&name);
-        }
-        for ready in owed {
-            if !std::mem::replace(&mut told, true) {
-                self.say(&error);
-            }
-            if ready {
-                message::ready_for_query(&mut self.out, b'I');
-                told = false;
-            }
-        }
-        if matches!(self.batch, Batch::Open | Batch::Failed) {
-            if !told {
-                self.say(&error);
-            }
-            self.batch = Batch::Refused;
-        }
-        Ok(())
     }
 
     /// Does what another task asked of this session.
@@ -333,7 +290,7 @@ impl Session {
     }
 
     /// Passes a cancel request on, if something of this session runs (S11).
-    fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         let Some(server) = self.server.as_ref().filter(|_| !self.expected.is_empty()) else { return };
         let connection = server.connection();
         let (process, key) = (connection.process, connection.key.clone());
@@ -352,67 +309,18 @@ impl Session {
             }
         }));
     }
-
-    /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
-    pub(super) async fn leave(mut self) {
-        let Some(mut server) = self.server.take() else { return };
-        if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() {
-            server.mark_dirty();
-        }
-        if self.is_quiet() && !self.is_moving() {
-            let cancelling = self.cancelling.take();
-            self.clean(server, cancelling);
-            return;
-        }
-        if self.copy_in || self.batch != Batch::None || self.passing > 0 {
-            // Half a request cannot be finished: closing the connection makes PostgreSQL forget it.
-            return;
-        }
-        self.server = Some(server);
-        let limit = self.generation.config.general.rollback_timeout;
-        let finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx))).await;
-        match finished {
-            Ok(Ok(())) => {
-                if let Some(server) = self.server.take() {
-                    let cancelling = self.cancelling.take();
-                    self.clean(server, cancelling);
-                }
-            }
-            Ok(Err(error)) => debug!(%error, "a server was lost after its client"),
-            Err(_) => {
-                self.cancel();
-                if let Some(cancelling) = self.cancelling.take() {
-                    let _ = cancelling.await;
-                }
-            }
-        }
-    }
-
-    /// Reads what the server still owes, for nobody.
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<PgError>>> {
-        loop {
-            if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
-                return Poll::Ready(Err(Box::new(closed())));
-            }
-            if self.is_quiet() && !self.is_moving() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_server_read(cx))?;
-            self.out.clear();
-            self.forward = crate::net::buffer::Chunk::default();
-        }
-    }
 }
 
 /// Checks a server out and makes it the client's.
 async fn check_out(
     pools: &PoolSet,
-    access: Access,
+    need: Need,
+    wish: &Wish,
     settings: &std::sync::Arc<crate::backend::settings::Settings>,
 ) -> Result<Server, NoServer> {
-    let server = pools.check_out(access).await?;
+    let server = pools.check_out(need, wish).await?;
     let limit = server.slot.pool().spec.limits.connect_timeout;
-    match tokio::time::timeout(limit, server.confirm(&pools.spec.identity, settings)).await {
+    match tokio::time::timeout(limit, server.confirm(&wish.identity, settings)).await {
         Ok(Ok(server)) => Ok(server),
         Ok(Err(error)) => Err(NoServer::Checkout(error.into())),
         Err(_) => Err(NoServer::Checkout(CheckoutError::ConnectTimeout(limit))),
@@ -465,6 +373,11 @@ impl CheckoutError {
                 let text = format!("no server connection became free within {} ms", limit.as_millis());
                 PgError::error("53300", text)
                     .hint("All connections of this pool are in use: raise pool_size or checkout_timeout, or end idle transactions.")
+            }
+            Self::BudgetSpent(limit) => {
+                let text = format!("no server connection of this database became free within {} ms", limit.as_millis());
+                PgError::error("53300", text)
+                    .hint("The database's budget of server connections is spent: raise max_server_connections or checkout_timeout, or end idle transactions.")
             }
             Self::Closed => PgError::error("57P01", "the pool was closed because the configuration changed"),
             Self::Connect(connect::ConnectError::Refused(fields)) if fields.code.starts_with("28") => {

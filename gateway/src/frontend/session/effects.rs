@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use super::{End, Session};
+use super::{Batch, End, Session};
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
-use crate::router::{Class, Effects, settings_named};
+use crate::router::{Class, Effects, ROLE_SETTING, resets_settings, settings_named};
 use crate::wire::PgError;
 
 /// Effects that live on one server connection and cannot follow the client to another.
@@ -25,6 +25,8 @@ const MAX_NAMED: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
     settings: bool,
+    /// Settings of the start-up packet may have been reset.
+    resets: bool,
     pin: bool,
     /// The session set what only its server can tell, so it stays there.
     stays_pinned: bool,
@@ -36,17 +38,20 @@ impl Session {
     /// Notes what a statement may leave on the server. An error refuses the statement.
     pub(super) fn take_effects(&mut self, class: Class, text: impl FnOnce(&Self) -> Vec<u8>) -> Option<PgError> {
         let effects = class.effects;
-        if effects.is_empty() || self.rules.mode == PoolerMode::Session {
+        self.changes_schema |= effects.intersects(Effects::SCHEMA);
+        if effects.is_empty() {
             return None;
         }
-        if effects.intersects(Effects::SETTINGS | Effects::RESETS_ALL) {
-            let text = text(self);
-            if !self.note_settings(&text) {
-                if !self.pin() {
-                    return Some(too_many_pins());
-                }
-                self.inquiries.stays_pinned = true;
+        let text = effects.intersects(Effects::SETTINGS | Effects::RESETS_ALL).then(|| text(self));
+        self.inquiries.resets |= self.startup.len() > 0 && text.as_deref().is_some_and(resets_settings);
+        if self.rules.mode == PoolerMode::Session {
+            return None;
+        }
+        if text.is_some_and(|text| !self.note_settings(&text)) {
+            if !self.pin() {
+                return Some(too_many_pins());
             }
+            self.inquiries.stays_pinned = true;
         }
         if effects.intersects(PINNING) && !self.pin() {
             return Some(too_many_pins());
@@ -58,8 +63,8 @@ impl Session {
             }
             if effects.intersects(Effects::DEALLOCATES_ALL) {
                 // SQL takes the statements of the protocol with it (PostgreSQL documentation, DEALLOCATE).
-                server.held().clear();
-                self.statements.clear();
+                server.held().doubt_all();
+                self.names.may_clear();
             }
         }
         None
@@ -93,14 +98,56 @@ impl Session {
         self.pins.pin(&self.pools)
     }
 
+    /// Whether the next request has to wait until settings are what they were when the client came.
+    #[inline]
+    pub(super) fn awaits_reset(&self) -> bool {
+        self.inquiries.resets && self.batch == Batch::None && !self.expected.is_empty()
+    }
+
+    /// RESET leads back to what the client asked for when it logged in (PostgreSQL documentation, RESET): not to what the
+    /// server has by itself. Inside a transaction too, so that a rollback takes it back.
+    pub(super) async fn reset_to_startup(&mut self) -> Result<(), End> {
+        if !self.inquiries.resets || self.server.as_ref().is_none_or(|server| server.status() == b'E') {
+            return Ok(());
+        }
+        self.inquiries.resets = false;
+        self.note_parameters();
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        let startup = self.startup.clone();
+        let limit = server.pool().spec.limits.connect_timeout;
+        let reset = Box::pin(async {
+            let outcome = tokio::time::timeout(limit, server.reset_to(&startup)).await;
+            (server, outcome)
+        });
+        let (mut server, outcome) = self.while_waiting(reset).await?;
+        self.tell_asides(&mut server);
+        match outcome {
+            Ok(Ok(())) => self.server = Some(server),
+            Ok(Err(error)) => return Err(self.inquiry_failed(&error)),
+            Err(late) => return Err(self.inquiry_failed(&late)),
+        }
+        self.tell_parameters();
+        Ok(())
+    }
+
+    /// Whether something has to be asked of the server before others may have it.
+    pub(super) fn awaits_inquiry(&self) -> bool {
+        self.inquiries.settings || self.inquiries.resets
+    }
+
     /// Asks what has to be asked of an idle server.
     pub(super) async fn inquire(&mut self) -> Result<(), End> {
+        if !self.inquiries.settings && !self.inquiries.pin {
+            return Ok(());
+        }
+        self.note_parameters();
         if self.inquiries.settings {
             self.ask_settings().await?;
         }
         if self.inquiries.pin && !self.inquiries.stays_pinned {
             self.ask_pin().await?;
         }
+        self.tell_parameters();
         Ok(())
     }
 
@@ -120,7 +167,9 @@ impl Session {
                 self.server = Some(server);
                 // RESET leads back to what the client asked for when it logged in, as in a session of its own.
                 for (name, value) in self.startup.iter() {
-                    if settings.get(name).is_none() {
+                    // PostgreSQL knows no reset value of this one but nothing.
+                    let is_reset = |now: &str| now.is_empty() && name == ROLE_SETTING;
+                    if settings.get(name).is_none_or(is_reset) {
                         settings.set(name, value);
                     }
                 }
@@ -156,7 +205,7 @@ impl Session {
     }
 
     /// Notifications that came while the server was asked are the client's.
-    fn tell_asides(&mut self, server: &mut Server) {
+    pub(super) fn tell_asides(&mut self, server: &mut Server) {
         let asides = server.take_asides();
         if !asides.is_empty() {
             self.flush_forward_into_out();
@@ -165,7 +214,7 @@ impl Session {
     }
 
     /// Without the answer nobody knows what the session has: it ends (S4).
-    fn inquiry_failed(&self, error: &dyn std::error::Error) -> End {
+    pub(super) fn inquiry_failed(&self, error: &dyn std::error::Error) -> End {
         tracing::warn!(
             event = "inquiry",
             user = self.who.user(),

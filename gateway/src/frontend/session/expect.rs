@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::names::{Before, Name};
+use super::unnamed::Change;
 use crate::backend::statements::Statement;
 use crate::wire::PgError;
 
@@ -12,17 +14,24 @@ use crate::wire::PgError;
 #[derive(Debug)]
 pub(super) enum Expect {
     /// A simple query: everything up to ReadyForQuery.
-    Query { refusal: Option<Box<PgError>> },
+    Query {
+        /// It was sent in place of a refused one: the client hears this.
+        refusal: Option<Box<PgError>>,
+        /// The unnamed statement that it ends, unless it is skipped.
+        unnamed: Option<Box<Change>>,
+    },
     /// A function call: everything up to ReadyForQuery.
     FunctionCall,
     /// The end of an extended batch: ReadyForQuery.
     Sync,
     /// ParseComplete.
     Parse(Box<Parse>),
-    /// BindComplete.
-    Bind,
-    /// RowDescription or NoData.
-    Describe,
+    /// BindComplete; the client's name for the statement and its number, where it follows the client.
+    Bind(Option<(Name, u64)>),
+    /// RowDescription or NoData; the same.
+    Describe(Option<Box<(Name, Arc<Statement>)>>),
+    /// The same, asked by the gateway for itself: whether the statement still is what clients know.
+    Check(Arc<Statement>),
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// CloseComplete.
@@ -30,17 +39,14 @@ pub(super) enum Expect {
     /// No reply: the end of the data of a COPY, which PostgreSQL reads before what comes behind it.
     CopyEnd,
     /// A reply that the gateway gives itself when its turn comes; what to undo when it does not come.
-    Reply(&'static [u8], Box<Undo>),
+    Reply(&'static [u8], Option<Box<Undo>>),
 }
 
-/// What the gateway did with a client's statement names ahead of the server's answers, the other way round.
+/// What a name stood for before the gateway changed it ahead of the server's answer.
 #[derive(Debug)]
-pub(super) enum Undo {
-    /// The name stood for nothing.
-    Forget(Box<[u8]>),
-    /// The name stood for this.
-    Restore(Box<[u8]>, Arc<Statement>),
-    Nothing,
+pub(super) struct Undo {
+    pub(super) name: Name,
+    pub(super) before: Before,
 }
 
 /// A Parse message on its way.
@@ -48,14 +54,16 @@ pub(super) enum Undo {
 pub(super) struct Parse {
     /// The gateway sent it for itself: the client hears nothing.
     pub(super) own: bool,
-    /// The statement that the server will hold when it succeeds.
-    pub(super) statement: Option<Arc<Statement>>,
-    /// The client's name for it, to be forgotten when it fails.
-    pub(super) name: Option<Box<[u8]>>,
+    /// The number of the statement that the server will hold when it succeeds, 0 for none.
+    pub(super) statement: u64,
+    /// The client's name for it, which it is not when this fails.
+    pub(super) undo: Option<Undo>,
+    /// The client's name for it, where PostgreSQL is only asked to say that it cannot be prepared.
+    pub(super) fails: Option<Name>,
     /// The name is no longer that of a DISCARD ALL when it succeeds.
     pub(super) clears: Option<Box<[u8]>>,
-    /// The tag of an unnamed statement, 0 for others.
-    pub(super) unnamed: u64,
+    /// It is an unnamed statement.
+    pub(super) unnamed: Option<Box<Change>>,
     /// It was sent in place of a refused request, so that PostgreSQL ends the batch and fails the transaction as for any
     /// other error; the client hears this error.
     pub(super) refusal: Option<Box<PgError>>,
@@ -64,8 +72,11 @@ pub(super) struct Parse {
 /// A Close message on its way.
 #[derive(Debug, Default)]
 pub(super) struct Close {
-    /// The gateway's own, of a statement that was held longest without use: the client hears nothing.
-    pub(super) evicted: Option<u64>,
+    /// The gateway's own: the client hears nothing. The number of the statement, which the server still has when this
+    /// is skipped; 0 for none.
+    pub(super) own: Option<u64>,
+    /// The unnamed statement that it closes.
+    pub(super) unnamed: Option<Box<Change>>,
     /// The name is no longer that of a DISCARD ALL when it succeeds.
     pub(super) clears: Option<Box<[u8]>>,
 }
@@ -80,47 +91,59 @@ impl Expect {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Expected(VecDeque<Expect>);
+pub(super) struct Expected {
+    queue: VecDeque<Expect>,
+    /// Those that end with ReadyForQuery.
+    open: usize,
+}
 
 impl Expected {
     #[inline]
     pub(super) fn push(&mut self, expect: Expect) {
-        self.0.push_back(expect);
+        self.open += usize::from(expect.ends_with_ready());
+        self.queue.push_back(expect);
     }
 
     #[inline]
     pub(super) fn front(&self) -> Option<&Expect> {
-        self.0.front()
+        self.queue.front()
     }
 
     #[inline]
     pub(super) fn front_mut(&mut self) -> Option<&mut Expect> {
-        self.0.front_mut()
+        self.queue.front_mut()
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Expect> {
-        let expect = self.0.pop_front();
-        while matches!(self.0.front(), Some(Expect::CopyEnd)) {
-            self.0.pop_front();
+        let expect = self.queue.pop_front();
+        self.open -= usize::from(expect.as_ref().is_some_and(Expect::ends_with_ready));
+        while matches!(self.queue.front(), Some(Expect::CopyEnd)) {
+            self.queue.pop_front();
         }
         expect
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.queue.len()
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.queue.is_empty()
+    }
+
+    /// The batches and simple queries that were sent whole and are not answered.
+    #[inline]
+    pub(super) fn open(&self) -> usize {
+        self.open
     }
 
     /// The reply that the gateway owes next, if it is its turn.
     #[inline]
     pub(super) fn pop_reply(&mut self) -> Option<&'static [u8]> {
-        match self.0.front() {
+        match self.queue.front() {
             Some(Expect::Reply(bytes, _)) => {
                 let bytes = *bytes;
                 self.pop();
@@ -136,21 +159,34 @@ impl Expected {
     pub(super) fn begin_copy(&mut self) -> bool {
         let mut first = true;
         let mut ended = false;
-        self.0.retain(|expect| {
+        self.queue.retain(|expect| {
             ended |= matches!(expect, Expect::CopyEnd);
             std::mem::take(&mut first) || ended || !matches!(expect, Expect::Sync)
         });
+        self.open = self.queue.iter().filter(|expect| expect.ends_with_ready()).count();
         ended
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Expect> {
-        self.0.drain(..)
+    /// What requests do to the unnamed statement.
+    pub(super) fn unnamed_changes(&mut self) -> impl Iterator<Item = &mut Change> {
+        self.queue.iter_mut().filter_map(|expect| match expect {
+            Expect::Query { unnamed, .. } => unnamed.as_deref_mut(),
+            Expect::Parse(parse) => parse.unnamed.as_deref_mut(),
+            Expect::Close(close) => close.unnamed.as_deref_mut(),
+            _ => None,
+        })
+    }
+
+    /// Takes off everything.
+    pub(super) fn take(&mut self) -> VecDeque<Expect> {
+        self.open = 0;
+        std::mem::take(&mut self.queue)
     }
 
     /// Gives memory back that an unusually long pipeline needed.
     pub(super) fn shrink(&mut self) {
-        if self.0.capacity() > 64 {
-            self.0.shrink_to(16);
+        if self.queue.capacity() > 64 {
+            self.queue.shrink_to(16);
         }
     }
 }

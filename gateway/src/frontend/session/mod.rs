@@ -2,22 +2,31 @@
 //! a server connection as well; bytes go from one to the other without passing through anything else.
 //!
 //! `requests` reads what the client sends and decides, `replies` reads what the server answers, `turn` moves bytes until
-//! something has to be decided, `checkout` gets and gives back servers.
+//! something has to be decided, `checkout` gets and gives back servers, `begin` opens transactions late.
 
+mod barriers;
+mod batch;
+mod begin;
 mod checkout;
 mod effects;
 mod expect;
 mod extended;
+mod failures;
+mod leave;
+mod names;
+mod own_writes;
+mod parameters;
 mod pins;
 mod replies;
 mod requests;
+mod sql_statements;
+mod statements;
 mod turn;
+mod unnamed;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
 use tracing::info;
 
 use crate::app::state::{App, Generation};
@@ -25,21 +34,20 @@ use crate::app::worker::Watch;
 use crate::backend::cluster::{Membership, PoolSet};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::backend::statements::Statement;
-use crate::config::{Guard, PoolerMode, PreparedStatements};
+use crate::config::{Guard, PoolerMode, PreparedStatements, ReadWriteStrategy};
 use crate::frontend::grant::Who;
 use crate::frontend::sessions::Registration;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::wire::{PgError, Severity};
 
-use crate::router::Class;
 use effects::Inquiries;
 use expect::Expected;
+use names::Names;
+use own_writes::OwnWrites;
 use pins::Pin;
-
-/// What the client typed as its name for a statement, and what it stands for.
-type Statements = HashMap<Box<[u8]>, Arc<Statement>, RandomState>;
+use sql_statements::SqlStatements;
+use unnamed::Unnamed;
 
 /// Everything that a login decided.
 pub(crate) struct Opening {
@@ -47,6 +55,8 @@ pub(crate) struct Opening {
     pub(crate) who: Who,
     pub(crate) pools: Membership,
     pub(crate) settings: Arc<Settings>,
+    /// What the greeting says of parameters that may change.
+    pub(crate) told: Arc<[u8]>,
     pub(crate) registration: Registration,
     pub(crate) generation: Arc<Generation>,
 }
@@ -60,6 +70,8 @@ pub(crate) struct Session {
     settings: Arc<Settings>,
     /// The settings of the start-up packet, which RESET leads back to.
     startup: Arc<Settings>,
+    /// The parameters of servers as the client was told last.
+    told: Arc<[u8]>,
     registration: Registration,
     generation: Arc<Generation>,
     /// How this session uses servers.
@@ -94,22 +106,30 @@ pub(crate) struct Session {
     /// Whether state that cannot follow it holds the session to its server.
     pins: Pin,
     inquiries: Inquiries,
+    own_writes: OwnWrites,
+    /// The BEGIN that the client was answered and no server has heard yet.
+    begun: Option<Box<str>>,
     /// A server was lost while nothing was asked of it: the next request hears why.
     lost: Option<Box<PgError>>,
     /// A cancel request is on its way to the server.
     cancelling: Option<tokio::task::JoinHandle<()>>,
+    /// What runs may change what statements give.
+    changes_schema: bool,
     /// The server was asked something since its identity was confirmed.
     ran: bool,
     /// When the oldest unanswered request was sent, where a limit is configured.
     asked_at: Option<Instant>,
 
-    statements: Statements,
-    /// The unnamed statement: body of its Parse message behind the name, and a tag that servers remember it by.
-    unnamed: Vec<u8>,
-    unnamed_tag: u64,
-    /// It is small enough to be prepared again elsewhere.
-    unnamed_kept: bool,
-    unnamed_class: Class,
+    names: Names,
+    /// Statements that the server was sent lately, by number, and in which batch.
+    provided: Vec<(u64, u64)>,
+    unnamed: Option<Arc<Unnamed>>,
+    /// The batch that changed it last, see [`names`].
+    unnamed_changed_in: u64,
+    /// The number of a statement whose result is not what clients know any more, as a server has just said; 0 for none.
+    changed: u64,
+    /// Statements of SQL `PREPARE`, where they follow the client.
+    sql: Option<Box<SqlStatements>>,
     /// Names of statements that are DISCARD ALL, where names are not followed.
     barrier_names: Vec<Box<[u8]>>,
 }
@@ -125,8 +145,12 @@ struct Rules {
     reads_sql: bool,
     /// Prepared statements are renamed and follow the client.
     follows_statements: bool,
+    /// So are those of SQL `PREPARE`.
+    follows_sql: bool,
     /// Largest statement that is read, in bytes.
     max_statement: usize,
+    /// The first statement of a transaction says where it runs (`read_write_strategy = "aggressive"`).
+    first_statement_decides: bool,
     /// RESET ALL may touch variables that carry identity.
     resets_touch_identity: bool,
     /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
@@ -150,6 +174,10 @@ impl Rules {
             reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
             follows_statements: mode != PoolerMode::Session
                 && config.general.prepared_statements != PreparedStatements::Disabled,
+            follows_sql: mode != PoolerMode::Session && config.general.prepared_statements == PreparedStatements::Full,
+            first_statement_decides: mode == PoolerMode::Transaction
+                && pools.routes()
+                && config.general.read_write_strategy == ReadWriteStrategy::Aggressive,
             resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
             verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
             max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
@@ -199,8 +227,10 @@ impl From<crate::wire::ProtocolViolation> for End {
 
 impl Session {
     pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
-        let Opening { client, who, pools, settings, registration, generation } = opening;
+        let Opening { client, who, pools, settings, told, registration, generation } = opening;
         let rules = Rules::new(&generation, &who, &pools);
+        let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
+        let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
         Self {
             app,
             client,
@@ -208,6 +238,7 @@ impl Session {
             pools,
             startup: settings.clone(),
             settings,
+            told,
             registration,
             generation,
             rules,
@@ -229,15 +260,19 @@ impl Session {
             copy_in: false,
             pins: Pin::default(),
             inquiries: Inquiries::default(),
+            own_writes,
+            begun: None,
             lost: None,
             cancelling: None,
+            changes_schema: false,
             ran: false,
             asked_at: None,
-            statements: Statements::default(),
-            unnamed: Vec::new(),
-            unnamed_tag: 0,
-            unnamed_kept: false,
-            unnamed_class: Class::NONE,
+            names: Names::default(),
+            provided: Vec::new(),
+            unnamed: None,
+            unnamed_changed_in: 0,
+            changed: 0,
+            sql: rules.follows_sql.then(Box::default),
             barrier_names: Vec::new(),
         }
     }
@@ -270,7 +305,7 @@ impl Session {
                 "disconnect"
             );
         }
-        Box::pin(self.leave()).await;
+        Box::pin(self.leave(reason.is_none())).await;
     }
 
     /// The conversation: deal with what the client sent, get what that needs, move bytes, again.
@@ -285,9 +320,13 @@ impl Session {
                     self.registration.meter.waited();
                     outcome?;
                 }
+                Next::Begin => self.begin().await?,
                 Next::Input => self.turn(turn::Until::Input).await?,
                 Next::Room => self.turn(turn::Until::Room).await?,
                 Next::Replies => self.turn(turn::Until::Replies).await?,
+                Next::Answers => self.turn(turn::Until::Answers).await?,
+                Next::Silence => self.turn(turn::Until::Silence).await?,
+                Next::Names => self.agree_on_names().await?,
                 Next::Quiet => self.turn(turn::Until::Quiet).await?,
             }
         }

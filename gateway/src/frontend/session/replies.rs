@@ -1,23 +1,25 @@
 //! What the server answers. Replies are told apart by their header and forwarded as they lie in the buffer; bodies are
 //! read only of those that say something about the session.
 
-use super::expect::{Expect, Parse, Undo};
+use super::expect::Expect;
 use super::{Barrier, Batch, Session};
 use crate::net::buffer::Chunk;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
-use crate::wire::{ErrorFields, Header, PgError, Severity};
+use crate::wire::{Header, PgError};
 
 /// Replies that are read are gathered whole up to this size; a larger one is forwarded unread.
-const MAX_READ: usize = 256 * 1024;
+const MAX_READ: usize = 512 * 1024;
 
 /// What becomes of a reply.
-enum Fate {
+pub(super) enum Fate {
     Forward,
     /// It answers a request of the gateway's own.
     Drop,
     /// The client hears something else in its place.
     Replace(Box<PgError>),
+    /// The client hears this message in its place.
+    Rewrite(Vec<u8>),
     /// The server is leaving.
     Lost(Box<PgError>),
 }
@@ -68,6 +70,11 @@ impl Session {
                 Fate::Replace(error) => {
                     self.out_segment(bytes, from, at);
                     error.write(&mut self.out);
+                    from = end;
+                }
+                Fate::Rewrite(message) => {
+                    self.out_segment(bytes, from, at);
+                    self.out.extend_from_slice(&message);
                     from = end;
                 }
                 Fate::Lost(error) => {
@@ -126,24 +133,26 @@ impl Session {
                 if matches!(self.expected.front(), Some(Expect::Execute)) {
                     self.expected.pop();
                 }
+                if tag == b'C' && (self.names.may_be_cleared() || self.sql.is_some()) {
+                    self.note_names(body);
+                }
                 Fate::Forward
             }
             b'Z' => self.ready(body),
             b'2' => {
-                if matches!(self.expected.front(), Some(Expect::Bind)) {
+                if matches!(self.expected.front(), Some(Expect::Bind(_))) {
                     self.expected.pop();
                 }
                 Fate::Forward
             }
-            b'T' | b'n' => {
-                if matches!(self.expected.front(), Some(Expect::Describe)) {
-                    self.expected.pop();
-                }
-                Fate::Forward
-            }
+            b'T' | b'n' => self.description((tag == b'T').then_some(body)),
+            b't' if matches!(self.expected.front(), Some(Expect::Check(_))) => Fate::Drop,
             b'1' | b'3' => match self.expected.pop() {
+                Some(Expect::Parse(parse)) if parse.fails.is_some() => {
+                    Fate::Lost(Box::new(lost("a statement was replaced by another of the same name")))
+                }
                 Some(Expect::Parse(parse)) => self.completed(parse.clears.as_deref(), parse.own),
-                Some(Expect::Close(close)) => self.completed(close.clears.as_deref(), close.evicted.is_some()),
+                Some(Expect::Close(close)) => self.completed(close.clears.as_deref(), close.own.is_some()),
                 _ => Fate::Lost(Box::new(lost("a reply that nobody asked for"))),
             },
             b'E' => self.error(body),
@@ -162,6 +171,24 @@ impl Session {
         }
     }
 
+    /// What a Describe gives: the body of RowDescription, or none. A simple query gives it unasked.
+    fn description(&mut self, row: Option<&[u8]>) -> Fate {
+        if !matches!(self.expected.front(), Some(Expect::Describe(_) | Expect::Check(_))) {
+            return Fate::Forward;
+        }
+        match self.expected.pop() {
+            Some(Expect::Describe(Some(described))) => {
+                self.described(&described.1, row);
+            }
+            Some(Expect::Check(statement)) => {
+                self.changed = if self.described(&statement, row) { 0 } else { statement.id };
+                return Fate::Drop;
+            }
+            _ => {}
+        }
+        Fate::Forward
+    }
+
     /// A Parse or Close succeeded; the gateway's own are not for the client.
     fn completed(&mut self, clears: Option<&[u8]>, own: bool) -> Fate {
         if let Some(name) = clears {
@@ -175,6 +202,7 @@ impl Session {
             return Fate::Lost(Box::new(lost("the server is ready without having been asked")));
         };
         self.copy_in = false;
+        self.end_names();
         if let (Some(server), Some(&status)) = (&mut self.server, body.first()) {
             self.registration.meter.ready(status);
             server.set_status(status);
@@ -188,84 +216,6 @@ impl Session {
             }
         }
         Fate::Forward
-    }
-
-    fn error(&mut self, body: &[u8]) -> Fate {
-        let is_last_word = ErrorFields::severity(body).is_some_and(|name| name == b"FATAL" || name == b"PANIC");
-        if is_last_word {
-            return Fate::Lost(Box::new(ErrorFields::parse(body).into_error(Severity::Error)));
-        }
-        self.registration.meter.server_error(body);
-        self.failed()
-    }
-
-    /// What an error does to the replies that are expected.
-    fn failed(&mut self) -> Fate {
-        self.copy_in = false;
-        match self.expected.front_mut() {
-            Some(Expect::Query { refusal }) => refusal.take().map_or(Fate::Forward, Fate::Replace),
-            Some(Expect::FunctionCall | Expect::Sync) | None => Fate::Forward,
-            Some(_) => self.fail_batch(),
-        }
-    }
-
-    /// PostgreSQL discards the rest of the batch: its replies will not come.
-    fn fail_batch(&mut self) -> Fate {
-        let mut refusal = None;
-        let mut first = true;
-        let mut undo = Vec::new();
-        while let Some(expect) = self.expected.front() {
-            // Also a simple query or a function call: PostgreSQL discards everything up to Sync.
-            if matches!(expect, Expect::Sync) {
-                break;
-            }
-            match self.expected.pop() {
-                Some(Expect::Reply(_, step)) => undo.push(*step),
-                Some(Expect::Parse(mut parse)) => {
-                    undo.extend(parse.name.take().map(Undo::Forget));
-                    let failed = self.failed_parse(*parse);
-                    refusal = refusal.or(failed.filter(|_| first));
-                }
-                Some(Expect::Close(close)) => {
-                    // The statement that was to make room is still there.
-                    if let (Some(evicted), Some(server)) = (close.evicted, &mut self.server) {
-                        server.held().add(evicted);
-                    }
-                }
-                _ => {}
-            }
-            first = false;
-        }
-        for step in undo.into_iter().rev() {
-            match step {
-                Undo::Forget(name) => drop(self.statements.remove(&name)),
-                Undo::Restore(name, statement) => drop(self.statements.insert(name, statement)),
-                Undo::Nothing => {}
-            }
-        }
-        if self.expected.is_empty() {
-            self.batch = Batch::Failed;
-        }
-        refusal.map_or(Fate::Forward, Fate::Replace)
-    }
-
-    /// A statement that was to be prepared is not: forget that it was.
-    fn failed_parse(&mut self, parse: Parse) -> Option<Box<PgError>> {
-        if let (Some(statement), Some(server)) = (&parse.statement, &mut self.server) {
-            server.held().remove(statement.id);
-        }
-        if parse.unnamed != 0 {
-            // An unnamed statement, unless a later one has taken its place already.
-            if let Some(server) = &mut self.server
-                && *server.unnamed() == parse.unnamed
-            {
-                *server.unnamed() = 0;
-            }
-            if self.unnamed_tag == parse.unnamed && !parse.own {
-                self.unnamed_tag = 0;
-            }
-        }
-        parse.refusal
     }
 
     fn parameter(&mut self, body: &[u8]) -> Fate {
@@ -289,7 +239,7 @@ impl Session {
 
 /// Whether a reply must be whole before it can be dealt with: all but the ones that carry data.
 fn is_read(header: Header) -> bool {
-    !matches!(header.tag, b'D' | b'd' | b'N' | b'A' | b'V' | b't') && header.size <= MAX_READ
+    !matches!(header.tag, b'D' | b'd' | b'N' | b'A' | b'V') && header.size <= MAX_READ
 }
 
 /// The error for a server that broke the protocol.

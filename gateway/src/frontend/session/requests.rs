@@ -6,7 +6,7 @@ use super::{Barrier, Batch, End, Session};
 use crate::app::worker;
 use crate::backend::settings::Settings;
 use crate::config::PoolerMode;
-use crate::router::{Access, Class, Effects, Refusal, Transaction, Verdict, allowed_function_call};
+use crate::router::{Access, Class, Effects, ROLE_SETTING, Refusal, Transaction, Verdict, allowed_function_call, side};
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, ProtocolViolation, message};
@@ -31,10 +31,18 @@ pub(super) enum Next {
     Room,
     /// Fewer replies to be owed.
     Replies,
+    /// The batches that were sent whole to be answered.
+    Answers,
+    /// No reply to be owed, in the middle of a batch.
+    Silence,
     /// The server to be done with what it was asked.
     Quiet,
+    /// The server to have the statements of SQL `PREPARE` that the next request names.
+    Names,
     /// A server for this kind of statement.
     Server(Access),
+    /// The transaction to begin on the server that is held.
+    Begin,
     /// Nothing: the client has said goodbye.
     Terminate,
 }
@@ -94,6 +102,11 @@ impl Session {
         if matches!(self.batch, Batch::Failed | Batch::Refused) && header.tag != b'S' {
             return Ok(self.drop_request(header));
         }
+        if self.begun.is_some()
+            && let Some(step) = self.choose_for_transaction(header)?
+        {
+            return Ok(step);
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' => self.parse(header),
@@ -140,17 +153,30 @@ impl Session {
             // The Sync that would end the batch of DISCARD ALL is missing: there is nothing to wait for.
             return Err(ProtocolViolation::Unexpected('Q').into());
         }
+        if self.is_held_back(class) {
+            return Ok(self.hold_back(header, class));
+        }
         if let Some(wait) = self.server_for(self.access(class)) {
             return Ok(Step::Wait(wait));
         }
+        let class = match refusal {
+            Some(_) => class,
+            None => match self.follow_sql(header, class) {
+                Ok(class) => class,
+                Err(step) => return Ok(step),
+            },
+        };
         self.registration.meter.query();
         // A simple query ends an extended batch that has no Sync yet, and the unnamed statement (PostgreSQL documentation,
         // section "Extended Query").
+        let unnamed = if self.expected.is_empty() {
+            self.forget_unnamed();
+            None
+        } else {
+            // An error that is still to come may make PostgreSQL skip it.
+            Some(self.end_unnamed())
+        };
         self.batch = Batch::None;
-        self.unnamed_tag = 0;
-        if let Some(server) = &mut self.server {
-            *server.unnamed() = 0;
-        }
         match refusal {
             Some(refusal) => {
                 self.audit_refusal(refusal);
@@ -160,6 +186,7 @@ impl Session {
                 let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
                 if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
                     self.refuse_query(header, error);
+                    self.names.end_batch();
                     return Ok(Step::Done);
                 }
                 if self.is_barrier_class(class) {
@@ -167,18 +194,19 @@ impl Session {
                     self.barrier_discards = class.effects.intersects(Effects::DISCARD_ALL);
                 }
                 self.forward_request(header);
-                self.expected.push(Expect::Query { refusal: None });
+                self.expected.push(Expect::Query { refusal: None, unnamed });
             }
         }
+        self.names.end_batch();
         self.asked();
         Ok(Step::Done)
     }
 
     /// Refuses a request in its place in the order of things.
-    fn refuse_query(&mut self, header: Header, error: PgError) {
+    pub(super) fn refuse_query(&mut self, header: Header, error: PgError) {
         message::query(&mut self.requests, REFUSED_SQL);
         self.discard(header.size);
-        self.expected.push(Expect::Query { refusal: Some(Box::new(error)) });
+        self.expected.push(Expect::Query { refusal: Some(Box::new(error)), unnamed: None });
         self.asked();
     }
 
@@ -213,6 +241,7 @@ impl Session {
                 self.expected.push(Expect::FunctionCall);
             }
         }
+        self.names.end_batch();
         self.asked();
         Ok(Step::Done)
     }
@@ -236,6 +265,8 @@ impl Session {
         if self.server.is_none() || self.copy_in {
             return self.drop_request(header);
         }
+        // What comes behind it in the batch was not looked at when the batch got its server.
+        self.own_writes.note(Access::Write);
         self.forward_request(header);
         Step::Done
     }
@@ -246,6 +277,9 @@ impl Session {
                 return Ok(Step::Wait(Next::Quiet));
             }
             self.batch = Batch::None;
+            if let Some(lost) = self.lost.take() {
+                self.say(&lost);
+            }
             self.flush_forward_into_out();
             message::ready_for_query(&mut self.out, b'I');
             return Ok(self.drop_request(header));
@@ -256,6 +290,7 @@ impl Session {
         self.batch = Batch::None;
         self.forward_request(header);
         self.expected.push(Expect::Sync);
+        self.names.end_batch();
         self.asked();
         Ok(Step::Done)
     }
@@ -290,29 +325,50 @@ impl Session {
         }
     }
 
-    /// Whether the identity must be confirmed after a statement, before anything else is sent.
-    pub(super) fn is_barrier_class(&self, class: Class) -> bool {
-        class.effects.intersects(Effects::DISCARD_ALL)
-            || (self.rules.resets_touch_identity && class.effects.intersects(Effects::RESETS_ALL))
-    }
-
     /// Where a statement that starts a transaction, or is one, may run.
     pub(super) fn access(&self, class: Class) -> Access {
-        match class.transaction {
-            Transaction::None if self.rules.mode != PoolerMode::Session => class.access,
-            _ => Access::Write,
+        self.side(class).unwrap_or(Access::Write)
+    }
+
+    /// The same; `None` for what leaves the choice to the statements that come with it.
+    pub(super) fn side(&self, class: Class) -> Option<Access> {
+        if self.rules.mode == PoolerMode::Session {
+            return Some(Access::Write);
+        }
+        let chosen = class.wish.or_else(|| self.settings.get(ROLE_SETTING).and_then(side));
+        chosen.or(match class.transaction {
+            Transaction::None => Some(self.as_isolated(class.access)),
+            Transaction::Begin { side: Some(side), .. } => Some(self.as_isolated(side)),
+            Transaction::Begin { .. } if self.rules.first_statement_decides => None,
+            Transaction::End => None,
+            _ => Some(Access::Write),
+        })
+    }
+
+    /// Replicas do not know the level that a session may have made its default (PostgreSQL documentation, section "Caveats"
+    /// of "Concurrency Control").
+    fn as_isolated(&self, access: Access) -> Access {
+        let level = self.settings.get("default_transaction_isolation");
+        match access {
+            Access::Read if level.is_some_and(|level| level.eq_ignore_ascii_case("serializable")) => Access::Write,
+            access => access,
         }
     }
 
     /// Makes sure that a server is held that may run the next request; what to wait for, if not.
     #[inline]
     pub(super) fn server_for(&mut self, access: Access) -> Option<Next> {
-        if self.barrier == Barrier::Sent {
+        if self.barrier == Barrier::Sent || self.awaits_reset() {
             return Some(Next::Quiet);
         }
-        let Some(server) = &self.server else {
-            return if self.try_acquire(access) { None } else { Some(Next::Server(access)) };
-        };
+        self.own_writes.note(access);
+        if self.server.is_none() && !self.try_acquire(access) {
+            return Some(Next::Server(access));
+        }
+        if self.begun.is_some() {
+            return Some(Next::Begin);
+        }
+        let server = self.server.as_ref()?;
         if self.batch == Batch::None
             && !self.expected.is_empty()
             && !self.pools.allows(server.pool(), access)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::requests::MAX_EXPECTED;
-use super::{End, Session};
+use super::{Batch, End, Session};
 use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
 use crate::wire::PgError;
@@ -22,6 +22,10 @@ pub(super) enum Until {
     Room,
     /// The server to owe much less.
     Replies,
+    /// No batch that was sent whole to be unanswered.
+    Answers,
+    /// No reply to be owed.
+    Silence,
     /// The server to owe nothing.
     Quiet,
 }
@@ -53,7 +57,8 @@ impl Session {
                     let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
                     match tokio::time::timeout(limit, polling).await {
                         Ok(event) => event,
-                        Err(_) => return Err(self.timed_out(kind)),
+                        Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
+                        Err(_) => return Err(timed_out(kind)),
                     }
                 }
             };
@@ -84,10 +89,15 @@ impl Session {
             {
                 return Poll::Ready(Event::ClientLeft);
             }
-            if !self.requests.is_empty()
-                && let Poll::Ready(Err(error)) = self.poll_server_write(cx)
-            {
-                return self.poll_last_words(cx, &error);
+            if !self.requests.is_empty() {
+                match self.poll_server_write(cx) {
+                    Poll::Ready(Err(error)) => return self.poll_last_words(cx, &error),
+                    // The rest of a message that nobody answers, such as data for a COPY that has failed meanwhile.
+                    Poll::Ready(Ok(())) if self.server.is_some() && self.is_quiet() && !self.is_moving() => {
+                        return Poll::Ready(Event::ServerQuiet);
+                    }
+                    _ => {}
+                }
             }
             if until == Until::Room && self.requests.is_empty() {
                 return Poll::Ready(Event::Reached);
@@ -98,7 +108,7 @@ impl Session {
                         if self.is_quiet() && !self.is_moving() {
                             return Poll::Ready(Event::ServerQuiet);
                         }
-                        if until == Until::Replies && self.expected.len() <= MAX_EXPECTED / 2 {
+                        if self.has_reached(until) {
                             return Poll::Ready(Event::Reached);
                         }
                         moved = true;
@@ -117,6 +127,19 @@ impl Session {
             if !moved {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Whether the server owes as little as was waited for.
+    #[inline]
+    fn has_reached(&self, until: Until) -> bool {
+        match until {
+            Until::Replies => self.expected.len() <= MAX_EXPECTED / 2,
+            Until::Answers => self.expected.open() == 0,
+            Until::Silence => self.expected.is_empty(),
+            // PostgreSQL skips what was waited with: the client must send its Sync.
+            Until::Quiet => self.expected.is_empty() && self.batch == Batch::Failed,
+            Until::Input | Until::Room => false,
         }
     }
 
@@ -233,25 +256,32 @@ impl Session {
             (Some(server), None) if server.status() != b'I' => {
                 (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
             }
+            (None, None) if self.begun.is_some() => {
+                (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
+            }
             _ if self.is_quiet() => (general.client_idle_timeout, Limit::Idle),
             _ => return None,
         };
         (limit != Duration::MAX).then_some((limit, kind))
     }
 
-    fn timed_out(&mut self, limit: Limit) -> End {
-        End::Fatal(match limit {
-            Limit::Query => PgError::fatal("57014", "canceling statement due to query_timeout"),
-            Limit::Idle => PgError::fatal("57P05", "terminating connection due to client_idle_timeout"),
-            Limit::IdleInTransaction => {
-                PgError::fatal("25P03", "terminating connection due to client_idle_in_transaction_timeout")
-            }
-        })
+    /// The server does not answer in time: it is told to stop, and nobody waits for it any more.
+    fn give_up(&mut self) -> PgError {
+        self.cancel();
+        PgError::error("57014", "canceling statement due to query_timeout")
+            .hint("Whether the statement took effect is not known: check before you repeat it.")
     }
 }
 
+fn timed_out(limit: Limit) -> End {
+    End::Fatal(match limit {
+        Limit::Idle => PgError::fatal("57P05", "terminating connection due to client_idle_timeout"),
+        _ => PgError::fatal("25P03", "terminating connection due to client_idle_in_transaction_timeout"),
+    })
+}
+
 /// Limits on how long a session may wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     Query,
     Idle,

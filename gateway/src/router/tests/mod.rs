@@ -5,6 +5,7 @@ mod legitimate;
 mod same_template;
 mod speed;
 mod startup;
+mod wishes;
 
 use super::*;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn template(sql: &str) -> Option<String> {
-    template::Scanner::default().template(sql.as_bytes()).map(|text| String::from_utf8(text.to_vec()).unwrap())
+    template::Scanner::default().template(sql.as_bytes()).map(|(text, _)| String::from_utf8(text.to_vec()).unwrap())
 }
 
 #[test]

@@ -128,7 +128,7 @@ async fn a_server_that_does_not_know_the_password_is_noticed() {
             stream.write_all(&out).await.unwrap();
             crate::net::read::read_message(&mut stream, 1000, &mut body).await.unwrap();
             let nonce = String::from_utf8(body).unwrap();
-            let nonce = nonce.rsplit_once("r=").unwrap().1;
+            let nonce = nonce.rsplit_once(",r=").unwrap().1;
             let first = format!("r={nonce}more,s=c2FsdA==,i=4096");
             out.clear();
             message::authentication_sasl_continue(&mut out, first.as_bytes());

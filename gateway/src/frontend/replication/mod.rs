@@ -1,0 +1,15 @@
+//! Replication connections (PostgreSQL documentation, chapter "Streaming Replication Protocol"). Each has a server
+//! connection of its own, which was never in a pool and is closed at the end.
+//!
+//! `kind` reads what the client asks for, `admit` says who gets it, `command` is the guard's part, `stream` moves bytes
+//! along two `lane`s.
+
+mod admit;
+mod command;
+mod kind;
+mod lane;
+mod stream;
+
+pub(super) use admit::admit;
+pub(super) use kind::{Kind, database};
+pub(crate) use stream::Replication;

@@ -1,0 +1,90 @@
+//! BEGIN, held back: with `read_write_strategy = "aggressive"` the first statement of a transaction says where it runs, so
+//! there is no server to send BEGIN to before that. The gateway answers it, and sends it as it was typed when a server is
+//! chosen. From then on PostgreSQL knows the transaction, and nothing of it is imitated here: before a request can be
+//! refused, skipped or fail, its server has begun.
+
+use super::requests::Step;
+use super::turn::closed;
+use super::{Batch, End, Session};
+use crate::backend::connection::ConversationError;
+use crate::router::{Access, Class, Transaction, Verdict};
+use crate::wire::frame::HEADER_SIZE;
+use crate::wire::{Header, Severity, message};
+
+impl Session {
+    /// Whether a simple query is a BEGIN that waits for the statement behind it.
+    pub(super) fn is_held_back(&self, class: Class) -> bool {
+        matches!(class.transaction, Transaction::Begin { side: None, .. })
+            && self.rules.first_statement_decides
+            && self.server.is_none()
+            && self.begun.is_none()
+            && self.batch == Batch::None
+            && class.wish.is_none()
+            && class.verdict == Verdict::Allow
+    }
+
+    /// Answers BEGIN in PostgreSQL's place.
+    pub(super) fn hold_back(&mut self, header: Header, class: Class) -> Step {
+        let text = self.input.bytes().get(HEADER_SIZE..header.size - 1).unwrap_or_default();
+        self.begun = Some(String::from_utf8_lossy(text).into());
+        let start = matches!(class.transaction, Transaction::Begin { start: true, .. });
+        self.forget_unnamed();
+        self.registration.meter.query();
+        self.flush_forward_into_out();
+        message::command_complete(&mut self.out, if start { "START TRANSACTION" } else { "BEGIN" });
+        message::ready_for_query(&mut self.out, b'T');
+        self.drop_request(header)
+    }
+
+    /// Chooses the server of a transaction by the request that is next in the input; `None` when it has begun there.
+    pub(super) fn choose_for_transaction(&mut self, header: Header) -> Result<Option<Step>, End> {
+        let access = match header.tag {
+            b'Q' => match self.class_of_message(header, 0)? {
+                Ok(class) => self.access(class),
+                Err(wait) => return Ok(Some(wait)),
+            },
+            b'P' if header.size <= self.rules.max_statement && !self.whole(header) => {
+                return Ok(Some(Step::Wait(super::requests::Next::Input)));
+            }
+            b'P' | b'B' | b'D' | b'E' | b'C' => self.batch_access(),
+            b'F' => Access::Write,
+            b'S' => {
+                self.flush_forward_into_out();
+                message::ready_for_query(&mut self.out, b'T');
+                return Ok(Some(self.drop_request(header)));
+            }
+            // Flush, or data of a COPY: nobody waits for an answer.
+            _ => return Ok(None),
+        };
+        Ok(self.server_for(access).map(Step::Wait))
+    }
+
+    /// Begins the transaction on the server that was chosen for it. When PostgreSQL will not, the request that is next in
+    /// the input hears why, and there is no transaction.
+    pub(super) async fn begin(&mut self) -> Result<(), End> {
+        let (Some(text), Some(mut server)) = (self.begun.take(), self.server.take()) else { return Ok(()) };
+        let limit = server.pool().spec.limits.connect_timeout;
+        let begin = Box::pin(async {
+            let begun = tokio::time::timeout(limit, server.begin(&text)).await;
+            (server, begun)
+        });
+        let (mut server, begun) = self.while_waiting(begin).await?;
+        self.tell_asides(&mut server);
+        match begun {
+            Ok(Ok(())) => {
+                self.server = Some(server);
+                Ok(())
+            }
+            Ok(Err(ConversationError::Refused(fields))) => {
+                self.server = Some(server);
+                self.fail_request(&fields.into_error(Severity::Error))
+            }
+            // Nobody knows what became of it: the connection is closed (S4).
+            Ok(Err(_)) | Err(_) => {
+                drop(server);
+                self.registration.meter.lost();
+                self.fail_request(&closed())
+            }
+        }
+    }
+}

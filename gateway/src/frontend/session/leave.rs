@@ -1,0 +1,94 @@
+//! The end of a session: what becomes of its server.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tracing::debug;
+
+use super::turn::closed;
+use super::{Batch, Session};
+use crate::backend::server::Server;
+use crate::config::PoolerMode;
+use crate::net::buffer::Chunk;
+use crate::wire::PgError;
+
+/// How long a client that has said goodbye may take to read what it is still owed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
+    /// `listening`: the client is still to hear the answers.
+    pub(super) async fn leave(mut self, listening: bool) {
+        if !listening {
+            let _ = tokio::time::timeout(PATIENCE, self.client.shutdown()).await;
+        }
+        if let Some(server) = self.server.take() {
+            self.leave_server(server, listening).await;
+        }
+        if listening && self.has_output() {
+            let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| self.poll_client_write(cx))).await;
+        }
+        if let Some(cancelling) = self.cancelling.take() {
+            // The statement of a server that was given up: the gateway does not end before it was told.
+            let _ = cancelling.await;
+        }
+    }
+
+    async fn leave_server(&mut self, mut server: Server, mut listening: bool) {
+        // What the last statements left was not asked for any more: nobody knows what the server has.
+        let unsettled = (self.ran && self.rules.verifies) || self.awaits_inquiry();
+        if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() || unsettled {
+            server.mark_dirty();
+        }
+        if self.is_quiet() && !self.is_moving() {
+            let cancelling = self.cancelling.take();
+            self.clean(server, cancelling);
+            return;
+        }
+        if self.copy_in || self.batch != Batch::None || self.passing > 0 {
+            // Half a request cannot be finished: closing the connection makes PostgreSQL forget it.
+            return;
+        }
+        self.server = Some(server);
+        let limit = self.generation.config.general.rollback_timeout;
+        let finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+        match finished {
+            Ok(Ok(())) => {
+                if let Some(server) = self.server.take() {
+                    let cancelling = self.cancelling.take();
+                    self.clean(server, cancelling);
+                }
+            }
+            Ok(Err(error)) => debug!(%error, "a server was lost after its client"),
+            Err(_) => {
+                self.cancel();
+                if let Some(cancelling) = self.cancelling.take() {
+                    let _ = cancelling.await;
+                }
+            }
+        }
+    }
+
+    /// Reads what the server still owes, for the client while it listens.
+    fn poll_finish(&mut self, cx: &mut Context<'_>, listening: &mut bool) -> Poll<Result<(), Box<PgError>>> {
+        loop {
+            if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
+                return Poll::Ready(Err(Box::new(closed())));
+            }
+            if *listening {
+                *listening = ready!(self.poll_client_write(cx)).is_ok();
+            }
+            if !*listening {
+                self.out.clear();
+                self.out_at = 0;
+                self.forward = Chunk::default();
+            }
+            if self.is_quiet() && !self.is_moving() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_server_read(cx))?;
+        }
+    }
+}

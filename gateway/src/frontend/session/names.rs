@@ -1,0 +1,275 @@
+//! The names that a client gave its prepared statements. Requests run ahead of their answers, so a name is changed when
+//! the request is read, and changed back when PostgreSQL refuses or skips the request. Until that is known, requests of
+//! later batches that use the name wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::backend::statements::Statement;
+
+/// A name, as the client typed it.
+pub(super) type Name = Arc<[u8]>;
+
+/// What a name stands for.
+pub(super) enum Found {
+    Statement(Name, Arc<Statement>),
+    Nothing,
+    /// It depends on the answer to a request of an earlier batch.
+    Unsettled,
+}
+
+/// What a client typed as its name for a statement, and what it stands for.
+#[derive(Default)]
+pub(super) struct Names {
+    entries: HashMap<Name, Entry, RandomState>,
+    /// Names that stand for nothing, but are kept until that is settled.
+    closed: Vec<Name>,
+    /// What may take away all names that were there before it.
+    clearing: Option<Clearing>,
+    /// Changes so far.
+    changes: u64,
+    /// Bytes of the statements.
+    size: usize,
+    /// Batches that were sent whole: the number of the one that is being sent.
+    batch: u64,
+}
+
+struct Clearing {
+    batch: u64,
+    changes: u64,
+    /// It was not only bound.
+    executed: bool,
+    /// It has succeeded.
+    done: bool,
+}
+
+/// What a name stood for, and since which change.
+pub(super) type Before = Option<(Arc<Statement>, u64)>;
+
+struct Entry {
+    statement: Option<Arc<Statement>>,
+    /// The batch that changed it last.
+    changed_in: u64,
+    /// Which change that was.
+    change: u64,
+}
+
+impl Names {
+    /// What the name stands for, where the last `open` batches that were sent have no answer yet.
+    #[inline]
+    pub(super) fn find(&self, name: &[u8], open: usize) -> Found {
+        if self.clearing.as_ref().is_some_and(|clearing| !self.is_settled(clearing.batch, open)) {
+            return Found::Unsettled;
+        }
+        match self.entries.get_key_value(name) {
+            Some((_, entry)) if !self.is_settled(entry.changed_in, open) => Found::Unsettled,
+            Some((_, entry)) if self.is_cleared(entry) => Found::Nothing,
+            Some((name, Entry { statement: Some(statement), .. })) => Found::Statement(name.clone(), statement.clone()),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// What the name stands for if all goes well.
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.entries.get(name).and_then(|entry| entry.statement.as_ref())
+    }
+
+    /// Gives the name another meaning, or none; gives the one that it had.
+    pub(super) fn set(&mut self, name: &Name, statement: Option<Arc<Statement>>) -> Before {
+        self.changes += 1;
+        self.put(name, statement, self.changes)
+    }
+
+    /// Gives the name the meaning back that it had, unless that was taken away since.
+    pub(super) fn restore(&mut self, name: &Name, before: Before) {
+        let cleared = self.clearing.as_ref().filter(|clearing| clearing.done).map_or(0, |clearing| clearing.changes);
+        match before.filter(|(_, change)| *change > cleared) {
+            Some((statement, change)) => self.put(name, Some(statement), change),
+            None => self.set(name, None),
+        };
+    }
+
+    fn put(&mut self, name: &Name, statement: Option<Arc<Statement>>, change: u64) -> Before {
+        self.size += statement.as_ref().map_or(0, |statement| statement.size());
+        if statement.is_none() {
+            self.closed.push(name.clone());
+        }
+        let entry = Entry { statement, changed_in: self.batch, change };
+        let before = self.entries.insert(name.clone(), entry)?;
+        let statement = before.statement?;
+        self.size -= statement.size();
+        Some((statement, before.change))
+    }
+
+    /// The batch that is being sent is complete.
+    pub(super) fn end_batch(&mut self) {
+        self.batch += 1;
+    }
+
+    /// The number of the batch that is being sent.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// Whether a change in this batch is certain, or certain enough for the same batch: after an error PostgreSQL skips
+    /// the rest of it.
+    #[inline]
+    pub(super) fn is_settled(&self, changed_in: u64, open: usize) -> bool {
+        changed_in == self.batch || changed_in + (open as u64) < self.batch
+    }
+
+    /// Nothing is unanswered: names that stand for nothing are forgotten.
+    pub(super) fn settle(&mut self) {
+        self.clearing = None;
+        for name in std::mem::take(&mut self.closed) {
+            if self.get(&name).is_none() {
+                self.entries.remove(&name);
+            }
+        }
+    }
+
+    /// A request may take all names away.
+    pub(super) fn may_clear(&mut self) {
+        // Of several in one batch the first that is executed counts.
+        if self.clearing.as_ref().is_none_or(|clearing| clearing.batch != self.batch || !clearing.executed) {
+            self.clearing = Some(Clearing { batch: self.batch, changes: self.changes, executed: false, done: false });
+        }
+    }
+
+    /// Something is executed: perhaps that.
+    pub(super) fn executed(&mut self) {
+        if let Some(clearing) = &mut self.clearing {
+            clearing.executed |= clearing.batch == self.batch;
+        }
+    }
+
+    /// Whether the entry is gone, if all goes well in its batch.
+    fn is_cleared(&self, entry: &Entry) -> bool {
+        self.clearing.as_ref().is_some_and(|clearing| {
+            clearing.executed && clearing.batch == self.batch && entry.change <= clearing.changes
+        })
+    }
+
+    /// Whether a request that is under way may take all names away.
+    #[inline]
+    pub(super) fn may_be_cleared(&self) -> bool {
+        self.clearing.is_some()
+    }
+
+    /// That request has been carried out. What came behind it stays.
+    pub(super) fn cleared(&mut self) {
+        let changes = match &mut self.clearing {
+            Some(clearing) => {
+                clearing.done = true;
+                clearing.changes
+            }
+            None => u64::MAX,
+        };
+        self.entries.retain(|_, entry| entry.change > changes);
+        self.size = self.entries.values().filter_map(|entry| entry.statement.as_ref()).map(|one| one.size()).sum();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.closed = Vec::new();
+        self.size = 0;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of the statements.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::statements::intern;
+    use crate::router::Class;
+
+    fn statement(text: &[u8]) -> Arc<Statement> {
+        let body = [text, b"\0\0\0"].concat();
+        intern(&body, text.len(), "", Class::UNKNOWN)
+    }
+
+    #[test]
+    fn a_name_is_certain_in_its_own_batch_and_after_the_answer() {
+        let mut names = Names::default();
+        names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
+        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+        names.end_batch();
+        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
+        names.end_batch();
+        assert!(matches!(names.find(b"a", 2), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 1), Found::Statement(..)));
+    }
+
+    #[test]
+    fn a_closed_name_is_not_free_before_the_answer() {
+        let mut names = Names::default();
+        let name = Name::from(&b"a"[..]);
+        names.set(&name, Some(statement(b"SELECT 1")));
+        names.end_batch();
+        names.set(&name, None);
+        assert!(matches!(names.find(b"a", 0), Found::Nothing));
+        names.end_batch();
+        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
+        names.settle();
+        assert!(matches!(names.find(b"a", 0), Found::Nothing));
+        assert_eq!((names.len(), names.size()), (0, 0));
+    }
+
+    #[test]
+    fn what_may_be_cleared_is_not_certain() {
+        let mut names = Names::default();
+        names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
+        names.end_batch();
+        names.may_clear();
+        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+        names.end_batch();
+        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+    }
+
+    #[test]
+    fn what_comes_behind_the_clearing_stays() {
+        let mut names = Names::default();
+        names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
+        names.may_clear();
+        names.set(&b"b"[..].into(), Some(statement(b"SELECT 2")));
+        names.cleared();
+        assert!(names.get(b"a").is_none() && names.get(b"b").is_some());
+        assert_eq!(names.size(), statement(b"SELECT 2").size());
+    }
+
+    #[test]
+    fn what_was_cleared_does_not_come_back() {
+        let mut names = Names::default();
+        let name = Name::from(&b"a"[..]);
+        names.set(&name, Some(statement(b"SELECT 1")));
+        names.may_clear();
+        names.executed();
+        let before = names.set(&name, Some(statement(b"SELECT 2")));
+        names.cleared();
+        names.restore(&name, before);
+        assert!(names.get(b"a").is_none());
+    }
+
+    #[test]
+    fn a_change_can_be_taken_back() {
+        let mut names = Names::default();
+        let first = statement(b"SELECT 1");
+        let name = Name::from(&b"a"[..]);
+        names.set(&name, Some(first.clone()));
+        let before = names.set(&name, None);
+        names.restore(&name, before);
+        names.settle();
+        assert_eq!(names.get(b"a").map(|statement| statement.id), Some(first.id));
+    }
+}

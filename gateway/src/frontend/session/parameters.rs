@@ -1,0 +1,42 @@
+//! What the client believes of the server's parameters. It is told each by ParameterStatus, at login and when one changes;
+//! but where servers are shared, the report of a change goes to whoever has the server at that moment, or into an answer to
+//! the gateway itself. So it is remembered what the client was told last, and compared when it gets a server.
+
+use std::sync::Arc;
+
+use super::Session;
+use crate::backend::greeting;
+
+impl Session {
+    /// The client has heard everything that its server has reported.
+    #[inline]
+    pub(super) fn note_parameters(&mut self) {
+        if let Some(server) = &self.server {
+            let reported = &server.connection().reported;
+            if !Arc::ptr_eq(reported, &self.told) {
+                self.told = reported.clone();
+            }
+        }
+    }
+
+    /// Tells the client what its server reports otherwise than the client was told. Between two messages only.
+    #[inline]
+    pub(super) fn tell_parameters(&mut self) {
+        if let Some(server) = &self.server {
+            let reported = &server.connection().reported;
+            if !Arc::ptr_eq(reported, &self.told) && *reported != self.told {
+                let reported = reported.clone();
+                self.tell_changes(reported);
+            }
+        }
+    }
+
+    #[cold]
+    fn tell_changes(&mut self, reported: Arc<[u8]>) {
+        self.flush_forward_into_out();
+        greeting::write_changes(&self.told, &reported, &mut self.out);
+        self.told = reported;
+        // What is remembered for the next login may be what has changed.
+        self.pools.greetings.lock().clear();
+    }
+}

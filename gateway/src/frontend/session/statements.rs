@@ -1,0 +1,245 @@
+//! Prepared statements that follow the client: what its names stand for, and how a server comes to hold them.
+
+use std::sync::Arc;
+
+use super::expect::{Close, Expect, Parse, Undo};
+use super::names::{Found, Name};
+use super::requests::{Next, Step};
+use super::{Batch, Session};
+use crate::backend::held::Holds;
+use crate::backend::statements::{self, PREFIX, Statement};
+use crate::router::{Class, deallocated_name};
+use crate::wire::frame::HEADER_SIZE;
+use crate::wire::{Header, PgError, message};
+
+const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+
+/// Prepared statements that one client may keep.
+const MAX_STATEMENTS: usize = 10_000;
+
+/// Bytes of all statements that one client keeps.
+const MAX_SIZE: usize = 64 << 20;
+
+/// What a statement's name becomes on the way to the server when the client has prepared nothing under it. There is no
+/// such statement, and PostgreSQL says so.
+pub(super) const MISSING: &str = "__pgdog_jwt_missing_";
+
+/// The name under which PostgreSQL is asked whether it would prepare a statement.
+const PROBE: &str = "__pgdog_jwt_0";
+
+/// A name that is taken on the server for a moment.
+const TAKEN: &str = "__pgdog_jwt_00";
+
+impl Session {
+    pub(super) fn parse_named(&mut self, header: Header, name_size: usize, text_size: usize, class: Class) -> Step {
+        let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
+        let (name, rest) = body.split_at_checked(name_size + 1).unwrap_or_default();
+        let name: Name = name.strip_suffix(&[0]).unwrap_or(name).into();
+        match self.names.find(&name, self.expected.open()) {
+            Found::Unsettled => return Step::Wait(Next::Answers),
+            Found::Statement(name, _) => return self.parse_in_vain(header, name),
+            Found::Nothing => {}
+        }
+        if self.names.len() >= MAX_STATEMENTS || self.names.size() + rest.len() > MAX_SIZE {
+            let error = PgError::error("53400", "too many prepared statements in one session")
+                .hint("Close statements that are no longer used.");
+            return self.refuse(header, error);
+        }
+        let path = self.settings.get("search_path").unwrap_or_default();
+        let mut statement = statements::intern(rest, text_size, path, class);
+        if !self.is_provided(&statement) {
+            return Step::Wait(Next::Answers);
+        }
+        let mut holds = self.server.as_mut().map_or(Holds::No, |server| server.held().touch_anew(statement.id));
+        if holds != Holds::Yes && statement.is_described() {
+            // Others know the columns of its result: if they are not the same any more, it is another statement.
+            if std::mem::take(&mut self.changed) != statement.id {
+                return self.check(&statement);
+            }
+            statement.retire();
+            statement = statements::intern(rest, text_size, path, class);
+            holds = Holds::No;
+        }
+        if holds == Holds::Yes {
+            if self.expected.open() > 0 {
+                // Whether the transaction has failed by now, or the statement was prepared at all, is not known yet.
+                return Step::Wait(Next::Answers);
+            }
+            let failed = self.server.as_ref().is_some_and(|server| server.status() == b'E');
+            self.input.consume(header.size);
+            let before = self.names.set(&name, Some(statement.clone()));
+            let undo = Undo { name, before };
+            if failed {
+                self.probe(&statement, undo);
+            } else {
+                self.expect_reply(PARSE_COMPLETE, Some(undo));
+            }
+        } else {
+            self.input.consume(header.size);
+            let before = self.names.set(&name, Some(statement.clone()));
+            self.prepare(&statement, Some(Undo { name, before }));
+        }
+        Step::Done
+    }
+
+    /// A failed transaction admits only statements that end it: PostgreSQL says whether this is one, though it holds it
+    /// already.
+    fn probe(&mut self, statement: &Statement, undo: Undo) {
+        message::parse(&mut self.requests, PROBE.as_bytes(), statement.text(), statement.types());
+        self.expected.push(Expect::Parse(Box::new(Parse { undo: Some(undo), ..Parse::default() })));
+        message::close_statement(&mut self.requests, PROBE.as_bytes());
+        self.expected.push(Expect::Close(Box::new(Close { own: Some(0), ..Close::default() })));
+    }
+
+    /// Lets PostgreSQL say what is wrong with a Parse of a name that is taken: for that reason, or for one that comes
+    /// first. Whatever the client's name stands for may not be possible to prepare any more, so another taken name has to
+    /// do.
+    fn parse_in_vain(&mut self, header: Header, name: Name) -> Step {
+        message::close_statement(&mut self.requests, TAKEN.as_bytes());
+        self.expected.push(Expect::Close(Box::new(Close { own: Some(0), ..Close::default() })));
+        message::parse(&mut self.requests, TAKEN.as_bytes(), b"", &[0, 0]);
+        self.expected.push(Expect::Parse(Box::new(Parse { own: true, ..Parse::default() })));
+        self.forward_renamed(header, HEADER_SIZE, name.len(), TAKEN.as_bytes());
+        self.expected.push(Expect::Parse(Box::new(Parse { fails: Some(name), ..Parse::default() })));
+        Step::Done
+    }
+
+    /// Whether the server holds the statement; marks it as used.
+    fn holds(&mut self, statement: &Statement) -> Holds {
+        self.server.as_mut().map_or(Holds::No, |server| server.held().touch(statement.id))
+    }
+
+    /// Whether it is certain that the server has what it was sent: after an error in an earlier batch it may have skipped
+    /// it.
+    fn is_provided(&self, statement: &Statement) -> bool {
+        let open = self.expected.open();
+        open == 0 || self.provided.iter().all(|(id, batch)| *id != statement.id || self.names.is_settled(*batch, open))
+    }
+
+    /// Prepares a statement on the server: for the client when there is a name to undo, otherwise on the quiet.
+    fn prepare(&mut self, statement: &Arc<Statement>, undo: Option<Undo>) {
+        let Some(server) = &mut self.server else { return };
+        let mut stale = (server.held().touch(statement.id) == Holds::Perhaps).then_some(statement.id);
+        server.held().add(statement.id);
+        self.provided.push((statement.id, self.names.batch()));
+        while let Some(id) = stale.take().or_else(|| server.held().evict()) {
+            self.provided.push((id, self.names.batch()));
+            message::close_statement(&mut self.requests, Statement::name_on_server(id).as_bytes());
+            self.expected.push(Expect::Close(Box::new(Close { own: Some(id), ..Close::default() })));
+        }
+        message::parse(&mut self.requests, statement.server_name().as_bytes(), statement.text(), statement.types());
+        let parse = Parse { own: undo.is_none(), statement: statement.id, undo, ..Parse::default() };
+        self.expected.push(Expect::Parse(Box::new(parse)));
+    }
+
+    /// Makes sure that the server holds a statement that the client is about to use. Where clients know the columns of
+    /// its result, the server is asked first whether they are still the same, as PostgreSQL asks itself before it uses a
+    /// plan again. Gives what to do instead of using it.
+    pub(super) fn provide(&mut self, header: Header, statement: &Arc<Statement>) -> Option<Step> {
+        if !self.is_provided(statement) {
+            return Some(Step::Wait(Next::Answers));
+        }
+        if self.holds(statement) == Holds::Yes {
+            return None;
+        }
+        if std::mem::take(&mut self.changed) == statement.id {
+            statement.retire();
+            return Some(self.refuse(header, PgError::changed_result()));
+        }
+        if statement.is_described() && header.tag != b'D' {
+            return Some(self.check(statement));
+        }
+        self.prepare(statement, None);
+        None
+    }
+
+    /// Prepares a statement and asks the server what it gives.
+    fn check(&mut self, statement: &Arc<Statement>) -> Step {
+        self.prepare(statement, None);
+        message::describe_statement(&mut self.requests, statement.server_name().as_bytes());
+        message::flush(&mut self.requests);
+        self.expected.push(Expect::Check(statement.clone()));
+        self.batch = Batch::Open;
+        self.asked();
+        Step::Wait(Next::Silence)
+    }
+
+    /// The server has described a statement, with the body of a RowDescription or without one. Gives whether it is what
+    /// clients know.
+    pub(super) fn described(&mut self, statement: &Statement, row: Option<&[u8]>) -> bool {
+        if statement.describe(row) {
+            return true;
+        }
+        // The server holds what other clients do not expect.
+        statement.retire();
+        if let Some(server) = &mut self.server {
+            server.held().doubt(statement.id);
+        }
+        false
+    }
+
+    /// A Bind or Describe of a statement that the client has not prepared.
+    pub(super) fn forward_missing(&mut self, header: Header, at: usize, name: &[u8]) {
+        let missing = [MISSING.as_bytes(), name].concat();
+        self.forward_renamed(header, at, name.len(), &missing);
+    }
+
+    /// The body of an error with the client's names of statements in place of the gateway's; `None` when there are none.
+    pub(super) fn with_own_names(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let finder = memchr::memmem::Finder::new(PREFIX);
+        let mut at = finder.find(body)?;
+        let mut renamed = Vec::with_capacity(body.len());
+        let mut rest = body;
+        loop {
+            let (before, found) = rest.split_at_checked(at)?;
+            renamed.extend_from_slice(before);
+            rest = match found.strip_prefix(MISSING.as_bytes()) {
+                Some(behind) => behind,
+                None => {
+                    let behind = found.get(PREFIX.len()..)?;
+                    let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    renamed.extend_from_slice(self.name_in_question());
+                    behind.get(digits..)?
+                }
+            };
+            let Some(next) = finder.find(rest) else { break };
+            at = next;
+        }
+        renamed.extend_from_slice(rest);
+        Some(renamed)
+    }
+
+    /// The client's name for the statement that the request which fails now is about.
+    fn name_in_question(&self) -> &[u8] {
+        let name = match self.expected.front() {
+            Some(Expect::Bind(Some((name, _)))) => Some(name),
+            Some(Expect::Describe(Some(described))) => Some(&described.0),
+            Some(Expect::Parse(parse)) => parse.fails.as_ref().or(parse.undo.as_ref().map(|undo| &undo.name)),
+            _ => None,
+        };
+        name.map_or(b"?", |name| name)
+    }
+
+    /// `DEALLOCATE name` for a name of the protocol: the statement is the gateway's to forget. `None`: it is not, or the
+    /// transaction has failed, and PostgreSQL says what is to be said.
+    pub(super) fn deallocate(&mut self, header: Header) -> Option<Step> {
+        if !self.rules.follows_statements || self.lost.is_some() {
+            return None;
+        }
+        let text = self.input.bytes().get(HEADER_SIZE..header.size - 1)?;
+        let name = deallocated_name(text)?;
+        self.names.get(name.as_bytes())?;
+        if !self.is_quiet() || self.is_moving() {
+            return Some(Step::Wait(Next::Quiet));
+        }
+        let status = self.server.as_ref().map_or(b'I', |server| server.status());
+        if status == b'E' {
+            return None;
+        }
+        self.names.set(&name.as_bytes().into(), None);
+        self.flush_forward_into_out();
+        message::command_complete(&mut self.out, "DEALLOCATE");
+        message::ready_for_query(&mut self.out, status);
+        Some(self.drop_request(header))
+    }
+}

@@ -1,0 +1,98 @@
+"""Clients that do not read what they asked for: who waits, and what it costs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness import DATABASE, eventually
+from harness import wire as w
+from harness.target import Target
+from harness.wire import Wire
+
+MEGABYTE = 1 << 20
+ROWS = 500_000
+LARGE = f"SELECT repeat('x', 1000) FROM generate_series(1, {ROWS})"
+# A DataRow of one column is 11 bytes longer than the column.
+LARGE_BYTES = ROWS * 1011
+READERS = 8
+GROWTH = 24 * MEGABYTE
+
+
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def target(
+    request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target], cluster: Any
+) -> Target:
+    primary = cluster.primary
+    return make_module_gateway(
+        general={"pooler_mode": request.param, "default_pool_size": READERS + 2},
+        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+    )
+
+
+def stuck(cluster: Any) -> int:
+    """How many servers wait until somebody takes their bytes."""
+    with cluster.admin() as admin:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND usename = 'gateway'"
+        )
+        return admin.execute(query).fetchone()[0]
+
+
+def latency(wire: Wire) -> float:
+    """Of a short statement, in the middle of many."""
+    times = []
+    for _ in range(200):
+        started = time.perf_counter()
+        assert wire.value("SELECT 1") == "1"
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def test_five_hundred_megabytes_wait_on_the_server_and_nobody_else_does(target: Target, cluster: Any) -> None:
+    readers = [target.wire("alice") for _ in range(READERS)]
+    with target.wire("alice") as other:
+        usual = latency(other)
+        before = target.gateway.memory()
+
+        for reader in readers:
+            reader.send(w.query(LARGE))
+            assert reader.receive().type == "T"
+        eventually(lambda: stuck(cluster) == READERS, "all servers to wait", 20)
+
+        assert target.gateway.memory() - before < GROWTH
+        # Their servers stand still, and so does everything else about them.
+        assert latency(other) < 3 * usual + 0.005
+        assert stuck(cluster) == READERS
+
+    first = readers[0]
+    received = len(first._unread)
+    peak = 0
+    buffer = bytearray(MEGABYTE)
+    while received < LARGE_BYTES:
+        count = first.socket.recv_into(buffer)
+        assert count
+        peak = max(peak, target.gateway.memory()) if received // MEGABYTE % 10 == 0 else peak
+        received += count
+    assert peak - before < GROWTH
+    for reader in readers:
+        reader.close()
+    # The others have left with most of it unread.
+    eventually(lambda: stuck(cluster) == 0, "the end of the others' statements", 20)
+    with target.wire("alice") as fresh:
+        assert fresh.value("SELECT current_user") == "alice"
+
+
+def test_a_reader_of_one_byte_at_a_time_gets_everything(target: Target) -> None:
+    with target.wire("alice") as wire:
+        wire.send(w.query("SELECT n, repeat('y', 30) FROM generate_series(1, 200) AS n"))
+        received = b""
+        while not received.endswith(b"Z\x00\x00\x00\x05I"):
+            received += wire.socket.recv(1)
+
+        assert received.count(b"y" * 30) == 200
+        assert wire.value("SELECT 1") == "1"
