@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged
+from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged, primary_alone
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
 from harness.target import Target
@@ -131,21 +131,24 @@ def gateway_maker(
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
-def pooled(request: pytest.FixtureRequest, gateway: Target) -> Target:
-    """A gateway in each of the two pooling modes."""
-    if request.param == "transaction":
-        return gateway
-    return request.getfixturevalue("make_module_gateway")(general={"pooler_mode": request.param})
+def pooled(request: pytest.FixtureRequest, cluster: Any) -> Target:
+    """A gateway in each of the two pooling modes. There is no replica: what a test writes, it reads."""
+    if is_external():
+        if request.param == "session":
+            pytest.skip("starts a gateway of its own, and this run tests one elsewhere")
+        return request.getfixturevalue("gateway")
+    return request.getfixturevalue("make_module_gateway")(
+        general={"pooler_mode": request.param}, databases=[primary_alone(cluster)]
+    )
 
 
 @pytest.fixture(scope="module")
 def one_server(make_module_gateway: MakeGateway, cluster: Any) -> Target:
     """All clients of a subject share one server connection, and it holds two prepared statements: what one of
     them leaves there, the next would find."""
-    primary = cluster.primary
     return make_module_gateway(
         general={"default_pool_size": 1, "prepared_statements_limit": 2, "checkout_timeout": 5_000},
-        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+        databases=[primary_alone(cluster)],
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import eventually
+from harness import eventually, primary_alone
 from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
@@ -42,10 +42,9 @@ SUBJECTS = ("alice", "bob", "carol")
 def target(
     request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target], cluster: Any
 ) -> Target:
-    primary = cluster.primary
     return make_module_gateway(
         general={"pooler_mode": request.param, "default_pool_size": 1, "checkout_timeout": 20_000},
-        databases=[{"name": "demo", "host": primary.host, "port": primary.port, "role": "primary"}],
+        databases=[primary_alone(cluster)],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import MakeGateway
-from harness import DATABASE, eventually
+from harness import eventually, primary_alone
 from harness import wire as w
 from harness.wire import Message, Wire
 
@@ -301,8 +301,7 @@ def test_a_change_past_the_gateway_is_one_error(
 def test_nobody_gets_columns_that_he_was_not_told_of(
     make_gateway: MakeGateway, cluster: Any, changing: Callable[[], None]
 ) -> None:
-    primary = cluster.primary
-    only = {"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}
+    only = primary_alone(cluster)
     target = make_gateway(general={"default_pool_size": 2}, databases=[only])
     with target.wire("alice") as wire, target.wire("alice") as holder:
         prepare(wire, "all")

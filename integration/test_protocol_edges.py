@@ -12,20 +12,14 @@ import psycopg
 import pytest
 
 from conftest import SERVICE
-from harness import Cluster, eventually
+from harness import Cluster, eventually, primary_alone
 from harness import wire as w
 from harness.activity import await_sleep, sleep_statement, sleeping
-from harness.cluster import DATABASE
 from harness.target import Target
 from harness.wire import Wire
 
 MakeGateway = Callable[..., Target]
 MEGABYTE = 1 << 20
-
-
-def only_primary(cluster: Any) -> list[dict[str, Any]]:
-    primary = cluster.primary
-    return [{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}]
 
 
 def terminate(cluster: Any, pid: str | None) -> None:
@@ -48,7 +42,7 @@ def test_a_session_that_is_bound_to_its_server_ends_with_it(
     make_gateway: MakeGateway, cluster: Any, mode: str, bind: str
 ) -> None:
     """It hears at once, and in the server's own words, as a client of PostgreSQL does."""
-    target = make_gateway(general={"pooler_mode": mode}, databases=only_primary(cluster))
+    target = make_gateway(general={"pooler_mode": mode}, databases=[primary_alone(cluster)])
     with target.wire("alice") as wire:
         wire.rows(bind)
         pid = wire.value("SELECT pg_backend_pid()")
@@ -63,7 +57,7 @@ def test_a_session_that_is_bound_to_its_server_ends_with_it(
 
 
 def test_a_shutdown_of_postgresql_reaches_who_is_bound(make_gateway: MakeGateway, servers: Cluster) -> None:
-    target = make_gateway(databases=only_primary(servers))
+    target = make_gateway(databases=[primary_alone(servers)])
     with target.wire("alice") as bound, target.wire("alice") as free:
         bound.rows("LISTEN news")
         free.value("SELECT 1")
@@ -78,7 +72,7 @@ def test_a_shutdown_of_postgresql_reaches_who_is_bound(make_gateway: MakeGateway
 def test_an_idle_transaction_hears_of_its_server_at_the_next_statement(
     make_gateway: MakeGateway, cluster: Any
 ) -> None:
-    target = make_gateway(databases=only_primary(cluster))
+    target = make_gateway(databases=[primary_alone(cluster)])
     with target.wire("alice") as wire:
         wire.rows("BEGIN")
         terminate(cluster, wire.value("SELECT pg_backend_pid()"))
@@ -118,7 +112,7 @@ def zones(messages: list[w.Message]) -> list[bytes]:
 def test_a_default_that_changes_reaches_clients_that_are_there_and_new_ones(
     make_gateway: MakeGateway, cluster: Any, time_zone: Callable[[str], None]
 ) -> None:
-    target = make_gateway(general={"default_pool_size": 1}, databases=only_primary(cluster))
+    target = make_gateway(general={"default_pool_size": 1}, databases=[primary_alone(cluster)])
     with target.wire("alice") as one, target.wire("alice") as other:
         assert one.parameters["TimeZone"] == other.parameters["TimeZone"] != "Asia/Tokyo"
         assert zones(one.query("SELECT 1")) == zones(other.query("SELECT 1")) == []
@@ -137,7 +131,7 @@ def test_a_default_that_changes_reaches_clients_that_are_there_and_new_ones(
 def test_a_client_with_a_setting_of_its_own_hears_nothing_of_it(
     make_gateway: MakeGateway, cluster: Any, time_zone: Callable[[str], None]
 ) -> None:
-    target = make_gateway(general={"default_pool_size": 1}, databases=only_primary(cluster))
+    target = make_gateway(general={"default_pool_size": 1}, databases=[primary_alone(cluster)])
     with target.wire("alice", TimeZone="Europe/Zurich") as own, target.wire("alice") as other:
         assert own.parameters["TimeZone"] == "Europe/Zurich"
         other.rows("SET TimeZone = 'Europe/Paris'")
@@ -151,7 +145,7 @@ def test_a_client_with_a_setting_of_its_own_hears_nothing_of_it(
 
 
 def test_what_discard_all_brings_back_is_told(make_gateway: MakeGateway, cluster: Any) -> None:
-    target = make_gateway(general={"default_pool_size": 1}, databases=only_primary(cluster))
+    target = make_gateway(general={"default_pool_size": 1}, databases=[primary_alone(cluster)])
     with target.wire("alice", TimeZone="Europe/Zurich") as wire:
         wire.rows("SET TimeZone = 'Europe/Paris'")
         told = zones(wire.query("DISCARD ALL")) + zones(wire.query("SELECT 1"))

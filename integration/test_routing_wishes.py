@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness import primary_alone
 from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
@@ -79,7 +80,7 @@ def test_who_asks_for_a_replica_gets_one_whatever_the_split(make_gateway: MakeGa
 
 
 def test_the_primary_stands_in_where_there_is_no_replica(make_gateway: MakeGateway, cluster: Any) -> None:
-    server = {"name": "demo", "host": cluster.primary.host, "port": cluster.primary.port, "role": "primary"}
+    server = primary_alone(cluster)
     with make_gateway(databases=[server]).wire("alice") as wire:
         assert wire.value(TO_REPLICA + WHERE) == PRIMARY
         wire.rows(TO_REPLICA + INSERT)

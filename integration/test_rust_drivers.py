@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import DATABASE
+from harness import primary_alone
 from harness.gateway import REPOSITORY
 from harness.target import Target
 
@@ -37,10 +37,9 @@ def target(
     request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target], cluster: Any
 ) -> Target:
     """Without a replica: the checks read at once what they wrote."""
-    primary = cluster.primary
     return make_module_gateway(
         general={"pooler_mode": request.param},
-        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+        databases=[primary_alone(cluster)],
     )
 
 

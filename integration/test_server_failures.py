@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import DATABASE, Cluster, Workspace, eventually
+from harness import DATABASE, Cluster, Workspace, eventually, primary_alone
 from harness import wire as w
 from harness.external import is_external
 from harness.freeze import frozen
@@ -29,9 +29,8 @@ COUNT = "SELECT count(*) FROM notes WHERE body = 'failures'"
 QUICK = {"connect_timeout": 500, "checkout_timeout": 1_000, "healthcheck_timeout": 500}
 
 
-def primary_alone(make: MakeGateway, cluster: Any, **general: Any) -> Target:
-    primary = cluster.primary
-    databases = [{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}]
+def before_primary(make: MakeGateway, cluster: Any, **general: Any) -> Target:
+    databases = [primary_alone(cluster)]
     return make(databases=databases, general=general)
 
 
@@ -81,7 +80,7 @@ def test_a_killed_server_process(
     make_gateway: MakeGateway, servers: Cluster, no_notes: None, mode: str, phase: str
 ) -> None:
     """kill -9: PostgreSQL then ends all its sessions and recovers."""
-    target = primary_alone(make_gateway, servers, pooler_mode=mode)
+    target = before_primary(make_gateway, servers, pooler_mode=mode)
     messages, heard = KILLED[phase]
     own = "application_name <> 'pgdog-jwt monitor'"
     others = set(gateway_backends(servers, own))
@@ -107,7 +106,7 @@ def test_a_killed_server_process(
 def test_a_frozen_primary_is_an_error_in_time_and_all_is_well_afterwards(
     make_gateway: MakeGateway, servers: Cluster, no_notes: None
 ) -> None:
-    target = primary_alone(make_gateway, servers, query_timeout=1_500, **QUICK)
+    target = before_primary(make_gateway, servers, query_timeout=1_500, **QUICK)
     statement = "SELECT pg_sleep(60), 'frozen'"
     with target.wire("alice") as busy, target.wire("bob") as idle, target.wire("alice") as inside:
         assert outcome(idle, WRITE) == ""
@@ -138,7 +137,7 @@ def test_a_frozen_primary_is_an_error_in_time_and_all_is_well_afterwards(
 
 def test_a_statement_that_froze_is_not_carried_out_later(make_gateway: MakeGateway, servers: Cluster) -> None:
     """It ran when the server froze; the client heard of the time-out long before the server went on."""
-    target = primary_alone(make_gateway, servers, query_timeout=1_500, **QUICK)
+    target = before_primary(make_gateway, servers, query_timeout=1_500, **QUICK)
     with target.wire("alice") as wire:
         wire.send(w.query("SELECT pg_sleep(60), 'frozen'"))
         running = "query LIKE '%frozen%' AND state = 'active'"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 
 from conftest import MakeGateway
-from harness import DATABASE
+from harness import primary_alone
 from harness import wire as w
 from harness.target import Target
 
 
 @pytest.fixture(scope="module", params=["strict", "standard"])
 def guarded(request: pytest.FixtureRequest, make_module_gateway: MakeGateway, cluster) -> Target:
-    primary = cluster.primary
     return make_module_gateway(
         general={"default_pool_size": 1},
         jwt={"guard": request.param},
-        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+        databases=[primary_alone(cluster)],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import DATABASE, eventually
+from harness import eventually, primary_alone
 from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
@@ -27,10 +27,9 @@ GROWTH = 24 * MEGABYTE
 def target(
     request: pytest.FixtureRequest, make_module_gateway: Callable[..., Target], cluster: Any
 ) -> Target:
-    primary = cluster.primary
     return make_module_gateway(
         general={"pooler_mode": request.param, "default_pool_size": READERS + 2},
-        databases=[{"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}],
+        databases=[primary_alone(cluster)],
     )
 
 

@@ -5,7 +5,7 @@ protocol by hand. Everything that is started here ends with the program that sta
 """
 
 from .cluster import DATABASE, Cluster
-from .gateway import Gateway, default_config, find_gateway, merged
+from .gateway import Gateway, default_config, find_gateway, merged, primary_alone
 from .installation import Installation, find_installations, find_postgres
 from .issuer import Issuer
 from .poll import eventually
@@ -25,4 +25,5 @@ __all__ = [
     "find_installations",
     "find_postgres",
     "merged",
+    "primary_alone",
 ]

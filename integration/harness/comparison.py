@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import wire as w
-from .conversation import Conversation, Owed, Peer, Step, all_alike, normal, replies_like, replies_of, shown
+from .conversation import (
+    IN_FAILED_TRANSACTION,
+    Conversation,
+    Owed,
+    Peer,
+    Step,
+    all_alike,
+    normal,
+    replies_like,
+    replies_of,
+    shown,
+)
 from .wire import Message
 
 # What each client says, in the order in which the clients take turns.
@@ -37,6 +48,10 @@ class Difference:
         wanted, seen = shown(self.wanted), shown(self.seen)
         place = f"client {self.client}, its step {self.step}"
         return f"{place}: {self.what}\n  PostgreSQL: {wanted}\n  gateway:    {seen}"
+
+
+class InconclusiveError(Exception):
+    """The talk came to a point behind which a documented limit makes the replies differ."""
 
 
 @dataclass
@@ -110,6 +125,16 @@ class Pair:
         return replies
 
 
+def needs_statement(seen: Sequence[Message], wanted: Sequence[Message]) -> bool:
+    """Whether the gateway could not use a statement in a failed transaction, because its server lacks it and
+    nothing can be prepared there, where PostgreSQL alone still describes or binds what it has.
+    """
+    if not seen or len(seen) > len(wanted) or not all_alike(seen[:-1], wanted[: len(seen) - 1]):
+        return False
+    refused, given = seen[-1], wanted[len(seen) - 1]
+    return refused.type == "E" and refused.fields["C"] == IN_FAILED_TRANSACTION and given.type in "tTn2"
+
+
 def leaves(step: Step) -> bool:
     """Whether the client says goodbye with it."""
     return step[-1].kind == "X"
@@ -133,6 +158,8 @@ class Client:
         self.seconds = seconds
         self.done = 0
         self.is_busy = False
+        # Whether its transaction had failed when its last step was done.
+        self.has_failed = False
 
     @property
     def is_over(self) -> bool:
@@ -153,8 +180,11 @@ class Client:
         except (asyncio.IncompleteReadError, ConnectionError):
             return Difference(self.number, number, wanted, seen, "the connection ended")
         if not all_alike(seen, wanted):
+            if self.has_failed and needs_statement(seen, wanted):
+                raise InconclusiveError
             return Difference(self.number, number, wanted, seen, "another reply")
         if wanted:
+            self.has_failed = wanted[-1] == Message("Z", b"E")
             self.is_busy = wanted[-1] != Message("Z", b"I")
         return None
 
@@ -184,7 +214,7 @@ async def compare(
     pairs: Sequence[Pair], talk: Talk, rng: random.Random, seconds: float = STEP_SECONDS
 ) -> Difference | None:
     """`None` when every reply to every client is the same. Each has a place of its own, so PostgreSQL
-    may be asked by one after the other.
+    may be asked by one after the other. Raises `InconclusiveError`.
     """
     clients: list[Client] = []
     try:

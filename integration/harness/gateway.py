@@ -82,6 +82,12 @@ def default_config(cluster: Cluster, issuer: Issuer) -> Config:
     }
 
 
+def primary_alone(cluster: Cluster) -> dict[str, Any]:
+    """The database without its replica, which shows a write only a little later."""
+    primary = cluster.primary
+    return {"name": DATABASE, "host": primary.host, "port": primary.port, "role": "primary"}
+
+
 class Gateway:
     """Made from configuration values; `start` it. It ends with its workspace."""
 

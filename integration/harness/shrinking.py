@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from .comparison import Difference, Pair, Talk, compare
+from .comparison import Difference, InconclusiveError, Pair, Talk, compare
 
 RETRY_SECONDS = 2.0
 MOST_SECONDS = 60.0
@@ -22,7 +22,7 @@ async def shortest(
             await pair.prepare(reset)
         try:
             return await compare(pairs, candidate, random.Random(seed), RETRY_SECONDS)
-        except AssertionError:
+        except (AssertionError, InconclusiveError):
             return None
 
     found = await fails(talk)

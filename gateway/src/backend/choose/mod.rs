@@ -55,8 +55,15 @@ struct View {
     writer: Option<usize>,
     has_replica: bool,
     replica_banned: bool,
-    /// Pools that were tried before, one bit each.
-    tried: u128,
+    tried: Tried,
+}
+
+/// Pools that were tried before, one bit each.
+#[derive(Clone, Copy, Default)]
+struct Tried {
+    all: u128,
+    /// Those that have a connection, to a server that is not what it was taken for.
+    unfit: u128,
 }
 
 impl PoolSet {
@@ -93,7 +100,7 @@ impl PoolSet {
         if !need.patience.is_zero() && self.may_catch_up(need) {
             return None;
         }
-        let view = self.view(need, 0);
+        let view = self.view(need, Tried::default());
         let at = self.pick(view)?;
         let pool = self.pools.get(at)?;
         if !self.suits(pool, need) {
@@ -136,17 +143,20 @@ impl PoolSet {
     /// One pool after the other, until one has a server that answers.
     async fn check_out_now(&self, need: Need, wish: &Wish) -> Result<Unconfirmed, NoServer> {
         self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
-        let mut tried = 0;
+        let mut tried = Tried::default();
         let mut last = None;
         loop {
             let view = self.view(need, tried);
             let Some((at, pool)) = self.pick(view).and_then(|at| Some((at, self.pools.get(at)?))) else { break };
-            tried |= 1 << at;
+            tried.all |= 1 << at;
             self.took(at, view);
             match pool.check_out(wish).await {
                 Ok(server) if self.suits(pool, need) => return Ok(server),
                 // Now its role is known, and it is another than was hoped for; or the server is not where it was.
-                Ok(server) => Pool::check_in(server),
+                Ok(server) => {
+                    tried.unfit |= 1 << at;
+                    Pool::check_in(server);
+                }
                 Err(error) if error.is_unreachable() => last = Some(error),
                 Err(error) => return Err(NoServer::Checkout(error)),
             }
@@ -180,14 +190,15 @@ impl PoolSet {
         well.peek().is_some() && !replicas.any(|node| node.replay.has_reached(position))
     }
 
-    fn view(&self, need: Need, tried: u128) -> View {
+    fn view(&self, need: Need, tried: Tried) -> View {
         let Need { access, position, .. } = need;
         let writer = self.cluster.writer();
         let mut view = View { access, position, writer, has_replica: false, replica_banned: false, tried };
         if access != Access::Write && !self.spec.read_only {
-            for pool in self.pools.iter().filter(|pool| pool.node.is_replica()) {
+            for (at, pool) in self.pools.iter().enumerate().filter(|(_, pool)| pool.node.is_replica()) {
                 let stale = position != 0 && !pool.node.replay.has_reached(position);
-                view.has_replica |= !stale;
+                let unfit = at < MOST_SERVERS && tried.unfit & (1 << at) != 0;
+                view.has_replica |= !stale && !unfit;
                 view.replica_banned |= pool.node.bans.keeps_reads_away();
             }
         }
@@ -220,7 +231,7 @@ impl PoolSet {
 
     /// How willingly a pool is taken; `None`: not at all.
     fn rank(&self, at: usize, view: View) -> Option<u8> {
-        if at >= MOST_SERVERS || view.tried & (1 << at) != 0 {
+        if at >= MOST_SERVERS || view.tried.all & (1 << at) != 0 {
             return None;
         }
         let node = &self.pools.get(at)?.node;

@@ -50,7 +50,7 @@ impl Servers {
         let (set, wish) = (self.set(user), wish.into());
         let mut tried = 0;
         let mut order = Vec::new();
-        while let Some(at) = set.pick(set.view(wish, tried)) {
+        while let Some(at) = set.pick(set.view(wish, Tried { all: tried, unfit: 0 })) {
             tried |= 1 << at;
             order.push(set.numbers[at]);
         }
@@ -132,6 +132,16 @@ fn who_wrote_reads_from_replicas_that_show_it() {
     let servers = Servers::new(&["replica", "replica"], "");
     assert_eq!(servers.order("app", after(1)), [] as [usize; 0], "rather nothing than old rows");
     assert_eq!(servers.all("reader", after(1)), [0, 1], "who cannot write has nothing to wait for");
+}
+
+#[test]
+fn a_replica_that_turns_out_to_be_unfit_does_not_keep_reads_from_the_primary() {
+    let servers = Servers::new(&["primary", "replica"], "read_write_split = \"exclude_primary\"");
+    servers.node(1).replay.note(100);
+    let set = servers.set("app");
+    let next = |unfit| set.pick(set.view(after(100), Tried { all: 0b10, unfit })).map(|at| set.numbers[at]);
+    assert_eq!(next(0b10), Some(0), "it was promoted, or started again, while a connection was made");
+    assert_eq!(next(0), None, "it is down: reads are not for the primary");
 }
 
 #[test]
