@@ -108,6 +108,12 @@ def databases(cluster: Any) -> Iterator[Any]:
     with cluster.admin() as admin:
         admin.execute(f"DROP DATABASE {DIRECT_DATABASE} WITH (FORCE)")
         admin.execute("DROP FUNCTION public.shout")
+        # One by one: all of them at once would need more locks than there are.
+        schemas = admin.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspowner::regrole::text = ANY (%s)", [list(ROLES)]
+        )
+        for (schema,) in schemas.fetchall():
+            admin.execute(f"DROP SCHEMA {schema} CASCADE")
         admin.execute(f"DROP OWNED BY {names} CASCADE")
         admin.execute(f"DROP ROLE {names}")
 

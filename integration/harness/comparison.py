@@ -8,6 +8,7 @@ transaction) goes on first: the others may need the server connection that it ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from .conversation import (
     Owed,
     Peer,
     Step,
+    alike,
     all_alike,
     normal,
     replies_like,
@@ -118,8 +120,9 @@ class Pair:
                     # PostgreSQL itself hangs up on some nonsense; what comes then is for each to say.
                     break
             else:
-                await peer.write([LEAVE])
-                replies += [] if hangs_up(rest := await peer.rest()) else [rest]
+                with contextlib.suppress(ConnectionError):
+                    await peer.write([LEAVE])
+                    replies += [] if hangs_up(rest := await peer.rest()) else [rest]
         finally:
             peer.close()
         return replies
@@ -129,10 +132,34 @@ def needs_statement(seen: Sequence[Message], wanted: Sequence[Message]) -> bool:
     """Whether the gateway could not use a statement in a failed transaction, because its server lacks it and
     nothing can be prepared there, where PostgreSQL alone still describes or binds what it has.
     """
-    if not seen or len(seen) > len(wanted) or not all_alike(seen[:-1], wanted[: len(seen) - 1]):
-        return False
-    refused, given = seen[-1], wanted[len(seen) - 1]
-    return refused.type == "E" and refused.fields["C"] == IN_FAILED_TRANSACTION and given.type in "tTn2"
+    refused, given = parting(seen, wanted)
+    return bool(
+        given
+        and refused.type == "E"
+        and refused.fields["C"] == IN_FAILED_TRANSACTION
+        and given.type in "tTn2"
+    )
+
+
+def knows_result(seen: Sequence[Message], wanted: Sequence[Message]) -> bool:
+    """Whether PostgreSQL alone refused a statement because its result has changed, where the gateway had
+    to prepare it anew: for a client that was never told what it was.
+    """
+    _, refused = parting(seen, wanted)
+    return bool(
+        refused
+        and refused.type == "E"
+        and refused.fields["C"] == "0A000"
+        and refused.fields["M"] == "cached plan must not change result type"
+    )
+
+
+def parting(seen: Sequence[Message], wanted: Sequence[Message]) -> tuple[Message, Message | None]:
+    """The first reply that is another, and what it should have been."""
+    for mine, given in zip(seen, wanted, strict=False):
+        if not alike(mine, given):
+            return mine, given
+    return Message("", b""), None
 
 
 def leaves(step: Step) -> bool:
@@ -178,9 +205,12 @@ class Client:
         except TimeoutError:
             return Difference(self.number, number, wanted, seen, "no further reply")
         except (asyncio.IncompleteReadError, ConnectionError):
+            if len(seen) == len(wanted) and self.done == len(self.wanted) < len(self.steps):
+                # PostgreSQL hung up itself before the next step.
+                return None
             return Difference(self.number, number, wanted, seen, "the connection ended")
         if not all_alike(seen, wanted):
-            if self.has_failed and needs_statement(seen, wanted):
+            if (self.has_failed and needs_statement(seen, wanted)) or knows_result(seen, wanted):
                 raise InconclusiveError
             return Difference(self.number, number, wanted, seen, "another reply")
         if wanted:
