@@ -189,6 +189,28 @@ def test_what_is_prepared_behind_deallocate_all_in_its_batch_stays(wire: Wire) -
     assert w.types_of(ask(wire, *clear, w.parse("SELECT 2", "new"), w.SYNC)) == "12C1Z"
 
 
+def test_deallocate_all_takes_itself_away(wire: Wire) -> None:
+    first = (w.parse("DEALLOCATE ALL"), w.bind((), "", "q"), w.execute("q"))
+    second = (w.parse("DEALLOCATE ALL", "own"), w.bind((), "own"), w.execute())
+
+    assert w.types_of(ask(wire, *first, *second, w.SYNC)) == "12C12CZ"
+    assert w.error_of(ask(wire, run("own")))["C"] == "26000"
+
+
+def test_deallocate_all_takes_away_what_is_prepared_between_its_bind_and_its_execution(wire: Wire) -> None:
+    ask(wire, w.parse("SELECT 0", "before"), w.SYNC)
+    bound = (w.parse("DEALLOCATE ALL"), w.bind((), "", "q"))
+    between = (w.parse("SELECT 1", "between"), w.bind((), "before"), w.execute())
+    behind = (w.parse("SELECT 2", "behind"), w.bind((), "behind"), w.execute())
+
+    assert w.types_of(ask(wire, *bound, *between, w.execute("q"), *behind, w.SYNC)) == "1212DCC12DCZ"
+    assert [w.types_of(ask(wire, run(name))) for name in ("before", "between", "behind")] == [
+        "EZ",
+        "EZ",
+        "2DCZ",
+    ]
+
+
 def test_the_unnamed_statement_outlives_requests_that_are_skipped(wire: Wire) -> None:
     ask(wire, w.parse("SELECT 'kept'"), w.SYNC)
     wire.send(

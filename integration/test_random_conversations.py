@@ -221,7 +221,7 @@ class Run:
         try:
             alone, again = await shortest(group.pairs, group.resets, talk_of(seed, group.places), seed)
             if again:
-                text, talk = f"seed {seed}, shortened:\n{again}", alone
+                text, talk = f"seed {seed}: {difference}\nshortened:\n{again}", alone
         except (ServerError, EOFError, ConnectionError) as error:
             text = f"seed {seed}, after which no talk is possible ({error}):\n{difference}"
         group.close()

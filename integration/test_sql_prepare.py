@@ -196,3 +196,19 @@ def test_text_that_depends_on_the_encoding_stays_where_it_is(wires: list[Wire]) 
     wire.query("PREPARE umlaut AS SELECT 'ä'")
 
     assert everywhere(wires, "EXECUTE umlaut") >= {"ä"}
+
+
+def test_a_query_in_place_of_sync_may_execute_or_deallocate(wires: list[Wire]) -> None:
+    wire, other, _ = wires
+    wire.query("PREPARE mine AS SELECT 'mine'")
+    other.query("PREPARE mine AS SELECT 'other'")
+    batch = w.parse("SELECT 1") + w.bind() + w.execute()
+    for _ in range(4):
+        wire.send(batch, w.query("EXECUTE mine"))
+        replies = wire.until_ready()
+        assert w.types_of(replies) == "12DCTDCZ"
+        assert [message.row for message in replies if message.type == "D"] == [("1",), ("mine",)]
+        assert other.value("EXECUTE mine") == "other"
+    wire.send(batch, w.query("DEALLOCATE ALL"))
+    assert w.types_of(wire.until_ready()) == "12DCCZ"
+    assert code(wire, "EXECUTE mine") == "26000"

@@ -128,7 +128,7 @@ class Pair:
         return replies
 
 
-def needs_statement(seen: Sequence[Message], wanted: Sequence[Message]) -> bool:
+def needs_statement(seen: Sequence[Message], wanted: Sequence[Message], had_failed: bool) -> bool:
     """Whether the gateway could not use a statement in a failed transaction, because its server lacks it and
     nothing can be prepared there, where PostgreSQL alone still describes or binds what it has.
     """
@@ -193,6 +193,10 @@ class Client:
         """Whether it has said all that there are replies for, but for its goodbye."""
         return self.done >= len(self.steps) or self.done >= len(self.wanted)
 
+    def hangs_up_from(self, step: int) -> bool:
+        """Whether PostgreSQL itself has ended the session, and said nothing from this step on."""
+        return len(self.wanted) <= len(self.steps) and not any(self.wanted[step:])
+
     async def say(self, rng: random.Random) -> Difference | None:
         """The next step."""
         number, self.done = self.done, self.done + 1
@@ -205,12 +209,11 @@ class Client:
         except TimeoutError:
             return Difference(self.number, number, wanted, seen, "no further reply")
         except (asyncio.IncompleteReadError, ConnectionError):
-            if len(seen) == len(wanted) and self.done == len(self.wanted) < len(self.steps):
-                # PostgreSQL hung up itself before the next step.
+            if len(seen) == len(wanted) and self.hangs_up_from(self.done):
                 return None
             return Difference(self.number, number, wanted, seen, "the connection ended")
         if not all_alike(seen, wanted):
-            if (self.has_failed and needs_statement(seen, wanted)) or knows_result(seen, wanted):
+            if needs_statement(seen, wanted, self.has_failed) or knows_result(seen, wanted):
                 raise InconclusiveError
             return Difference(self.number, number, wanted, seen, "another reply")
         if wanted:

@@ -152,7 +152,7 @@ impl Authenticator {
     fn grant(&self, verified: &Verified, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
         let issuer = &self.config.issuers[verified.issuer];
         let expires_at = policy::check(&verified.claims, issuer, SystemTime::now())?;
-        identity::grant(context.user, &verified.claims, issuer, expires_at, &self.config)
+        identity::grant(context.user, context.database, &verified.claims, issuer, expires_at, &self.config)
     }
 
     /// The one issuer, by its number, whose keys the token is checked with: the one that it names, else the one without a

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub use check::ConfigError;
 pub(crate) use check::{check, printable};
 
+use crate::session::Variable;
+
 /// Largest token accepted unless the configuration says otherwise, in bytes.
 pub const DEFAULT_MAX_TOKEN_SIZE: usize = 16 * 1024;
 
@@ -62,6 +64,44 @@ pub struct JwtConfig {
     /// Whether such a subject is read-only. The grant says so of every subject; a host that finds the subject in its own
     /// configuration goes by that instead.
     pub auto_provision_read_only: bool,
+    /// Settings of PostgreSQL that carry claims.
+    pub variables: Vec<Variable>,
+    /// Claims that say what a session may do.
+    pub claims: ClaimPolicy,
+}
+
+/// Which claims say what a session may do; what is not named is not looked at. Names are paths, as that of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClaimPolicy {
+    /// `true`: the session only reads.
+    pub read_only: Option<String>,
+    /// A database, or a list of them: the only ones that the token opens.
+    pub database: Option<String>,
+    /// A number from 0 on; a token without it has 0.
+    pub permission_level: Option<String>,
+    /// What each level means; a level beyond the last one admits nobody.
+    pub levels: Vec<Level>,
+    /// How the session holds its server connections, in the host's words.
+    pub pool_mode: Option<String>,
+    /// The words that a token may use for it.
+    pub pool_modes: Vec<String>,
+    /// Most sessions of the subject at a time.
+    pub max_connections: Option<String>,
+    /// Most of them whatever the token says.
+    pub max_connections_ceiling: Option<usize>,
+}
+
+/// What a permission level means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Level {
+    /// No login.
+    Refuse,
+    /// A session that only reads.
+    ReadOnly,
+    /// A session.
+    ReadWrite,
+    /// A session with this role in place of the subject's own.
+    Role(String),
 }
 
 impl JwtConfig {
@@ -78,6 +118,8 @@ impl JwtConfig {
             server_password: None,
             auto_provision: false,
             auto_provision_read_only: false,
+            variables: Vec::new(),
+            claims: ClaimPolicy::default(),
         }
     }
 }

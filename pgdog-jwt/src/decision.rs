@@ -68,8 +68,14 @@ pub struct AuthGrant {
     pub server_user: Option<String>,
     /// Its password.
     pub server_password: Option<crate::config::Secret>,
-    /// Never reaches a primary (S10), unless the host's own configuration names the subject and says otherwise.
+    /// A claim says that the session only reads: it never reaches a primary (S10).
     pub read_only: bool,
+    /// The same for a subject that the host's own configuration does not name.
+    pub provision_read_only: bool,
+    /// How the session is to hold its server connections; `None`: as the host says.
+    pub pool_mode: Option<String>,
+    /// Most sessions of the user at a time; `None`: as the host says.
+    pub max_connections: Option<usize>,
     /// Whether a pool may be made for a subject that the configuration does not name.
     pub provision: bool,
     /// Session settings that every server connection of this session must have, in order.
@@ -91,6 +97,7 @@ impl fmt::Debug for AuthGrant {
             .field("server_role", &self.server_role)
             .field("server_user", &self.server_user)
             .field("read_only", &self.read_only)
+            .field("provision_read_only", &self.provision_read_only)
             .field("provision", &self.provision)
             .field("subject", &self.subject)
             .field("issuer", &self.issuer)

@@ -65,6 +65,18 @@ pub enum DenyReason {
         /// Who the verified token is for.
         identity: String,
     },
+    /// A session variable must have a value and the token gives none.
+    #[error("the token gives no value for {0:?}")]
+    MissingVariable(String),
+    /// The value for a session variable is not of its kind, or too long.
+    #[error("the token's value for {0:?} is not usable")]
+    InvalidVariable(String),
+    /// The token is for other databases only.
+    #[error("the token is not for this database")]
+    DatabaseDenied,
+    /// The token's permission level admits nobody.
+    #[error("the token's permission level gives no access")]
+    PermissionDenied,
     /// The identity cannot be a PostgreSQL role name (S13).
     #[error("the identity cannot be a role: it {0}")]
     RoleInvalid(&'static str),
@@ -98,6 +110,10 @@ impl DenyReason {
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
             Self::UserMismatch { .. } => "user_mismatch",
+            Self::MissingVariable(_) => "missing_variable",
+            Self::InvalidVariable(_) => "invalid_variable",
+            Self::DatabaseDenied => "database_denied",
+            Self::PermissionDenied => "permission_denied",
             Self::RoleInvalid(_) => "role_invalid",
             Self::RoleDenied { .. } => "role_denied",
         }

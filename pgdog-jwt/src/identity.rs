@@ -3,10 +3,12 @@
 
 use std::time::SystemTime;
 
+use crate::claim_policy;
 use crate::claims::{self, Claims};
 use crate::config::{Issuer, JwtConfig, UserMatch};
 use crate::decision::AuthGrant;
 use crate::deny::DenyReason;
+use crate::session;
 
 /// PostgreSQL's `NAMEDATALEN` less the terminating NUL. The server would cut a longer name, and the cut name may be
 /// another role.
@@ -20,6 +22,7 @@ pub(crate) fn is_token_user(user: &str, config: &JwtConfig) -> bool {
 /// Turns verified claims into a grant.
 pub(crate) fn grant(
     user: &str,
+    database: &str,
     claims: &Claims,
     issuer: &Issuer,
     expires_at: SystemTime,
@@ -28,15 +31,22 @@ pub(crate) fn grant(
     let identity = claims::required_string(claims, &issuer.username_claim)?;
     check_user(user, identity, config)?;
     check_role(identity, &config.denied_roles)?;
+    let says = claim_policy::read(&config.claims, claims, database)?;
+    if let Some(role) = &says.role {
+        check_role(role, &config.denied_roles)?;
+    }
     let subject = claims::optional_string(claims, "sub")?.filter(|subject| !subject.is_empty());
     Ok(AuthGrant {
         user: identity.to_owned(),
-        server_role: Some(identity.to_owned()),
+        server_role: Some(says.role.unwrap_or_else(|| identity.to_owned())),
         server_user: config.server_user.clone(),
         server_password: config.server_password.clone(),
-        read_only: config.auto_provision_read_only,
+        read_only: says.read_only,
         provision: config.auto_provision,
-        settings: Vec::new(),
+        provision_read_only: config.auto_provision_read_only,
+        pool_mode: says.pool_mode,
+        max_connections: says.max_connections,
+        settings: session::evaluate(&config.variables, claims)?,
         subject: subject.unwrap_or(identity).to_owned(),
         issuer: claims::optional_string(claims, "iss")?.map(str::to_owned),
         token_id: claims.get("jti").and_then(|id| id.as_str()).map(str::to_owned),

@@ -38,10 +38,12 @@
 //! ```
 
 pub mod config;
+pub mod session;
 pub mod token;
 
 mod authenticator;
 mod cache;
+mod claim_policy;
 mod claims;
 mod decision;
 mod deny;

@@ -93,7 +93,10 @@ impl Generation {
             passwords: Passwords::new(&config),
             tls,
             tcp: TcpOptions::from(&config.tcp),
-            read_only_policy: Policy { protected: Arc::from(READ_ONLY.map(Into::into)), ..policy(&config) },
+            read_only_policy: Policy {
+                protected: protected(&config).chain(READ_ONLY.map(Into::into)).collect(),
+                ..policy(&config)
+            },
             policy: policy(&config),
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,
@@ -113,9 +116,15 @@ fn policy(config: &Config) -> Policy {
             crate::config::ReadWriteStrategy::Aggressive => ReadWriteStrategy::Aggressive,
             crate::config::ReadWriteStrategy::Conservative => ReadWriteStrategy::Conservative,
         },
-        protected: Arc::from([]),
+        protected: protected(config).collect(),
         cache_limit: config.general.query_cache_limit,
     }
+}
+
+/// Names of settings that say who a session is.
+fn protected(config: &Config) -> impl Iterator<Item = Box<str>> {
+    let variables = config.jwt.iter().flat_map(|jwt| &jwt.core.variables);
+    variables.map(|variable| variable.pattern().into())
 }
 
 impl App {

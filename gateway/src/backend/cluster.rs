@@ -64,6 +64,16 @@ impl Cluster {
 pub(crate) struct PoolKey {
     pub(crate) database: String,
     pub(crate) user: String,
+    /// Of token subjects: what their claims make of them.
+    pub(crate) claimed: Claimed,
+}
+
+/// What claims may make of a subject, apart from other sessions of the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Claimed {
+    /// The role in place of its own.
+    pub(crate) role: Option<String>,
+    pub(crate) read_only: bool,
 }
 
 /// All that two sets of pools must have in common to be the same across a reload.
@@ -83,6 +93,7 @@ impl PoolSetSpec {
     pub(crate) fn serves(&self, token: &Self) -> bool {
         let same = |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.parameters == b.parameters;
         self.mode == token.mode
+            && self.shared == token.shared
             && self.read_only == token.read_only
             && self.identity.role == token.identity.role
             && self.identity.watched == token.identity.watched
@@ -194,6 +205,8 @@ impl PoolSet {
 pub(crate) struct Membership {
     set: Arc<PoolSet>,
     pub(crate) wish: Wish,
+    /// How the session holds its servers.
+    pub(crate) mode: PoolerMode,
 }
 
 impl Membership {
@@ -203,15 +216,25 @@ impl Membership {
         Self::with(set, identity)
     }
 
-    /// Of pools that sessions of other identities use as well.
-    pub(super) fn shared(set: Arc<PoolSet>, identity: Identity) -> Self {
+    /// Of pools that sessions of other identities may use as well.
+    pub(super) fn of(set: Arc<PoolSet>, identity: Identity) -> Self {
+        if identity == *set.spec.identity {
+            return Self::new(set);
+        }
         let identity = set.identities.intern(identity);
         Self::with(set, identity)
     }
 
+    /// The same, for a session that holds its servers in its own way.
+    pub(super) fn in_mode(mut self, mode: Option<PoolerMode>) -> Self {
+        self.mode = mode.unwrap_or(self.mode);
+        self
+    }
+
     fn with(set: Arc<PoolSet>, identity: Arc<Identity>) -> Self {
         set.sessions.fetch_add(1, Ordering::Relaxed);
-        Self { set, wish: Wish { identity, last: 0 } }
+        let mode = set.spec.mode;
+        Self { set, wish: Wish { identity, last: 0 }, mode }
     }
 
     /// Who every server connection of the session must be.

@@ -122,6 +122,7 @@ async fn log_in(
     let own = pool.spec.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut parameters: Vec<(&str, &str)> = own.filter(|(name, _)| settings.get(name).is_none()).collect();
     parameters.extend(settings.iter());
+    parameters.extend(identity.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     if let Some(role) = &identity.role {
         parameters.push(("role", role));
     }

@@ -61,7 +61,8 @@ mod tests {
     use super::*;
 
     fn of(role: &str) -> Identity {
-        Identity { role: Some(role.to_owned()), allow_privileged: false, read_only: false, watched: true }
+        let (allow_privileged, read_only, variables) = (false, false, Arc::default());
+        Identity { role: Some(role.to_owned()), allow_privileged, read_only, watched: true, variables }
     }
 
     #[test]

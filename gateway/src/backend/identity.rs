@@ -24,7 +24,12 @@ pub(crate) struct Identity {
     pub(crate) read_only: bool,
     /// The guard watches over its statements, so the server must read them as the guard does.
     pub(crate) watched: bool,
+    /// Settings that say who the session is, by name.
+    pub(crate) variables: Variables,
 }
+
+/// Names and values.
+pub(crate) type Variables = Arc<[(String, String)]>;
 
 /// Why a server connection cannot be the wanted identity.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +198,11 @@ impl Unconfirmed {
             }
             None => sql.push_str("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE;"),
         }
+        let mut variables = Settings::default();
+        for (name, value) in identity.variables.iter() {
+            variables.set(name, value);
+        }
+        Settings::default().write_difference(&variables, &mut sql);
         sql.push_str(after);
         sql.push_str(WHO);
         self.make_ascii_safe(&sql).await?;

@@ -24,7 +24,8 @@ pub(crate) fn find_user<'a>(config: &'a Config, name: &str, database: &str) -> O
 /// The pools of a user that users.toml names and that did not come with a token.
 pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> PoolSetSpec {
     let read_only = is_read_only(servers, Some(user));
-    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: read_only });
+    let variables = Arc::default();
+    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: read_only, variables });
     let pools = servers
         .iter()
         .map(|server| {
@@ -36,8 +37,13 @@ pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> P
     set(config, servers, Some(user), identity, pools)
 }
 
-/// The pools of a token's subject. `user` is its users.toml entry, if it has one.
-pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> PoolSetSpec {
+/// The pools of a token's subject, and who its session is there. `user` is its users.toml entry, if it has one.
+pub(crate) fn for_grant(
+    config: &Config,
+    servers: &[&Database],
+    user: Option<&User>,
+    grant: &AuthGrant,
+) -> (PoolSetSpec, Identity) {
     // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
     let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
         (Some(name), password) => Some((name.as_str(), password.as_ref().or(user.passwords.first()))),
@@ -45,9 +51,13 @@ pub(crate) fn for_grant(config: &Config, servers: &[&Database], user: Option<&Us
         (None, None) => user.passwords.first().map(|password| (user.name.as_str(), Some(password))),
     });
     let (login, password) = account.unwrap_or_else(|| token_account(config, grant));
-    let identity = Arc::new(identity_of(config, servers, user, grant, login));
-    let pools = servers.iter().map(|server| pool(config, server, user, login, password, &identity)).collect();
-    set(config, servers, user, identity, pools)
+    let session = identity_of(config, servers, user, grant, login);
+    // What connections are when they are made. Variables come with each session.
+    let identity = Arc::new(Identity { variables: Arc::default(), ..session.clone() });
+    let shared = config.jwt.as_ref().is_some_and(|jwt| !jwt.core.variables.is_empty());
+    let pool = |server: &&Database| PoolSpec { shared, ..pool(config, server, user, login, password, &identity) };
+    let pools = servers.iter().map(pool).collect();
+    (PoolSetSpec { shared, ..set(config, servers, user, identity, pools) }, session)
 }
 
 /// Which of the shared pools a token's subject uses, and as whom; `None` when it has pools of its own.
@@ -77,7 +87,8 @@ pub(crate) fn for_sharing(
     let (login, password) = token_account(config, grant);
     let user = find_user(config, login, database);
     // Every client's own identity is verified besides, with what it may be.
-    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: true });
+    let variables = Arc::default();
+    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: true, variables });
     let pool = |server: &&Database| PoolSpec { shared: true, ..pool(config, server, user, login, password, &identity) };
     let pools = servers.iter().map(pool).collect();
     PoolSetSpec { shared: true, ..set(config, servers, user, identity, pools) }
@@ -102,18 +113,19 @@ fn identity_of(
     login: &str,
 ) -> Identity {
     let jwt = config.jwt.as_ref();
-    let read_only = match user {
+    let configured = match user {
         Some(user) => is_read_only(servers, Some(user)),
         None => {
             let config_says = jwt.is_some_and(|jwt| jwt.core.auto_provision_read_only);
-            config_says || grant.read_only || is_read_only(servers, None)
+            config_says || grant.provision_read_only || is_read_only(servers, None)
         }
     };
     Identity {
         role: grant.server_role.clone().filter(|role| role != login),
         allow_privileged: jwt.is_some_and(|jwt| jwt.allow_privileged_roles),
-        read_only,
+        read_only: configured || grant.read_only,
         watched: true,
+        variables: grant.settings.as_slice().into(),
     }
 }
 

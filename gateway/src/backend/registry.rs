@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use pgdog_jwt::AuthGrant;
 
 use super::budget::Budget;
-use super::cluster::{Cluster, Membership, PoolKey, PoolSet, PoolSetSpec};
+use super::cluster::{Claimed, Cluster, Membership, PoolKey, PoolSet, PoolSetSpec};
 use super::connect::ServerAddress;
 use super::node::Node;
 use super::plan;
 use super::subjects::{Subjects, Unused};
-use crate::config::{AuthType, Config, Database, Databases};
+use crate::config::{AuthType, Choice, Config, Database, Databases, PoolerMode};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
 
@@ -119,6 +119,7 @@ impl Registry {
             return Err(NoPool::NotProvisioned);
         }
         let servers = servers(&self.config, database);
+        let mode = grant.pool_mode.as_deref().and_then(PoolerMode::from_word);
         if let Some(identity) = plan::shared_identity(&self.config, &servers, user, grant) {
             let (login, _) = plan::token_account(&self.config, grant);
             let key = (key(database, login), identity.read_only);
@@ -128,17 +129,20 @@ impl Registry {
                 PoolSet::new(key.0.clone(), spec, cluster.clone(), None)
             };
             let set = sets.entry(key.clone()).or_insert_with(make).clone();
-            return Ok(Membership::shared(set, identity));
+            return Ok(Membership::of(set, identity).in_mode(mode));
         }
-        let key = key(database, &grant.user);
+        let (spec, identity) = plan::for_grant(&self.config, &servers, user, grant);
+        let named = self.named.get(&key(database, &grant.user));
+        let role = grant.server_role.clone().filter(|role| *role != grant.user);
+        let claimed = Claimed { role, read_only: identity.read_only };
+        let key = PoolKey { claimed, ..key(database, &grant.user) };
         let mut sets = if user.is_some() { self.entries.lock() } else { self.subjects.lock() };
         if let Some(set) = sets.get(&key) {
-            return Ok(Membership::new(set.clone()));
+            return Ok(Membership::of(set.clone(), identity).in_mode(mode));
         }
-        let spec = plan::for_grant(&self.config, &servers, user, grant);
         // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
-        if let Some(named) = self.named.get(&key).filter(|named| named.spec.serves(&spec)) {
-            return Ok(Membership::new(named.clone()));
+        if let Some(named) = named.filter(|named| named.spec.serves(&spec)) {
+            return Ok(Membership::of(named.clone(), identity).in_mode(mode));
         }
         if user.is_none() && sets.len() >= self.max_subjects {
             self.unused.evict(&mut sets).ok_or(NoPool::TooMany)?.close();
@@ -146,7 +150,7 @@ impl Registry {
         let unused = user.is_none().then(|| self.unused.clone());
         let set = PoolSet::new(key.clone(), spec, cluster.clone(), unused);
         sets.insert(key, set.clone());
-        Ok(Membership::new(set))
+        Ok(Membership::of(set, identity).in_mode(mode))
     }
 
     /// Takes over the subjects' pools of `previous` that would be the same, then closes what is left of it. What the
@@ -230,7 +234,7 @@ fn password_method(config: &Config) -> AuthType {
 }
 
 fn key(database: &str, user: &str) -> PoolKey {
-    PoolKey { database: database.to_owned(), user: user.to_owned() }
+    PoolKey { database: database.to_owned(), user: user.to_owned(), claimed: Claimed::default() }
 }
 
 fn servers<'a>(config: &'a Config, name: &str) -> Vec<&'a Database> {

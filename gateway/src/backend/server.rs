@@ -91,7 +91,11 @@ impl Server {
     /// The settings that the session has changed, as they are now.
     pub(crate) async fn settings_now(&mut self, named: &[String]) -> Result<Settings, ConversationError> {
         self.inner.unnamed = 0;
-        let settings = inquiry::settings(&mut self.inner.connection, named).await?;
+        let mut settings = inquiry::settings(&mut self.inner.connection, named).await?;
+        // PostgreSQL lists those that an extension has declared.
+        for (name, _) in self.inner.holder.iter().flat_map(|identity| identity.variables.iter()) {
+            settings.remove(name);
+        }
         self.inner.applied = Arc::new(settings.clone());
         Ok(settings)
     }

@@ -10,6 +10,7 @@ use super::choices::{AuthType, Choice};
 use super::jwks_url;
 use super::model::{Jwt, User};
 use super::section::Section;
+use super::session;
 
 /// Roles that no token becomes unless the file says so.
 const DENIED_ROLES: [&str; 2] = ["postgres", "pg_*"];
@@ -75,6 +76,8 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
         server_password: general.secret("jwt_server_password"),
         auto_provision: general.boolean("jwt_user_auto_provision").unwrap_or(false),
         auto_provision_read_only: general.boolean("jwt_user_auto_provision_read_only").unwrap_or(false),
+        variables: session::variables(own),
+        claims: session::claims(own),
     };
     let jwt = Jwt {
         core,

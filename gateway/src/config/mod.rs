@@ -13,6 +13,7 @@ mod jwt;
 mod load;
 mod model;
 mod section;
+mod session;
 mod unused;
 mod users;
 mod values;

@@ -25,6 +25,8 @@ pub(crate) struct Section<'a> {
     header: Spot,
     env: Option<Env<'a>>,
     asked: RefCell<BTreeSet<&'static str>>,
+    /// Keys that hold a section of their own.
+    sections: RefCell<BTreeSet<&'static str>>,
 }
 
 enum Found<'a> {
@@ -44,7 +46,7 @@ impl<'a> Section<'a> {
         if item.is_some() && table.is_none() {
             report.error(header.clone(), format!("{label} must be a table"));
         }
-        Self { report, label, file, table, header, env: None, asked: RefCell::default() }
+        Self { report, label, file, table, header, env: None, asked: RefCell::default(), sections: RefCell::default() }
     }
 
     /// One of several tables of a name.
@@ -56,7 +58,28 @@ impl<'a> Section<'a> {
         span: Option<Range<usize>>,
     ) -> Self {
         let header = file.spot(span);
-        Self { report, label, file: Some(file), table: Some(table), header, env: None, asked: RefCell::default() }
+        Self {
+            report,
+            label,
+            file: Some(file),
+            table: Some(table),
+            header,
+            env: None,
+            asked: RefCell::default(),
+            sections: RefCell::default(),
+        }
+    }
+
+    /// A table inside this one, or an absent one.
+    pub(super) fn inner(&self, key: &'static str, label: &'static str) -> Section<'a> {
+        self.sections.borrow_mut().insert(key);
+        Section::new(self.report, label, self.file, self.table.and_then(|table| table.get(key)))
+    }
+
+    /// All keys of a table whose keys are not known beforehand, and where each stands.
+    pub(super) fn entries(&self) -> Vec<(&'a str, &'a Item, Spot)> {
+        let entries = self.table.into_iter().flat_map(TableLike::iter);
+        entries.map(|(key, item)| (key, item, self.spot(key))).collect()
     }
 
     /// Lets `PGDOG_<KEY>` give the default of every key that the file does not set.
@@ -129,18 +152,18 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nobody asked for: those that PgDog knows as unused, the others as errors.
     pub(crate) fn finish(self, unused: &[&'static str]) {
-        let asked = self.asked.into_inner();
+        let (asked, sections) = (self.asked.into_inner(), self.sections.into_inner());
         if let (Some(file), Some(table)) = (self.file, self.table) {
             for (key, item) in table.iter() {
                 let span = table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| item.span());
-                if asked.contains(key) {
+                if asked.contains(key) || sections.contains(key) {
                     continue;
                 }
                 let reason = format!("\"{key}\" in {}", self.label);
                 if unused.contains(&key) {
                     self.report.warn(file.spot(span), format!("{reason} is not used here"));
                 } else {
-                    let hint = nearest(key, asked.iter().chain(unused).copied());
+                    let hint = nearest(key, asked.iter().chain(&sections).chain(unused).copied());
                     self.report.error(file.spot(span), format!("unknown key {reason}{hint}"));
                 }
             }

@@ -13,6 +13,7 @@ use super::audit::Attempt;
 use super::certificate;
 use super::grant::Who;
 use super::handshake::{self, HandshakeError, HandshakeOptions};
+use super::limits;
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
 use super::negotiate::negotiate;
 use super::replication::{self, Kind, Replication};
@@ -207,6 +208,13 @@ async fn admit(
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
+    let seat = match who.grant().and_then(|grant| grant.max_connections) {
+        None => None,
+        Some(most) => match limits::take(database, who.user(), most) {
+            Some(seat) => Some(seat),
+            None => return Err((welcome::too_many_sessions(who.user()), Some(who))),
+        },
+    };
     let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
     let guarded = pools.spec.read_only || who.is_guarded();
     let settings = match startup_settings::read(startup, guarded, &policy.protected) {
@@ -231,7 +239,7 @@ async fn admit(
     };
     let about = welcome::about(stream, address, &who, &pools, &settings);
     let registration = match sessions::register(negotiated, about) {
-        Ok(registration) => registration,
+        Ok(registration) => registration.seated(seat),
         Err(_) => {
             let error = PgError::fatal("58000", "no random numbers are to be had");
             return Err((Refused::new("internal", error), Some(who)));

@@ -5,6 +5,7 @@ mod audit;
 mod certificate;
 pub(crate) mod grant;
 pub(crate) mod handshake;
+mod limits;
 pub(crate) mod login;
 pub(crate) mod methods;
 mod negotiate;

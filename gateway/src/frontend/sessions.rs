@@ -10,6 +10,7 @@ use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::limits::Seat;
 use crate::stats::{About, Card, Meter, Sums, Totals, all_totals};
 use crate::wire::startup::Version;
 
@@ -53,6 +54,8 @@ pub(crate) struct Registration {
     draining: bool,
     /// What the session counts.
     pub(crate) meter: Meter,
+    /// It counts itself, where its token limits sessions.
+    seat: Option<Seat>,
 }
 
 /// Registers a new session under an unguessable key.
@@ -72,7 +75,7 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, a
         }
     };
     sessions.insert(process, Entry { key: key.clone(), card: meter.card().clone(), mailbox: mailbox.clone() });
-    Ok(Registration { process, key, mailbox, draining: false, meter })
+    Ok(Registration { process, key, mailbox, draining: false, meter, seat: None })
 }
 
 /// Wakes the session with this key; whether there is one.
@@ -135,6 +138,12 @@ impl Mailbox {
 }
 
 impl Registration {
+    /// The session holds this seat as long as it lasts.
+    pub(crate) fn seated(mut self, seat: Option<Seat>) -> Self {
+        self.seat = seat;
+        self
+    }
+
     pub(crate) fn process(&self) -> u32 {
         self.process
     }

@@ -31,7 +31,7 @@ pub(super) async fn parameters(
     let mut key = settings.clone();
     key.remove("application_name");
     // A read-only user is let in by a replica, not by the memory of one: it may have been promoted since (S10).
-    // Nor by what others heard, where they share its pools: PostgreSQL has to take each of them once (S2).
+    // Nor by what other identities heard in its pools: PostgreSQL has to take each of them once (S2).
     let is_stranger = pools.spec.shared && !pools.identities.is_confirmed(pools.identity());
     let remembered = pools.greetings.lock().get(&key).filter(|_| !pools.spec.read_only && !is_stranger);
     if let Some(greeting) = remembered {
@@ -105,6 +105,11 @@ pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
     refused.detail(error.to_string())
 }
 
+/// The refusal for a session beyond the limit that the token sets: PostgreSQL's own words.
+pub(super) fn too_many_sessions(user: &str) -> Refused {
+    Refused::new("too_many_sessions", PgError::fatal("53300", format!("too many connections for role \"{user}\"")))
+}
+
 /// Who the client is, for those who look after the gateway.
 pub(super) fn about(
     stream: &Stream,
@@ -126,7 +131,7 @@ pub(super) fn about(
         application_name: settings.get("application_name").unwrap_or_default().to_owned(),
         address,
         tls: stream.is_tls(),
-        mode: Some(pools.spec.mode),
+        mode: Some(pools.mode),
         token,
     }
 }

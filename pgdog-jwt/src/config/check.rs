@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{Issuer, JwksSource, JwtConfig, KeySource};
+use crate::session::{self, Variable};
 
 /// Why a configuration cannot be used. Names the setting, the file or the URL; never shows a key.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,15 @@ pub(crate) fn check(config: &JwtConfig) -> Result<(), ConfigError> {
     }
     if config.max_token_size == 0 {
         return Err(setting("max_token_size", "must be more than 0"));
+    }
+    for variable in &config.variables {
+        let name = match variable {
+            Variable::One(variable) => &variable.name,
+            Variable::Each { name, .. } => name,
+        };
+        if !session::is_name(name) {
+            return Err(setting("variables", "must have names such as app.tenant_id, in lower case"));
+        }
     }
     let mut names = HashSet::new();
     for issuer in &config.issuers {

@@ -12,7 +12,7 @@ fn config(change: impl FnOnce(&mut JwtConfig)) -> JwtConfig {
 
 fn granted(user: &str, claims: &str, config: &JwtConfig) -> Result<AuthGrant, DenyReason> {
     let claims = parse_object(claims.as_bytes()).unwrap();
-    grant(user, &claims, &config.issuers[0], SystemTime::UNIX_EPOCH, config)
+    grant(user, "app", &claims, &config.issuers[0], SystemTime::UNIX_EPOCH, config)
 }
 
 fn code(result: Result<AuthGrant, DenyReason>) -> &'static str {

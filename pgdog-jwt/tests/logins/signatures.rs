@@ -49,7 +49,7 @@ async fn a_grant_says_all_that_the_token_and_the_configuration_say() {
     assert_eq!(grant.server_role.as_deref(), Some("alice"));
     assert_eq!(grant.server_user.as_deref(), Some("gateway"));
     assert_eq!(grant.server_password.as_ref().map(|secret| secret.expose()), Some("hunter2"));
-    assert!(grant.read_only && grant.provision && grant.settings.is_empty());
+    assert!(!grant.read_only && grant.provision_read_only && grant.provision && grant.settings.is_empty());
     assert_eq!(grant.issuer.as_deref(), Some("https://id.example"));
     assert_eq!(grant.token_id.as_deref(), Some("42"));
     assert_eq!(grant.expires_at, std::time::UNIX_EPOCH + std::time::Duration::from_secs(exp));

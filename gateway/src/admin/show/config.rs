@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{KeySource, Secret, UserMatch};
+use pgdog_jwt::config::{JwtConfig, KeySource, Level, Secret, UserMatch};
+use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
 use crate::config::{Choice, Config, Text};
@@ -161,6 +162,7 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("jwt", "guard", word(jwt.guard)),
         ("jwt", "max_statement_size", shown(jwt.max_statement_size)),
     ];
+    entries.extend(session(core));
     for issuer in &core.issuers {
         let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         entries.extend([
@@ -182,6 +184,32 @@ fn tokens(config: &Config) -> Vec<Entry> {
         }
     }
     entries
+}
+
+/// What claims become.
+fn session(core: &JwtConfig) -> Vec<Entry> {
+    let claims = &core.claims;
+    let names: Vec<_> = core.variables.iter().map(Variable::pattern).collect();
+    let level = |level: &Level| match level {
+        Level::Refuse => "refuse".to_owned(),
+        Level::ReadOnly => "read_only".to_owned(),
+        Level::ReadWrite => "read_write".to_owned(),
+        Level::Role(role) => format!("role:{role}"),
+    };
+    let levels: Vec<_> = claims.levels.iter().map(level).collect();
+    let names = (!names.is_empty()).then(|| names.join(", "));
+    vec![
+        ("jwt.session", "preset", None),
+        ("jwt.session", "variables", names),
+        ("jwt.claims", "read_only", claims.read_only.clone()),
+        ("jwt.claims", "database", claims.database.clone()),
+        ("jwt.claims", "permission_level", claims.permission_level.clone()),
+        ("jwt.claims", "permission_levels", shown(levels.join(", "))),
+        ("jwt.claims", "pool_mode", claims.pool_mode.clone()),
+        ("jwt.claims", "pool_modes", shown(claims.pool_modes.join(", "))),
+        ("jwt.claims", "max_connections", claims.max_connections.clone()),
+        ("jwt.claims", "max_connections_ceiling", claims.max_connections_ceiling.and_then(shown)),
+    ]
 }
 
 fn shown(value: impl ToString) -> Option<String> {

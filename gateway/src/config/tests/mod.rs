@@ -3,6 +3,7 @@
 mod documents;
 mod files;
 mod sections;
+mod session;
 mod tokens;
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use super::Kind;
 use crate::app::state::Generation;
 use crate::backend::checkout_error::CheckoutError;
-use crate::backend::cluster::{Membership, NoServer, PoolSet};
+use crate::backend::cluster::{Membership, NoServer};
 use crate::backend::connect::ConnectError;
 use crate::backend::dedicated::{Dedicated, NotDedicated};
 use crate::backend::settings::Settings;
@@ -40,8 +40,8 @@ pub(in crate::frontend) async fn admit(
     Ok(dedicated)
 }
 
-fn check(kind: Kind, pools: &PoolSet, who: &Who, generation: &Generation) -> Result<(), PgError> {
-    if pools.spec.mode != PoolerMode::Session {
+fn check(kind: Kind, pools: &Membership, who: &Who, generation: &Generation) -> Result<(), PgError> {
+    if pools.mode != PoolerMode::Session {
         return Err(PgError::fatal("0A000", "replication connections need pooler_mode = \"session\"")
             .hint("Set it for this user or database, or connect to PostgreSQL itself."));
     }

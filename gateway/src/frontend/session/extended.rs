@@ -100,9 +100,10 @@ impl Session {
         let name_at = HEADER_SIZE + portal_size + 1;
         let name = self.input.bytes().get(name_at..name_at + name_size).unwrap_or_default();
         let named = self.rules.follows_statements && name_size > 0;
-        let found = match self.names.find(name, self.expected.open()) {
+        let found = match self.find(name) {
             _ if !named => None,
             Found::Unsettled => return Ok(Step::Wait(Next::Answers)),
+            Found::Clearing => return Ok(self.await_answers()),
             Found::Statement(name, statement) => Some((name, statement)),
             Found::Nothing => None,
         };
@@ -186,9 +187,10 @@ impl Session {
             None => return Ok(Step::Wait(Next::Input)),
         };
         let follows = kind == b'S' && self.rules.follows_statements;
-        let found = match self.names.find(&name, self.expected.open()) {
+        let found = match self.find(&name) {
             _ if !follows || name.is_empty() => None,
             Found::Unsettled => return Ok(Step::Wait(Next::Answers)),
+            Found::Clearing => return Ok(self.await_answers()),
             Found::Statement(name, statement) => Some(Box::new((name, statement))),
             Found::Nothing => None,
         };
@@ -242,8 +244,17 @@ impl Session {
             Some(found) => found,
             None => return Ok(Step::Wait(Next::Input)),
         };
-        if kind == b'S' && self.rules.follows_statements && !self.is_settled(&name) {
-            return Ok(Step::Wait(Next::Answers));
+        if kind == b'S' && self.rules.follows_statements {
+            match self.find(&name) {
+                _ if name.is_empty() => {
+                    if !self.is_unnamed_settled() {
+                        return Ok(Step::Wait(Next::Answers));
+                    }
+                }
+                Found::Unsettled => return Ok(Step::Wait(Next::Answers)),
+                Found::Clearing => return Ok(self.await_answers()),
+                Found::Statement(..) | Found::Nothing => {}
+            }
         }
         if kind == b'S' && self.rules.follows_statements && !name.is_empty() {
             // Servers keep it: another client may use it.
@@ -265,14 +276,6 @@ impl Session {
         self.expected.push(Expect::Close(Box::new(Close { own: None, clears, unnamed })));
         self.asked();
         Ok(Step::Done)
-    }
-
-    /// Whether it is certain what a name of a statement stands for.
-    fn is_settled(&self, name: &[u8]) -> bool {
-        match name {
-            [] => self.is_unnamed_settled(),
-            name => !matches!(self.names.find(name, self.expected.open()), Found::Unsettled),
-        }
     }
 
     /// What a Describe or Close is about; `None` when the message is not whole.

@@ -31,7 +31,7 @@ use tracing::info;
 
 use crate::app::state::{App, Generation};
 use crate::app::worker::Watch;
-use crate::backend::cluster::{Membership, PoolSet};
+use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::config::{Guard, PoolerMode, PreparedStatements, ReadWriteStrategy};
@@ -158,9 +158,9 @@ struct Rules {
 }
 
 impl Rules {
-    fn new(generation: &Generation, who: &Who, pools: &PoolSet) -> Self {
+    fn new(generation: &Generation, who: &Who, pools: &Membership) -> Self {
         let config = &generation.config;
-        let mode = pools.spec.mode;
+        let mode = pools.mode;
         let watch = match (pools.spec.read_only, who.is_guarded()) {
             (true, _) => Watch::ReadOnly,
             (false, true) => Watch::Guarded,

@@ -18,6 +18,8 @@ pub(super) enum Found {
     Nothing,
     /// It depends on the answer to a request of an earlier batch.
     Unsettled,
+    /// It depends on the answer to a request of this batch.
+    Clearing,
 }
 
 /// What a client typed as its name for a statement, and what it stands for.
@@ -30,6 +32,8 @@ pub(super) struct Names {
     clearing: Option<Clearing>,
     /// Changes so far.
     changes: u64,
+    /// Those whose names were taken away.
+    cleared: u64,
     /// Bytes of the statements.
     size: usize,
     /// Batches that were sent whole: the number of the one that is being sent.
@@ -38,11 +42,10 @@ pub(super) struct Names {
 
 struct Clearing {
     batch: u64,
+    /// Those that were there when a request was executed that may be it.
     changes: u64,
-    /// It was not only bound.
+    /// There was such a request in this batch.
     executed: bool,
-    /// It has succeeded.
-    done: bool,
 }
 
 /// What a name stood for, and since which change.
@@ -57,15 +60,20 @@ struct Entry {
 }
 
 impl Names {
-    /// What the name stands for, where the last `open` batches that were sent have no answer yet.
+    /// What the name stands for, where the last `open` batches that were sent have no answer yet, and `quiet` says that
+    /// nothing at all is unanswered.
     #[inline]
-    pub(super) fn find(&self, name: &[u8], open: usize) -> Found {
-        if self.clearing.as_ref().is_some_and(|clearing| !self.is_settled(clearing.batch, open)) {
-            return Found::Unsettled;
+    pub(super) fn find(&self, name: &[u8], open: usize, quiet: bool) -> Found {
+        if let Some(clearing) = &self.clearing {
+            if !self.is_settled(clearing.batch, open) {
+                return Found::Unsettled;
+            }
+            if clearing.executed && clearing.batch == self.batch && !quiet {
+                return Found::Clearing;
+            }
         }
         match self.entries.get_key_value(name) {
             Some((_, entry)) if !self.is_settled(entry.changed_in, open) => Found::Unsettled,
-            Some((_, entry)) if self.is_cleared(entry) => Found::Nothing,
             Some((name, Entry { statement: Some(statement), .. })) => Found::Statement(name.clone(), statement.clone()),
             _ => Found::Nothing,
         }
@@ -84,8 +92,7 @@ impl Names {
 
     /// Gives the name the meaning back that it had, unless that was taken away since.
     pub(super) fn restore(&mut self, name: &Name, before: Before) {
-        let cleared = self.clearing.as_ref().filter(|clearing| clearing.done).map_or(0, |clearing| clearing.changes);
-        match before.filter(|(_, change)| *change > cleared) {
+        match before.filter(|(_, change)| *change > self.cleared) {
             Some((statement, change)) => self.put(name, Some(statement), change),
             None => self.set(name, None),
         };
@@ -130,26 +137,18 @@ impl Names {
         }
     }
 
-    /// A request may take all names away.
+    /// A request may take all names away, when it is executed.
     pub(super) fn may_clear(&mut self) {
-        // Of several in one batch the first that is executed counts.
-        if self.clearing.as_ref().is_none_or(|clearing| clearing.batch != self.batch || !clearing.executed) {
-            self.clearing = Some(Clearing { batch: self.batch, changes: self.changes, executed: false, done: false });
-        }
+        let executed = self.clearing.as_ref().is_some_and(|earlier| earlier.batch == self.batch && earlier.executed);
+        self.clearing = Some(Clearing { batch: self.batch, changes: self.changes, executed });
     }
 
     /// Something is executed: perhaps that.
     pub(super) fn executed(&mut self) {
-        if let Some(clearing) = &mut self.clearing {
-            clearing.executed |= clearing.batch == self.batch;
+        if let Some(clearing) = self.clearing.as_mut().filter(|clearing| clearing.batch == self.batch) {
+            clearing.executed = true;
+            clearing.changes = self.changes;
         }
-    }
-
-    /// Whether the entry is gone, if all goes well in its batch.
-    fn is_cleared(&self, entry: &Entry) -> bool {
-        self.clearing.as_ref().is_some_and(|clearing| {
-            clearing.executed && clearing.batch == self.batch && entry.change <= clearing.changes
-        })
     }
 
     /// Whether a request that is under way may take all names away.
@@ -160,14 +159,8 @@ impl Names {
 
     /// That request has been carried out. What came behind it stays.
     pub(super) fn cleared(&mut self) {
-        let changes = match &mut self.clearing {
-            Some(clearing) => {
-                clearing.done = true;
-                clearing.changes
-            }
-            None => u64::MAX,
-        };
-        self.entries.retain(|_, entry| entry.change > changes);
+        self.cleared = self.clearing.as_ref().map_or(self.changes, |clearing| clearing.changes);
+        self.entries.retain(|_, entry| entry.change > self.cleared);
         self.size = self.entries.values().filter_map(|entry| entry.statement.as_ref()).map(|one| one.size()).sum();
     }
 
@@ -202,12 +195,12 @@ mod tests {
     fn a_name_is_certain_in_its_own_batch_and_after_the_answer() {
         let mut names = Names::default();
         names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
-        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+        assert!(matches!(names.find(b"a", 0, 0 == 0), Found::Statement(..)));
         names.end_batch();
-        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 1, 1 == 0), Found::Unsettled));
         names.end_batch();
-        assert!(matches!(names.find(b"a", 2), Found::Unsettled));
-        assert!(matches!(names.find(b"a", 1), Found::Statement(..)));
+        assert!(matches!(names.find(b"a", 2, 2 == 0), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 1, 1 == 0), Found::Statement(..)));
     }
 
     #[test]
@@ -217,11 +210,11 @@ mod tests {
         names.set(&name, Some(statement(b"SELECT 1")));
         names.end_batch();
         names.set(&name, None);
-        assert!(matches!(names.find(b"a", 0), Found::Nothing));
+        assert!(matches!(names.find(b"a", 0, 0 == 0), Found::Nothing));
         names.end_batch();
-        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 1, 1 == 0), Found::Unsettled));
         names.settle();
-        assert!(matches!(names.find(b"a", 0), Found::Nothing));
+        assert!(matches!(names.find(b"a", 0, 0 == 0), Found::Nothing));
         assert_eq!((names.len(), names.size()), (0, 0));
     }
 
@@ -231,10 +224,10 @@ mod tests {
         names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
         names.end_batch();
         names.may_clear();
-        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+        assert!(matches!(names.find(b"a", 0, 0 == 0), Found::Statement(..)));
         names.end_batch();
-        assert!(matches!(names.find(b"a", 1), Found::Unsettled));
-        assert!(matches!(names.find(b"a", 0), Found::Statement(..)));
+        assert!(matches!(names.find(b"a", 1, 1 == 0), Found::Unsettled));
+        assert!(matches!(names.find(b"a", 0, 0 == 0), Found::Statement(..)));
     }
 
     #[test]
@@ -246,6 +239,19 @@ mod tests {
         names.cleared();
         assert!(names.get(b"a").is_none() && names.get(b"b").is_some());
         assert_eq!(names.size(), statement(b"SELECT 2").size());
+    }
+
+    #[test]
+    fn while_it_may_be_cleared_in_its_own_batch_nothing_is_certain_before_the_answer() {
+        let mut names = Names::default();
+        names.may_clear();
+        names.set(&b"a"[..].into(), Some(statement(b"SELECT 1")));
+        assert!(matches!(names.find(b"a", 0, false), Found::Statement(..)), "it is only bound");
+        names.executed();
+        assert!(matches!(names.find(b"a", 0, false), Found::Clearing));
+        assert!(matches!(names.find(b"a", 0, true), Found::Statement(..)), "it was something else");
+        names.cleared();
+        assert!(matches!(names.find(b"a", 0, true), Found::Nothing));
     }
 
     #[test]

@@ -137,7 +137,15 @@ impl Session {
         if let Some(wait) = self.server_for(self.access(class)) {
             return Some(Step::Wait(wait));
         }
-        if !self.is_quiet() || self.is_moving() {
+        if self.batch == Batch::Open {
+            // A simple query that ends the batch, in place of its Sync.
+            if statement.names().is_empty() {
+                return None;
+            }
+            if !self.expected.is_empty() {
+                return Some(self.await_answers());
+            }
+        } else if !self.is_quiet() || self.is_moving() {
             return Some(Step::Wait(Next::Quiet));
         }
         let (Some(server), Some(sql)) = (&mut self.server, &mut self.sql) else { return None };
@@ -194,6 +202,8 @@ impl Session {
         let Some(server) = &mut self.server else { return };
         if tag == DEALLOCATED_ALL {
             self.names.cleared();
+            // Also what it was sent between the Bind and the Execute.
+            server.held().doubt_all();
             server.held().clear_sql();
         }
         let Some(sql) = &mut self.sql else { return };

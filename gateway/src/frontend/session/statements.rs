@@ -35,8 +35,9 @@ impl Session {
         let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
         let (name, rest) = body.split_at_checked(name_size + 1).unwrap_or_default();
         let name: Name = name.strip_suffix(&[0]).unwrap_or(name).into();
-        match self.names.find(&name, self.expected.open()) {
+        match self.find(&name) {
             Found::Unsettled => return Step::Wait(Next::Answers),
+            Found::Clearing => return self.await_answers(),
             Found::Statement(name, _) => return self.parse_in_vain(header, name),
             Found::Nothing => {}
         }
@@ -80,6 +81,19 @@ impl Session {
             self.prepare(&statement, Some(Undo { name, before }));
         }
         Step::Done
+    }
+
+    /// What a name stands for.
+    #[inline]
+    pub(super) fn find(&self, name: &[u8]) -> Found {
+        self.names.find(name, self.expected.open(), self.expected.is_empty())
+    }
+
+    /// Lets the server answer what it was sent of the open batch.
+    pub(super) fn await_answers(&mut self) -> Step {
+        message::flush(&mut self.requests);
+        self.asked();
+        Step::Wait(Next::Silence)
     }
 
     /// A failed transaction admits only statements that end it: PostgreSQL says whether this is one, though it holds it

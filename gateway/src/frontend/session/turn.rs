@@ -136,7 +136,7 @@ impl Session {
         match until {
             Until::Replies => self.expected.len() <= MAX_EXPECTED / 2,
             Until::Answers => self.expected.open() == 0,
-            Until::Silence => self.expected.is_empty(),
+            Until::Silence => self.expected.is_empty() && !self.is_moving(),
             // PostgreSQL skips what was waited with: the client must send its Sync.
             Until::Quiet => self.expected.is_empty() && self.batch == Batch::Failed,
             Until::Input | Until::Room => false,
