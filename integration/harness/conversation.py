@@ -109,6 +109,8 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        # Process id and secret, as BackendKeyData has them.
+        self.key = b""
 
     @classmethod
     async def connect(cls, host: str, port: int, password: str | None = None, **parameters: str) -> Peer:
@@ -123,6 +125,8 @@ class Peer:
         while (message := await peer.receive()).type != "Z":
             if message.type == "E":
                 raise w.ServerError(message)
+            if message.type == "K":
+                peer.key = message.body
             if message.type == "R" and message.body[:4] == struct.pack("!i", 3):
                 writer.write(w.password_message(password or ""))
         return peer
