@@ -7,6 +7,7 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 COPY pgdog-jwt pgdog-jwt
 COPY gateway gateway
+COPY sql sql
 # Not built here, but a member of the workspace.
 COPY integration/rust integration/rust
 RUN cargo build --release --locked -p pgdog-jwt-gateway

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged, primary_alone
+from harness.accounts import READERS, WRITERS, account_tables, create_accounts, drop_accounts
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
+from harness.provisioning import Place, installations, place_of
 from harness.target import Target
 from harness.wire import Wire
 
@@ -166,6 +168,15 @@ def other(one_server: Target) -> Iterator[Wire]:
         yield other
 
 
+@pytest.fixture(
+    scope="module", params=[] if is_external() else installations(), ids=lambda one: f"PostgreSQL {one.major}"
+)
+def place(request: pytest.FixtureRequest, issuer: Issuer) -> Iterator[Place]:
+    """A PostgreSQL and a gateway that makes roles in it."""
+    with place_of(request.param, issuer) as place:
+        yield place
+
+
 @pytest.fixture
 def logged(gateway: Target) -> Target:
     """The usual gateway, for tests that read its log."""
@@ -173,3 +184,39 @@ def logged(gateway: Target) -> Target:
         pytest.skip("reads the gateway's log, and the gateway runs elsewhere")
     gateway.process.mark()
     return gateway
+
+
+@pytest.fixture(scope="module")
+def accounts(cluster: Any) -> Iterator[Any]:
+    """The cluster with the accounts of harness/accounts.py."""
+    create_accounts(cluster)
+    yield cluster
+    drop_accounts(cluster)
+
+
+@pytest.fixture
+def make_accounts(make_gateway: MakeGateway, accounts: Any) -> MakeGateway:
+    """Starts gateways whose tokens lead to accounts: by these role mappings, or by the usual two.
+
+    Keys of `[jwt]` may be given, and `general`, `databases`, `users`, `env` and `start` as to `make_gateway`.
+    """
+
+    def make(*mappings: dict[str, Any], general: dict[str, Any] | None = None, **rest: Any) -> Target:
+        own = {name: rest.pop(name) for name in ("env", "start") if name in rest}
+        users, databases = rest.pop("users", []), rest.pop("databases", None)
+        tables = account_tables(accounts, *(mappings or (READERS, WRITERS)), **rest)
+        tables["general"] |= general or {}
+        tables["databases"] = databases or tables["databases"]
+        return make_gateway(users=users, **own, **tables)
+
+    return make
+
+
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def account_gateway(
+    make_module_gateway: MakeGateway, accounts: Any, request: pytest.FixtureRequest
+) -> Target:
+    """A writer's and a reader's account, in both pooling modes, with one server connection each."""
+    tables = account_tables(accounts, WRITERS | {"pool_size": 1}, READERS | {"pool_size": 1})
+    tables["general"] |= {"pooler_mode": request.param}
+    return make_module_gateway(users=[SERVICE], **tables)

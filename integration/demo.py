@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import secrets
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psycopg
 
-from harness import DATABASE, Cluster, Gateway, Issuer, Workspace, default_config, exit_on_signals
+from harness import DATABASE, Cluster, Gateway, Issuer, Workspace, default_config, exit_on_signals, merged
 from harness.cluster import SERVER_PASSWORD, SERVER_USER
 from harness.issuer import tampered
 from harness.show import Show
@@ -28,6 +30,16 @@ REFUSED_LOGIN = "28000"
 REFUSED_STATEMENT = "42501"
 READ_ONLY_TRANSACTION = "25006"
 WRITE = "INSERT INTO notes (body) VALUES ('hi')"
+
+# Made anew for each run, for it opens every row.
+PROOF_KEY = secrets.token_hex(32)
+CLAIMS = {"session": {"variables": {"app.tenant_id": "{tenant_id}"}}, "proof": {"key": PROOF_KEY}}
+ORDERS = """
+    CREATE TABLE orders (tenant_id text NOT NULL, item text NOT NULL);
+    GRANT SELECT ON orders TO subjects;
+    INSERT INTO orders VALUES ('acme', 'anvil'), ('acme', 'rocket'), ('initech', 'stapler');
+    SELECT jwt.protect('orders');
+"""
 
 # `reader` is named here to be read-only. Other subjects need no entry: their first login makes their pool.
 USERS = {
@@ -57,6 +69,7 @@ class Demo:
 
     def run(self) -> None:
         self.a_token_is_a_login()
+        self.claims_decide_about_rows()
         self.the_read_only_subject()
         self.what_is_refused()
 
@@ -73,6 +86,20 @@ class Demo:
         with self.session("bob", self.issuer.token("bob")) as ask:
             self.expect("bob, at the same gateway, is bob", ask, "SELECT current_user", "bob")
             self.expect("and sees his rows, not hers", ask, "SELECT DISTINCT owner FROM notes", "bob")
+
+    def claims_decide_about_rows(self) -> None:
+        self.show.title("Claims decide about rows, and the database itself verifies them")
+        rows = "SELECT item FROM orders ORDER BY 1"
+        for tenant, items in (("acme", "anvil, rocket"), ("initech", "stapler")):
+            with self.session("alice", self.issuer.token("alice", tenant_id=tenant)) as ask:
+                self.expect(f"a token for {tenant} shows its rows", ask, rows, items)
+                self.expect("the tenant, proven by the gateway", ask, "SELECT jwt.tenant()", tenant)
+                forged = "SET jwt.proof = 'v1.1.e30.forged'"
+                self.expect_error("no statement changes the proof", ask, forged, REFUSED_STATEMENT)
+                setting = "SET app.tenant_id = 'acme'"
+                self.expect_error("nor a setting that a claim makes", ask, setting, REFUSED_STATEMENT)
+        with self.session("alice", self.issuer.token("alice")) as ask:
+            self.expect("a token without a tenant shows none", ask, "SELECT count(*) FROM orders", "0")
 
     def the_read_only_subject(self) -> None:
         self.show.title("A read-only subject reads from the replica and writes nowhere")
@@ -164,6 +191,16 @@ def refusal(error: psycopg.Error) -> Answer:
     return Answer(f"{error.diag.severity or 'ERROR'} {error.sqlstate or ''}: {said}", error.sqlstate)
 
 
+def install_claims(cluster: Cluster, gateway: Gateway) -> None:
+    """The functions that verify claims, the key, and a table that is protected by them."""
+    script = subprocess.run([gateway.program, "setup", "sql"], check=True, capture_output=True, text=True)
+    with cluster.admin() as admin:
+        admin.execute(script.stdout)
+        admin.execute("SELECT jwt.add_key('1', %s)", [PROOF_KEY])
+        admin.execute(ORDERS)
+    cluster.wait_for_replay()
+
+
 def prepare(show: Show, work: Workspace) -> Demo:
     show.title("pgdog-jwt: log in to PostgreSQL with the token that you already have")
     cluster = Cluster(work)
@@ -172,7 +209,10 @@ def prepare(show: Show, work: Workspace) -> Demo:
     show.fact("PostgreSQL", f"{cluster.installation.version}: {servers}")
     issuer = Issuer()
     show.fact("issuer", f"a new {issuer.key.algorithm} key, published at {issuer.jwks_url}")
-    gateway = Gateway(work, default_config(cluster, issuer), USERS).start()
+    gateway = Gateway(work, merged(default_config(cluster, issuer), {"jwt": CLAIMS}), USERS)
+    install_claims(cluster, gateway)
+    show.fact("claims", "jwt.tenant() and its relatives installed; the table orders is protected by them")
+    gateway.start()
     show.fact("gateway", f"{gateway.host}:{gateway.port}, with {gateway.config_file}")
     return Demo(show, cluster, issuer, gateway)
 

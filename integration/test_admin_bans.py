@@ -142,7 +142,18 @@ def test_who_banned_is_in_the_log(target: Target, cluster: Any) -> None:
 
 def test_every_command_is_listed_by_help(target: Target) -> None:
     listed = {row["command"].split()[0] for row in admin(target, "SHOW HELP")}
-    assert listed == {"SHOW", "RELOAD", "RECONNECT", "PAUSE", "RESUME", "BAN", "UNBAN", "KILL", "SHUTDOWN"}
+    assert listed == {
+        "SHOW",
+        "RELOAD",
+        "RECONNECT",
+        "PAUSE",
+        "RESUME",
+        "BAN",
+        "UNBAN",
+        "KILL",
+        "FLUSH",
+        "SHUTDOWN",
+    }
 
 
 def test_lag_in_bytes_keeps_reads_away(make_gateway: MakeGateway, servers: Cluster) -> None:

@@ -64,3 +64,32 @@ def a_statement_is_cancelled(target: Target, cluster: Any) -> None:
         await_sleep(cluster, "version")
         canceller.send(w.cancel_request(wire.cancel_key))
         assert w.error_of(wire.until_ready())["C"] == "57014"
+
+
+@pytest.mark.skipif(not OTHERS, reason="no further PostgreSQL version on this machine")
+@pytest.mark.parametrize("installation", OTHERS, ids=lambda one: f"PostgreSQL {one.version}")
+def test_tenants_and_resolvers(installation: Installation, issuer: Issuer) -> None:
+    with Workspace() as workspace:
+        cluster = Cluster(workspace, installation, replica=False)
+        config = default_config(cluster, issuer) | {
+            "tenants": {"bypass_users": []},
+            "resolver_account": {"user": "reports", "password": "reports-secret"},
+            "resolvers": [
+                {
+                    "name": "length",
+                    "query": "SELECT length($1) AS size",
+                    "params": ["var:app.current_tenant_id"],
+                    "inject": {"app.size": "size"},
+                }
+            ],
+        }
+        service = {"name": "service", "database": "demo", "password": "service-secret", "tenants": ["*"]}
+        gateway = Gateway(workspace, config, {"users": [service]}).start()
+        target = Target.of(gateway, issuer)
+        both = "SELECT current_setting('app.current_tenant_id'), current_setting('app.size')"
+        for tenant in ("acme", "it's \\ 名前"):
+            with target.wire(f"service.{tenant}", "service-secret") as wire:
+                assert wire.rows(both) == [(tenant, str(len(tenant)))]
+                assert w.error_of(wire.query("SET app.size = '1'"))["C"] == "42501"
+                wire.query("DISCARD ALL")
+                assert wire.rows(both) == [(tenant, str(len(tenant)))]

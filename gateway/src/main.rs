@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod frontend;
 mod net;
+mod provisioning;
+mod resolvers;
 mod router;
 mod stats;
 mod wire;

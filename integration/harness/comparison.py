@@ -142,16 +142,15 @@ def needs_statement(seen: Sequence[Message], wanted: Sequence[Message], had_fail
 
 
 def knows_result(seen: Sequence[Message], wanted: Sequence[Message]) -> bool:
-    """Whether PostgreSQL alone refused a statement because its result has changed, where the gateway had
-    to prepare it anew: for a client that was never told what it was.
+    """Whether PostgreSQL alone refused a statement because its result has changed, where the gateway had to
+    prepare it anew: for a client that was never told what it was. Or where that was refused already.
     """
-    _, refused = parting(seen, wanted)
-    return bool(
-        refused
-        and refused.type == "E"
-        and refused.fields["C"] == "0A000"
-        and refused.fields["M"] == "cached plan must not change result type"
-    )
+    mine, given = parting(seen, wanted)
+    if not given or given.type != "E":
+        return False
+    if given.fields["C"] == "0A000":
+        return given.fields["M"] == "cached plan must not change result type"
+    return given.fields["C"] == "08P01" and mine.type == "E" and mine.fields["C"].startswith("42")
 
 
 def parting(seen: Sequence[Message], wanted: Sequence[Message]) -> tuple[Message, Message | None]:

@@ -1,11 +1,14 @@
 //! The walk of one login through the core, and the value that a host keeps for it.
 
+mod explain;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cache::{CacheStats, Place, TokenCache, Verified};
 use crate::claims;
-use crate::config::{self, Algorithm, ConfigError, Issuer, JwtConfig, KeySource};
+use crate::config::{self, Algorithm, ConfigError, IdentityMode, Issuer, JwtConfig, KeySource, Secret};
 use crate::decision::{AuthContext, AuthDecision, AuthGrant};
 use crate::deny::DenyReason;
 use crate::identity;
@@ -13,6 +16,9 @@ use crate::keys::Keys;
 use crate::policy;
 use crate::status::IssuerStatus;
 use crate::token::{self, Token};
+use crate::userinfo::{self, Userinfo};
+
+pub use explain::{Check, Explanation, Step};
 
 /// Decides logins. Make one, share it by reference or in an `Arc` with every task on every tokio runtime of the process.
 ///
@@ -21,6 +27,8 @@ pub struct Authenticator {
     config: JwtConfig,
     /// As many, and in the order of, `config.issuers`.
     keys: Vec<Keys>,
+    /// As many. Who is asked for groups that a token does not name.
+    userinfo: Vec<Option<Arc<Userinfo>>>,
     /// What was verified already; `None` when the configuration wants no cache.
     cache: Option<TokenCache>,
 }
@@ -32,7 +40,7 @@ impl Authenticator {
     /// # Errors
     /// A setting that cannot work, or a key file that cannot be read, by name.
     pub fn new(config: JwtConfig) -> Result<Self, ConfigError> {
-        Self::build(config, Keys::open)
+        Self::build(config, Keys::open, &[])
     }
 
     /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, so that a reload
@@ -41,17 +49,23 @@ impl Authenticator {
     /// # Errors
     /// As [`new`](Self::new). `self` stays as it is.
     pub fn reconfigured(&self, config: JwtConfig) -> Result<Self, ConfigError> {
-        Self::build(config, |issuer| match self.known_keys(issuer) {
+        let open = |issuer: &Issuer| match self.known_keys(issuer) {
             Some(keys) => Ok(keys),
             None => Keys::open(issuer),
-        })
+        };
+        Self::build(config, open, &self.userinfo)
     }
 
-    fn build(config: JwtConfig, open: impl Fn(&Issuer) -> Result<Keys, ConfigError>) -> Result<Self, ConfigError> {
+    fn build(
+        config: JwtConfig,
+        open: impl Fn(&Issuer) -> Result<Keys, ConfigError>,
+        known: &[Option<Arc<Userinfo>>],
+    ) -> Result<Self, ConfigError> {
         config::check(&config)?;
         let keys = config.issuers.iter().map(open).collect::<Result<_, _>>()?;
+        let userinfo = config.issuers.iter().map(|issuer| userinfo::open(issuer, known)).collect::<Result<_, _>>()?;
         let cache = TokenCache::new(config.token_cache_size)?;
-        Ok(Self { config, keys, cache })
+        Ok(Self { config, keys, userinfo, cache })
     }
 
     fn known_keys(&self, issuer: &Issuer) -> Option<Keys> {
@@ -82,16 +96,32 @@ impl Authenticator {
         self.config.issuers.iter().zip(&self.keys).map(|(issuer, keys)| keys.status(issuer)).collect()
     }
 
-    /// Decides one login. Waits only when the token needs a key that is not known, and no longer than the source's
-    /// `timeout`. May be dropped at any time. Runs on a tokio runtime with I/O and time enabled.
+    /// Decides one login. Waits only when the token needs a key that is not known, or leaves its groups to the userinfo
+    /// endpoint, and for each no longer than the source's `timeout`. May be dropped at any time. Runs on a tokio runtime
+    /// with I/O and time enabled.
     pub async fn authenticate(&self, context: AuthContext<'_>) -> AuthDecision {
         if !self.is_token_user(context.user) {
             return AuthDecision::Skip;
         }
-        match self.decide(&context).await {
+        let decided = match self.decide(&context).await {
+            Ok(grant) => self.complete(grant, &context).await,
+            Err(reason) => Err(reason),
+        };
+        match decided {
             Ok(grant) => AuthDecision::Allow(Box::new(grant)),
             Err(reason) => AuthDecision::Deny(reason),
         }
+    }
+
+    /// Asks for the groups, where somebody wants to know them and the token does not say.
+    async fn complete(&self, mut grant: AuthGrant, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
+        if grant.groups.is_none()
+            && let Some(issuer) = self.issuer_named(grant.issuer.as_deref())
+            && let Some(userinfo) = &self.userinfo[issuer]
+        {
+            grant.groups = Some(userinfo.groups(context.credential, &grant.subject).await?);
+        }
+        Ok(grant)
     }
 
     /// How the cache of verified tokens does, for metrics. All zero when it is off.
@@ -113,9 +143,7 @@ impl Authenticator {
         }
         let token = Token::parse(credential, self.config.max_token_size)?;
         let (issuer, keys) = self.issuer_of(&token)?;
-        let algorithm = Algorithm::from_name(&token.algorithm)
-            .filter(|algorithm| self.config.issuers[issuer].algorithms.contains(algorithm))
-            .ok_or(DenyReason::AlgorithmNotAllowed)?;
+        let algorithm = algorithm_of(&token, &self.config.issuers[issuer])?;
         let waited = keys.prepare(&token, algorithm).await?;
         if waited && let Some(decision) = self.decide_known(place.as_ref(), context) {
             return decision;
@@ -152,17 +180,35 @@ impl Authenticator {
     fn grant(&self, verified: &Verified, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
         let issuer = &self.config.issuers[verified.issuer];
         let expires_at = policy::check(&verified.claims, issuer, SystemTime::now())?;
-        identity::grant(context.user, context.database, &verified.claims, issuer, expires_at, &self.config)
+        let (user, database) = (context.user, context.database);
+        let mut grant = identity::grant(user, database, &verified.claims, issuer, expires_at, &self.config)?;
+        if grant.mode == IdentityMode::Passthrough {
+            // A token that was verified is ASCII: this never fails.
+            let token = std::str::from_utf8(context.credential.expose());
+            grant.token = Some(Secret::new(token.map_err(|_| DenyReason::Malformed("it is not ASCII text"))?));
+        }
+        Ok(grant)
     }
 
     /// The one issuer, by its number, whose keys the token is checked with: the one that it names, else the one without a
     /// name. A token that names an issuer is never tried with another's keys.
     fn issuer_of(&self, token: &Token<'_>) -> Result<(usize, &Keys), DenyReason> {
         let named = claims::optional_string(&token.claims, "iss")?;
-        let find = |name: Option<&str>| self.config.issuers.iter().position(|issuer| issuer.issuer.as_deref() == name);
-        let issuer = named.and_then(|name| find(Some(name))).or_else(|| find(None)).ok_or(DenyReason::WrongIssuer)?;
+        let issuer = self.issuer_named(named).ok_or(DenyReason::WrongIssuer)?;
         Ok((issuer, &self.keys[issuer]))
     }
+
+    fn issuer_named(&self, named: Option<&str>) -> Option<usize> {
+        let find = |name: Option<&str>| self.config.issuers.iter().position(|issuer| issuer.issuer.as_deref() == name);
+        named.and_then(|name| find(Some(name))).or_else(|| find(None))
+    }
+}
+
+/// The token's algorithm, if the issuer may use it.
+fn algorithm_of(token: &Token<'_>, issuer: &Issuer) -> Result<Algorithm, DenyReason> {
+    Algorithm::from_name(&token.algorithm)
+        .filter(|algorithm| issuer.algorithms.contains(algorithm))
+        .ok_or(DenyReason::AlgorithmNotAllowed)
 }
 
 impl fmt::Debug for Authenticator {

@@ -43,6 +43,18 @@ pub(crate) fn optional_string<'a>(claims: &'a Claims, name: &str) -> Result<Opti
     }
 }
 
+/// The strings that a claim holds: itself, those of a list, or the words of a `scope` (RFC 8693 section 4.2; `scp` is
+/// Microsoft's name for it). Whatever is no string is nothing.
+pub(crate) fn strings<'a>(claims: &'a Claims, path: &str) -> Vec<&'a str> {
+    let is_scope = matches!(path.rsplit('.').next(), Some("scope" | "scp"));
+    match find(claims, path) {
+        Some(Value::String(text)) if is_scope => text.split(' ').filter(|word| !word.is_empty()).collect(),
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// A NumericDate (RFC 7519 section 2): seconds since 1970, fractions allowed.
 pub(crate) fn date(claims: &Claims, name: &str) -> Result<Option<Duration>, DenyReason> {
     let Some(value) = claims.get(name) else {
@@ -93,6 +105,22 @@ mod tests {
         }
         for path in ["z", "e.z", "a.b", ".", "..", "e."] {
             assert_eq!(required_string(&claims, path), Err(DenyReason::MissingClaim(path.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_claim_may_hold_one_string_or_several() {
+        let claims = claims(
+            r#"{"one":"a b","many":["a",1,null,["x"],{"y":"z"},"b c"],"scope":"a  b ","in":{"scp":"c d"},
+                "https://example.com/roles":["e"],"none":7,"object":{"a":"b"}}"#,
+        );
+        assert_eq!(strings(&claims, "one"), ["a b"]);
+        assert_eq!(strings(&claims, "many"), ["a", "b c"]);
+        assert_eq!(strings(&claims, "scope"), ["a", "b"]);
+        assert_eq!(strings(&claims, "in.scp"), ["c", "d"]);
+        assert_eq!(strings(&claims, "https://example.com/roles"), ["e"]);
+        for path in ["none", "object", "missing", ""] {
+            assert!(strings(&claims, path).is_empty(), "{path}");
         }
     }
 

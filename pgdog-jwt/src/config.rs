@@ -2,13 +2,22 @@
 //! policy build the same value.
 
 mod check;
+mod groups;
+mod pattern;
+mod role_mapping;
+mod user_mapping;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::ConfigError;
 pub(crate) use check::{check, printable};
+pub use groups::{GroupSource, UserinfoSource};
+pub use pattern::{Pattern, PatternError};
+pub use role_mapping::{ChosenMapping, RoleMapping, ValueMatch};
+pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
 
 use crate::session::Variable;
 
@@ -53,6 +62,12 @@ pub struct JwtConfig {
     pub user_suffix: Option<String>,
     /// How the start-up user and the token's identity relate.
     pub user_match: UserMatch,
+    /// Who a session is on the server.
+    pub mode: IdentityMode,
+    /// From claims to the user, in order; none: the username claim is the user.
+    pub user_mappings: Vec<UserMapping>,
+    /// From claims to the account, in order, in [`IdentityMode::ServiceAccount`].
+    pub role_mappings: Arc<[RoleMapping]>,
     /// Roles that no token may become: exact names, or a prefix followed by `*` (S13).
     pub denied_roles: Vec<String>,
     /// The account that logs in to PostgreSQL for token users.
@@ -68,6 +83,12 @@ pub struct JwtConfig {
     pub variables: Vec<Variable>,
     /// Claims that say what a session may do.
     pub claims: ClaimPolicy,
+    /// Claims that the host wants to see in the grant, by name or path.
+    pub kept_claims: Vec<String>,
+    /// Whether the host gives sessions settings of its own that say who they are.
+    pub host_variables: bool,
+    /// Whether the host proves claims to databases, so that a grant has them.
+    pub proves_claims: bool,
 }
 
 /// Which claims say what a session may do; what is not named is not looked at. Names are paths, as that of the user.
@@ -113,6 +134,9 @@ impl JwtConfig {
             token_cache_size: DEFAULT_TOKEN_CACHE_SIZE,
             user_suffix: None,
             user_match: UserMatch::default(),
+            mode: IdentityMode::default(),
+            user_mappings: Vec::new(),
+            role_mappings: Arc::default(),
             denied_roles: Vec::new(),
             server_user: None,
             server_password: None,
@@ -120,7 +144,21 @@ impl JwtConfig {
             auto_provision_read_only: false,
             variables: Vec::new(),
             claims: ClaimPolicy::default(),
+            kept_claims: Vec::new(),
+            host_variables: false,
+            proves_claims: false,
         }
+    }
+
+    /// Whether SQL could change who a session is. The role is kept by a server on which nobody else has logged in; settings
+    /// that carry claims are kept by nobody but the host.
+    pub fn is_guarded(&self) -> bool {
+        !self.mode.is_kept_by_server() || self.carries_claims()
+    }
+
+    /// Whether sessions have settings that say who they are.
+    pub fn carries_claims(&self) -> bool {
+        !self.variables.is_empty() || self.proves_claims || self.host_variables
     }
 }
 
@@ -139,6 +177,8 @@ pub struct Issuer {
     pub username_claim: String,
     /// How far the clocks may differ when `exp`, `nbf` and `iat` are compared.
     pub leeway: Duration,
+    /// Where it says which groups a subject is in; `None`: nobody wants to know.
+    pub groups: Option<GroupSource>,
 }
 
 impl Issuer {
@@ -151,6 +191,7 @@ impl Issuer {
             algorithms: Algorithm::DEFAULT.to_vec(),
             username_claim: "sub".to_owned(),
             leeway: Duration::ZERO,
+            groups: None,
         }
     }
 }
@@ -219,6 +260,27 @@ pub enum UserMatch {
     Exact,
     /// The token decides, whatever the client typed (PgDog pull request 1084).
     Claim,
+}
+
+/// How a session becomes its subject on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdentityMode {
+    /// An account that all subjects have in common logs in, and takes the subject's role (PgDog pull request 1084).
+    #[default]
+    Role,
+    /// The subject logs in itself. PostgreSQL is told to take the host's word for it.
+    Login,
+    /// An account that the token's roles are mapped to logs in.
+    ServiceAccount,
+    /// The subject logs in itself, with its own token, which PostgreSQL checks once more.
+    Passthrough,
+}
+
+impl IdentityMode {
+    /// Whether PostgreSQL itself keeps the session from becoming anybody else, because nobody else has logged in.
+    pub fn is_kept_by_server(self) -> bool {
+        self != Self::Role
+    }
 }
 
 /// Signature algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1). `none` and HMAC cannot be expressed (S7).

@@ -1,9 +1,14 @@
 //! What a host asks and what it is told.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::{Map, Value};
+
+use crate::config::{ChosenMapping, IdentityMode, Secret};
 use crate::deny::DenyReason;
 
 /// The bytes that a client sent where a password would go. Never printed (S5).
@@ -62,12 +67,21 @@ pub enum AuthDecision {
 pub struct AuthGrant {
     /// The mapped identity: the pool's user, and the role unless `server_role` says otherwise.
     pub user: String,
+    /// Who the session is on the server.
+    pub mode: IdentityMode,
+    /// The rule that chose `server_user`, in [`IdentityMode::ServiceAccount`]; the account's pool is everybody's whom the
+    /// rule is for.
+    pub account: Option<ChosenMapping>,
     /// The role every server connection of this session must have (S13: byte for byte).
     pub server_role: Option<String>,
     /// The account that logs in to PostgreSQL, when the grant decides it.
     pub server_user: Option<String>,
     /// Its password.
-    pub server_password: Option<crate::config::Secret>,
+    pub server_password: Option<Secret>,
+    /// The token itself, to be shown to the server: only in mode [`IdentityMode::Passthrough`].
+    pub token: Option<Secret>,
+    /// SQL could change who the session is: the host must watch over its statements.
+    pub guarded: bool,
     /// A claim says that the session only reads: it never reaches a primary (S10).
     pub read_only: bool,
     /// The same for a subject that the host's own configuration does not name.
@@ -80,6 +94,10 @@ pub struct AuthGrant {
     pub provision: bool,
     /// Session settings that every server connection of this session must have, in order.
     pub settings: Vec<(String, String)>,
+    /// Claims that the host asked for, by the name it asked with; what the token does not have is missing.
+    pub kept_claims: BTreeMap<String, Value>,
+    /// All claims, where the host proves them to databases.
+    pub claims: Option<Arc<Map<String, Value>>>,
     /// `sub`, or the username claim where there is none.
     pub subject: String,
     /// `iss`.
@@ -88,12 +106,24 @@ pub struct AuthGrant {
     pub token_id: Option<String>,
     /// `exp`.
     pub expires_at: SystemTime,
+    /// The groups that the subject is in. `None` exactly when the configuration does not ask for them.
+    pub groups: Option<Groups>,
+}
+
+/// What an issuer says of a subject's groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Their names, as the issuer spells them.
+    pub names: Vec<String>,
+    /// When the issuer said so; `None`: it did not say when.
+    pub as_of: Option<SystemTime>,
 }
 
 impl fmt::Debug for AuthGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthGrant")
             .field("user", &self.user)
+            .field("mode", &self.mode)
             .field("server_role", &self.server_role)
             .field("server_user", &self.server_user)
             .field("read_only", &self.read_only)
@@ -103,6 +133,7 @@ impl fmt::Debug for AuthGrant {
             .field("issuer", &self.issuer)
             .field("token_id", &self.token_id)
             .field("expires_at", &self.expires_at)
+            .field("groups", &self.groups)
             .finish_non_exhaustive()
     }
 }

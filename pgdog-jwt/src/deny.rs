@@ -77,9 +77,18 @@ pub enum DenyReason {
     /// The token's permission level admits nobody.
     #[error("the token's permission level gives no access")]
     PermissionDenied,
+    /// No rule makes a user of what the token says.
+    #[error("no user mapping is for this token")]
+    NoUserMapping,
+    /// No rule has an account for the token's roles.
+    #[error("no role mapping is for this token and database")]
+    NoRoleMapping,
     /// The identity cannot be a PostgreSQL role name (S13).
     #[error("the identity cannot be a role: it {0}")]
     RoleInvalid(&'static str),
+    /// The issuer's userinfo endpoint, which the token leaves its groups to, did not give them.
+    #[error("the subject's groups are not available: {0}")]
+    GroupsUnavailable(String),
     /// The identity is on the list of denied roles (S13).
     #[error("no token may become the role {role:?}")]
     RoleDenied {
@@ -114,14 +123,17 @@ impl DenyReason {
             Self::InvalidVariable(_) => "invalid_variable",
             Self::DatabaseDenied => "database_denied",
             Self::PermissionDenied => "permission_denied",
+            Self::NoUserMapping => "no_user_mapping",
+            Self::NoRoleMapping => "no_role_mapping",
             Self::RoleInvalid(_) => "role_invalid",
+            Self::GroupsUnavailable(_) => "groups_unavailable",
             Self::RoleDenied { .. } => "role_denied",
         }
     }
 
     /// Whether the same token may be accepted later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::KeysUnavailable)
+        matches!(self, Self::KeysUnavailable | Self::GroupsUnavailable(_))
     }
 }
 

@@ -1,13 +1,21 @@
 //! Who a verified token is, and whether PostgreSQL may be told so. A role name is used byte for byte (S13): it is never
 //! folded, trimmed or shortened into somebody else's.
 
+pub(crate) mod account;
+pub(crate) mod user;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::claim_policy;
+use serde_json::Value;
+
+use crate::claim_policy::{self, Says};
 use crate::claims::{self, Claims};
-use crate::config::{Issuer, JwtConfig, UserMatch};
+use crate::config::{IdentityMode, Issuer, JwtConfig, Secret, UserMatch};
 use crate::decision::AuthGrant;
 use crate::deny::DenyReason;
+use crate::groups;
 use crate::session;
 
 /// PostgreSQL's `NAMEDATALEN` less the terminating NUL. The server would cut a longer name, and the cut name may be
@@ -28,35 +36,65 @@ pub(crate) fn grant(
     expires_at: SystemTime,
     config: &JwtConfig,
 ) -> Result<AuthGrant, DenyReason> {
-    let identity = claims::required_string(claims, &issuer.username_claim)?;
+    let identity = &*user::of(claims, issuer, config)?.name;
     check_user(user, identity, config)?;
-    check_role(identity, &config.denied_roles)?;
     let says = claim_policy::read(&config.claims, claims, database)?;
-    if let Some(role) = &says.role {
-        check_role(role, &config.denied_roles)?;
-    }
+    let account = match config.mode {
+        IdentityMode::ServiceAccount => Some(account::choose(claims, database, config)?),
+        _ => None,
+    };
+    check_names(identity, &says, account.is_some(), config)?;
     let subject = claims::optional_string(claims, "sub")?.filter(|subject| !subject.is_empty());
-    Ok(AuthGrant {
+    let role = says.role.unwrap_or_else(|| identity.to_owned());
+    let (server_user, server_password) = login(&role, config);
+    let grant = AuthGrant {
         user: identity.to_owned(),
-        server_role: Some(says.role.unwrap_or_else(|| identity.to_owned())),
-        server_user: config.server_user.clone(),
-        server_password: config.server_password.clone(),
+        mode: config.mode,
+        account: None,
+        server_role: Some(role),
+        server_user,
+        server_password,
+        token: None,
+        guarded: config.is_guarded(),
         read_only: says.read_only,
         provision: config.auto_provision,
         provision_read_only: config.auto_provision_read_only,
         pool_mode: says.pool_mode,
         max_connections: says.max_connections,
         settings: session::evaluate(&config.variables, claims)?,
+        kept_claims: kept(&config.kept_claims, claims),
+        claims: config.proves_claims.then(|| Arc::new(claims.clone())),
         subject: subject.unwrap_or(identity).to_owned(),
         issuer: claims::optional_string(claims, "iss")?.map(str::to_owned),
         token_id: claims.get("jti").and_then(|id| id.as_str()).map(str::to_owned),
         expires_at,
+        groups: groups::said(claims, issuer.groups.as_ref())?,
+    };
+    Ok(match account {
+        Some(account) => account::grant(grant, account),
+        None => grant,
     })
+}
+
+/// The claims that the host wants to see.
+fn kept(names: &[String], claims: &Claims) -> BTreeMap<String, Value> {
+    let find = |name: &String| Some((name.clone(), claims::find(claims, name)?.clone()));
+    names.iter().filter_map(find).collect()
+}
+
+/// Who logs in to PostgreSQL, and with which password.
+fn login(role: &str, config: &JwtConfig) -> (Option<String>, Option<Secret>) {
+    match config.mode {
+        IdentityMode::Login | IdentityMode::Passthrough => (Some(role.to_owned()), None),
+        IdentityMode::Role | IdentityMode::ServiceAccount => {
+            (config.server_user.clone(), config.server_password.clone())
+        }
+    }
 }
 
 /// With a suffix, the identity may be the start-up user as it is or without the suffix: some issuers put
 /// `alice@example.com` in the claim, others `alice`.
-fn check_user(user: &str, identity: &str, config: &JwtConfig) -> Result<(), DenyReason> {
+pub(crate) fn check_user(user: &str, identity: &str, config: &JwtConfig) -> Result<(), DenyReason> {
     let same = match config.user_match {
         UserMatch::Claim => true,
         UserMatch::Exact => {
@@ -67,23 +105,49 @@ fn check_user(user: &str, identity: &str, config: &JwtConfig) -> Result<(), Deny
     if same { Ok(()) } else { Err(DenyReason::UserMismatch { identity: identity.to_owned() }) }
 }
 
+/// Whether the subject and the role in place of its own have names that may be theirs.
+pub(crate) fn check_names(
+    identity: &str,
+    says: &Says,
+    has_account: bool,
+    config: &JwtConfig,
+) -> Result<(), DenyReason> {
+    if has_account {
+        // No role, so that an address of any length will do.
+        check_name(identity)?;
+    } else {
+        check_role(identity, &config.denied_roles)?;
+    }
+    says.role.as_ref().map_or(Ok(()), |role| check_role(role, &config.denied_roles))
+}
+
+/// Whether a token may become this role, as far as its name goes (S13).
+///
+/// # Errors
+/// The reason why not. `denied` is a list as in [`JwtConfig::denied_roles`].
+///
 /// PostgreSQL takes the value `none` of the setting `role` for "no role" (`check_role` in `variable.c`, compared with
 /// `strcmp`), and the statement `SET ROLE none` in any case. No spelling of it is worth the risk.
-fn check_role(role: &str, denied: &[String]) -> Result<(), DenyReason> {
-    if role.is_empty() {
-        return Err(DenyReason::RoleInvalid("is empty"));
-    }
+pub fn check_role(role: &str, denied: &[String]) -> Result<(), DenyReason> {
+    check_name(role)?;
     if role.len() > MAX_ROLE_BYTES {
         return Err(DenyReason::RoleInvalid("is longer than 63 bytes"));
-    }
-    if role.contains('\0') {
-        return Err(DenyReason::RoleInvalid("has a NUL in it"));
     }
     if role.eq_ignore_ascii_case("none") {
         return Err(DenyReason::RoleInvalid("means no role at all to PostgreSQL"));
     }
     if denied.iter().any(|pattern| matches(pattern, role)) {
         return Err(DenyReason::RoleDenied { role: role.to_owned() });
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), DenyReason> {
+    if name.is_empty() {
+        return Err(DenyReason::RoleInvalid("is empty"));
+    }
+    if name.contains('\0') {
+        return Err(DenyReason::RoleInvalid("has a NUL in it"));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! A login walks through the modules in this order: `token` (the bytes become one parsed JWS) → `keys` (a key that the
 //! issuer published has signed it) → `policy` (issuer, audience, times) → `identity` (claims become a role) →
 //! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together, `cache`
-//! lets a token that was verified before skip the first two steps.
+//! lets a token that was verified before skip the first two steps. Beside the walk, `proof` signs claims for the database.
 
 //!
 //! ```no_run
@@ -38,6 +38,7 @@
 //! ```
 
 pub mod config;
+pub mod proof;
 pub mod session;
 pub mod token;
 
@@ -47,15 +48,19 @@ mod claim_policy;
 mod claims;
 mod decision;
 mod deny;
+mod groups;
+mod http;
 mod identity;
 mod json;
 mod keys;
 mod policy;
 mod status;
+mod userinfo;
 
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, Check, Explanation, Step};
 pub use cache::CacheStats;
 pub use config::{ConfigError, JwtConfig};
-pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential};
+pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential, Groups};
 pub use deny::DenyReason;
+pub use identity::check_role;
 pub use status::{IssuerStatus, KeyStatus};

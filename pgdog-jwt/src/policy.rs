@@ -16,7 +16,7 @@ pub(crate) fn check(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result
 }
 
 /// `iss` compared byte for byte: a trailing slash is a difference.
-fn check_issuer(claims: &Claims, issuer: &Issuer) -> Result<(), DenyReason> {
+pub(crate) fn check_issuer(claims: &Claims, issuer: &Issuer) -> Result<(), DenyReason> {
     match (&issuer.issuer, claims::optional_string(claims, "iss")?) {
         (None, _) => Ok(()),
         (Some(expected), Some(actual)) if expected == actual => Ok(()),
@@ -24,7 +24,7 @@ fn check_issuer(claims: &Claims, issuer: &Issuer) -> Result<(), DenyReason> {
     }
 }
 
-fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(), DenyReason> {
+pub(crate) fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(), DenyReason> {
     if accepted.is_empty() {
         return Ok(());
     }
@@ -49,7 +49,7 @@ fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(), DenyReason
 }
 
 /// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
-fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) -> Result<SystemTime, DenyReason> {
+pub(crate) fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) -> Result<SystemTime, DenyReason> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let latest = now.saturating_add(leeway);
     let expiry = claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;

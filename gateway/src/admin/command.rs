@@ -40,8 +40,9 @@ pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
 ];
 
 /// The commands that do something, as they are typed, and what they do.
-pub(super) const ACTIONS: [(&str, &str); 8] = [
+pub(super) const ACTIONS: [(&str, &str); 9] = [
     ("RELOAD", "read the configuration again; a bad file changes nothing"),
+    ("FLUSH RESOLVERS", "forget the results of resolvers; new logins ask again"),
     ("RECONNECT [db]", "replace all connections to PostgreSQL, each when nobody uses it"),
     ("PAUSE [db]", "let clients wait, and close the connections when they are free"),
     ("RESUME [db]", "end a PAUSE"),
@@ -60,6 +61,7 @@ pub(super) enum Command {
     /// The topic, and the database that it is limited to.
     Show(Topic, Option<String>),
     Reload,
+    FlushResolvers,
     Reconnect(Option<String>),
     Pause(Option<String>),
     Resume(Option<String>),
@@ -169,6 +171,7 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
     };
     match rest {
         [] if first.is("RELOAD") => Ok(Command::Reload),
+        [what] if first.is("FLUSH") && what.is("RESOLVERS") => Ok(Command::FlushResolvers),
         [] if first.is("SHUTDOWN") => Ok(Command::Shutdown),
         [whom] if first.is("KILL") => Ok(Command::Kill(whom.text.clone())),
         _ if first.is("KILL") => Err(NotACommand("KILL takes the id of a client, or a user".to_owned())),

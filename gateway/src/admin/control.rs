@@ -24,6 +24,7 @@ pub(super) fn reload(app: &'static App) -> Result<Outcome, PgError> {
 pub(super) fn reconnect(app: &'static App, database: Option<&str>) -> Result<Outcome, PgError> {
     for set in sets(app, database)? {
         set.pools.iter().for_each(|pool| pool.reconnect());
+        set.role_settings.forget();
     }
     Ok(Outcome::tag("RECONNECT"))
 }

@@ -61,9 +61,19 @@ pub(super) fn render(app: &'static App) -> String {
     logins(&mut page);
     keys(&mut page, &state);
     verified_tokens(&mut page, &state);
+    resolvers(&mut page, &state);
     gateway(&mut page);
     page.text.push_str("# EOF\n");
     page.text
+}
+
+fn resolvers(page: &mut Page, state: &Generation) {
+    for (name, help, count) in crate::resolvers::counts() {
+        page.family(name, "counter", help);
+        page.sample(&format!("{name}_total"), &[], count);
+    }
+    page.family("resolver_cache_results", "gauge", "Results of resolvers that are known.");
+    page.sample("resolver_cache_results", &[], state.resolved.len());
 }
 
 fn clients(page: &mut Page) {
@@ -224,6 +234,10 @@ fn logins(page: &mut Page) {
     for (reason, count) in events::logins() {
         let decision = if reason.is_some() { "refused" } else { "accepted" };
         page.sample("logins_total", &[("decision", decision), ("reason", reason.unwrap_or(""))], count);
+    }
+    page.family("role_changes", "counter", "Changes to roles of subjects, by what was done.");
+    for (action, count) in events::role_changes() {
+        page.sample("role_changes_total", &[("action", action)], count);
     }
 }
 

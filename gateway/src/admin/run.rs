@@ -55,6 +55,11 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Accept(tag) => Ok(Outcome::tag(tag)),
         Command::Empty => Ok(Outcome::default()),
         Command::Reload => control::reload(app),
+        Command::FlushResolvers => {
+            let count = app.state().resolved.flush();
+            let notices = vec![format!("{count} results forgotten")];
+            Ok(Outcome { notices, ..Outcome::tag("FLUSH") })
+        }
         Command::Reconnect(database) => control::reconnect(app, database.as_deref()),
         Command::Pause(database) => control::pause(app, database.as_deref()).await,
         Command::Resume(database) => control::resume(app, database.as_deref()),
@@ -72,6 +77,7 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
 fn audited(command: &Command) -> Option<&'static str> {
     match command {
         Command::Reload => Some("RELOAD"),
+        Command::FlushResolvers => Some("FLUSH RESOLVERS"),
         Command::Reconnect(_) => Some("RECONNECT"),
         Command::Pause(_) => Some("PAUSE"),
         Command::Resume(_) => Some("RESUME"),

@@ -17,6 +17,8 @@ use crate::admin::{averages, http};
 use crate::backend::janitor;
 use crate::cli::Paths;
 use crate::config::Loaded;
+use crate::provisioning::upkeep;
+use crate::resolvers;
 use crate::stats::{self, events};
 use notify::{News, notify};
 use state::{App, Generation};
@@ -60,7 +62,9 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     // Lives as long as the process: tasks borrow it without counting.
     let app: &'static App = Box::leak(Box::new(App::new(generation, paths)));
     tokio::spawn(janitor::run(app));
+    tokio::spawn(upkeep::run(app));
     tokio::spawn(averages::run());
+    tokio::spawn(resolvers::verify(app.state()));
     let http = tokio::spawn(http::serve(app, endpoints));
     for listener in &listeners {
         info!(event = "listening", address = %listener.address(), tls = app.state().tls.is_some(), "listening");
@@ -105,6 +109,7 @@ pub(crate) fn reload(app: &App) -> Result<Vec<String>, String> {
                 warn!(event = "configuration", "{warning}");
             }
             info!(event = "reload", decision = "accepted", "reload");
+            tokio::spawn(resolvers::verify(app.state()));
         }
         Err(reason) => {
             error!(event = "reload", decision = "refused", reason, "reload refused: the old configuration stays");

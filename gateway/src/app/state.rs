@@ -16,6 +16,8 @@ use crate::config::{Config, Guard};
 use crate::frontend::passwords::Passwords;
 use crate::net::options::TcpOptions;
 use crate::net::tls::{self, ClientTls};
+use crate::provisioning::Provisioner;
+use crate::resolvers::cache::Cache;
 use crate::router::{GuardMode, Policy, ReadWriteStrategy};
 
 /// Everything that one configuration means.
@@ -26,11 +28,15 @@ pub(crate) struct Generation {
     /// Present exactly when tokens are taken.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) passwords: Passwords,
+    /// Present when roles are made for subjects.
+    pub(crate) provisioner: Option<Arc<Provisioner>>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) tcp: TcpOptions,
     pub(crate) policy: Policy,
     /// As `policy`, for read-only users.
     pub(crate) read_only_policy: Policy,
+    /// Results of resolvers. A reload forgets them.
+    pub(crate) resolved: Cache,
     /// Whether sessions have to watch the clock at all.
     pub(crate) has_client_limits: bool,
     pub(crate) has_query_timeout: bool,
@@ -55,6 +61,8 @@ pub(crate) enum BuildError {
     Tls(#[from] tls::TlsError),
     #[error("{0}")]
     Jwt(String),
+    #[error("{0}")]
+    Provisioning(String),
 }
 
 /// What a read-only session may not set: on a replica it makes no difference, on one that was promoted it does (S10).
@@ -91,6 +99,8 @@ impl Generation {
             registry,
             authenticator,
             passwords: Passwords::new(&config),
+            provisioner: Provisioner::new(&config, &client_tls, previous.and_then(|old| old.provisioner.as_deref()))
+                .map_err(BuildError::Provisioning)?,
             tls,
             tcp: TcpOptions::from(&config.tcp),
             read_only_policy: Policy {
@@ -100,7 +110,9 @@ impl Generation {
             policy: policy(&config),
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,
-            has_query_timeout: general.query_timeout != Duration::MAX,
+            resolved: Cache::default(),
+            has_query_timeout: general.query_timeout != Duration::MAX
+                || config.tenants.as_ref().is_some_and(|tenants| tenants.query_timeout != Duration::MAX),
             config,
         })
     }
@@ -124,7 +136,10 @@ fn policy(config: &Config) -> Policy {
 /// Names of settings that say who a session is.
 fn protected(config: &Config) -> impl Iterator<Item = Box<str>> {
     let variables = config.jwt.iter().flat_map(|jwt| &jwt.core.variables);
-    variables.map(|variable| variable.pattern().into())
+    let proves = config.jwt.as_ref().is_some_and(|jwt| jwt.core.proves_claims);
+    let proof = proves.then(|| Box::from(pgdog_jwt::proof::SETTING));
+    let scoped = config.scope_variables().map(Into::into);
+    variables.map(|variable| variable.pattern().into()).chain(proof).chain(scoped)
 }
 
 impl App {
@@ -161,6 +176,7 @@ impl App {
         let next = Arc::new(next);
         self.generation.store(next.clone());
         next.registry.replace(&previous.registry);
+        next.registry.sets().iter().for_each(|set| set.role_settings.forget());
         Ok(warnings)
     }
 }

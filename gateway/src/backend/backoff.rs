@@ -29,7 +29,7 @@ impl ConnectError {
             // Class 28: not let in. 22023, 42704: the role in the start-up packet may not be assumed, or does not exist.
             // 42501, 3D000: no right to the database, or no such database.
             Self::Refused(fields) if is_refusal(&fields.code) => Failure::Refused,
-            Self::Authentication(_) => Failure::Refused,
+            Self::Authentication(_) | Self::TokenRefused { .. } => Failure::Refused,
             _ => Failure::Absent,
         }
     }

@@ -18,6 +18,8 @@ pub(crate) enum CheckoutError {
     Connect(#[from] ConnectError),
     #[error("the server did not answer within {0:?}")]
     ConnectTimeout(Duration),
+    #[error("the token of the session has expired")]
+    TokenExpired,
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }

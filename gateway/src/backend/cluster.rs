@@ -15,7 +15,9 @@ use super::identities::Identities;
 use super::identity::Identity;
 use super::node::Node;
 use super::pool::{Pool, PoolSpec, Wish};
+use super::role_settings::Remembered;
 use super::subjects::Unused;
+use super::token_key::TokenKey;
 use crate::config::{LoadBalancingStrategy, PoolerMode, ReadWriteSplit};
 
 /// A database: one primary and any number of replicas.
@@ -64,6 +66,8 @@ impl Cluster {
 pub(crate) struct PoolKey {
     pub(crate) database: String,
     pub(crate) user: String,
+    /// Of sessions with one and the same token, where connections are made with it.
+    pub(crate) token: Option<TokenKey>,
     /// Of token subjects: what their claims make of them.
     pub(crate) claimed: Claimed,
 }
@@ -91,11 +95,13 @@ pub(crate) struct PoolSetSpec {
 impl PoolSetSpec {
     /// Whether pools of this kind are as good for a token's subject as pools of its own would be.
     pub(crate) fn serves(&self, token: &Self) -> bool {
-        let same = |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.parameters == b.parameters;
+        let same =
+            |(a, b): (&PoolSpec, &PoolSpec)| a.user == b.user && a.proof == b.proof && a.parameters == b.parameters;
         self.mode == token.mode
             && self.shared == token.shared
             && self.read_only == token.read_only
             && self.identity.role == token.identity.role
+            && self.identity.login == token.identity.login
             && self.identity.watched == token.identity.watched
             && self.pools.iter().zip(&token.pools).all(same)
     }
@@ -110,6 +116,7 @@ pub(crate) struct PoolSet {
     /// For each pool, the number of its server in the cluster.
     pub(super) numbers: Vec<usize>,
     pub(crate) greetings: Mutex<Greetings>,
+    pub(crate) role_settings: Remembered,
     /// Of the clients, where they share the pools.
     pub(crate) identities: Identities,
     sessions: AtomicUsize,
@@ -160,6 +167,7 @@ impl PoolSet {
             pools,
             numbers,
             greetings: Mutex::default(),
+            role_settings: Remembered::default(),
             identities: Identities::default(),
             sessions: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::greeting;
 use crate::app::worker;
@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) reported: Arc<[u8]>,
     /// When it has served long enough.
     pub(crate) retires_at: Option<Instant>,
+    /// When the token that it was made with ends.
+    pub(crate) expires_at: Option<SystemTime>,
     /// The worker whose reactor the socket is registered with.
     worker: usize,
     /// Transaction status of the last ReadyForQuery.
@@ -62,6 +64,10 @@ impl Reports {
     }
 }
 
+/// Goes before SQL of the gateway's own: a session's default may be a level that a replica does not know, or one that waits
+/// for others (PostgreSQL documentation, SET TRANSACTION). Several statements in one query are a transaction.
+pub(super) const PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;";
+
 /// Why a conversation with a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConversationError {
@@ -82,6 +88,10 @@ pub(crate) enum ConversationError {
 pub(crate) struct Answer {
     /// The values of all rows, as text.
     pub(crate) rows: Vec<Vec<Option<String>>>,
+    /// The names of the columns, where they were asked for.
+    pub(crate) columns: Vec<String>,
+    /// How many parameters the statement has, where that was asked for.
+    pub(crate) parameters: usize,
 }
 
 impl Answer {
@@ -106,6 +116,7 @@ impl Connection {
             reported: greeting::followed(&connected.parameters),
             parameters: connected.parameters,
             retires_at: None,
+            expires_at: None,
             worker: worker::current(),
             status: b'I',
             seat: None,
@@ -129,7 +140,13 @@ impl Connection {
     /// Whether it has served long enough, or the administrator wants another in its place.
     pub(crate) fn is_spent(&self) -> bool {
         let is_retired = self.seat.as_ref().is_some_and(|seat| seat.card.is_retired());
-        is_retired || self.retires_at.is_some_and(|at| at <= Instant::now())
+        is_retired || self.has_expired() || self.retires_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Whether the token that it was made with has ended: it serves nobody any more.
+    #[inline]
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires_at.is_some_and(|at| at <= SystemTime::now())
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
@@ -247,7 +264,7 @@ impl Connection {
         let mut out = Vec::with_capacity(sql.len() + 8);
         message::query(&mut out, sql.as_bytes());
         self.send(&out).await?;
-        self.answer().await
+        self.answer(false).await
     }
 
     /// The same for one statement, which leaves the client's unnamed statement and portal alone.
@@ -259,11 +276,25 @@ impl Connection {
         message::close_statement(&mut out, NAME);
         message::sync(&mut out);
         self.send(&out).await?;
-        self.answer().await
+        self.answer(false).await
+    }
+
+    /// Runs one statement with parameters and reads the first row of its result. `None`: does not run it, but says what its
+    /// parameters and columns are.
+    pub(crate) async fn ask(&mut self, sql: &str, values: Option<&[&str]>) -> Result<Answer, ConversationError> {
+        let mut out = Vec::with_capacity(sql.len() + 128);
+        message::parse(&mut out, b"", sql.as_bytes(), &[0, 0]);
+        match values {
+            Some(values) => message::run_with(&mut out, values),
+            None => message::describe_statement(&mut out, b""),
+        }
+        message::sync(&mut out);
+        self.send(&out).await?;
+        self.answer(true).await
     }
 
     /// Reads up to the next ReadyForQuery, and what lies behind it in the same bytes: a notification may follow at once.
-    async fn answer(&mut self) -> Result<Answer, ConversationError> {
+    async fn answer(&mut self, describes: bool) -> Result<Answer, ConversationError> {
         let mut answer = Answer::default();
         let mut refused = None;
         let mut ready = false;
@@ -288,6 +319,8 @@ impl Connection {
                     }
                     b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
                     b'D' => answer.rows.push(row(body)),
+                    b'T' if describes => answer.columns = columns(body),
+                    b't' if describes => answer.parameters = Fields(body).u16().map_or(0, usize::from),
                     b'S' => {
                         let body = body.to_vec();
                         self.note_parameter(&body);
@@ -331,6 +364,20 @@ impl Connection {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let _ = self.poll_write(&mut cx, &out);
     }
+}
+
+/// The names in a RowDescription.
+fn columns(body: &[u8]) -> Vec<String> {
+    /// What follows a name: table, column, type, its size and modifier, format.
+    const REST: usize = 18;
+    let mut fields = Fields(body);
+    let count = fields.u16().unwrap_or(0);
+    let mut column = |_| {
+        let name = fields.cstr()?;
+        fields.take(REST)?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    };
+    (0..count).map_while(&mut column).collect()
 }
 
 /// The values of a DataRow.

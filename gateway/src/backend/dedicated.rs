@@ -49,7 +49,7 @@ impl PoolSet {
     /// A replication connection to the server for writes, with the settings in its start-up packet. `replication` is that
     /// packet's parameter.
     ///
-    /// The identity of a watched session is confirmed before anything of the client's is sent (S1), and so is that its role
+    /// The identity of a session that came with a token is confirmed before anything of the client's is sent (S1), and so is that its role
     /// may replicate: PostgreSQL has only asked that of the account that logged in. Both are SQL, so `replication` must be
     /// `database` for those.
     pub(crate) async fn dedicate(
@@ -86,7 +86,8 @@ async fn open(
     pool.node.reached();
     pool.node.connects.fetch_add(1, Ordering::Relaxed);
     connection.seat = Some(pool.stats.seats.take(connection.process, connection.is_tls(), Arc::default()));
-    let role = if identity.watched { Some(confirm(&mut connection, &pool.spec.user, identity).await?) } else { None };
+    let is_token = identity.watched || identity.subject.is_some() || identity.login.is_some();
+    let role = if is_token { Some(confirm(&mut connection, &pool.spec.user, identity).await?) } else { None };
     Ok(Dedicated { connection, pool: pool.clone(), role })
 }
 
@@ -130,6 +131,7 @@ async fn log_in(
     let login = ServerLogin {
         user: &pool.spec.user,
         password: pool.spec.password.as_ref().map(Secret::expose),
+        proof: &pool.spec.proof,
         database: &pool.spec.database,
         parameters: &parameters,
     };

@@ -61,8 +61,7 @@ mod tests {
     use super::*;
 
     fn of(role: &str) -> Identity {
-        let (allow_privileged, read_only, variables) = (false, false, Arc::default());
-        Identity { role: Some(role.to_owned()), allow_privileged, read_only, watched: true, variables }
+        Identity { role: Some(role.to_owned()), watched: true, ..Identity::default() }
     }
 
     #[test]

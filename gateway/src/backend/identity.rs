@@ -2,22 +2,28 @@
 //! bytes. [`Unconfirmed::confirm`] makes it the wanted identity, waits until PostgreSQL has said yes, and gives a
 //! [`Server`], which has (S1). There is no other way to get one, and no fallback when PostgreSQL says no (S2).
 
-use std::fmt::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::connection::{Answer, Connection, ConversationError};
+use pgdog_jwt::proof;
+
+use super::connection::{Answer, Connection, ConversationError, PLAINLY};
 use super::held::Held;
+use super::identity_sql::{CLEAN, question, statement};
 use super::pool::Pool;
+use super::proven::{Process, Proven};
 use super::server::Server;
-use super::settings::{Settings, quote_identifier};
+use super::settings::Settings;
 use super::slot::Slot;
 use crate::wire::ErrorFields;
 
 /// What every server connection of a session must be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// `current_user`; `None`: whoever logged in.
     pub(crate) role: Option<String>,
+    /// `session_user`, where that must be the subject itself.
+    pub(crate) login: Option<String>,
     /// Whether a role with SUPERUSER or BYPASSRLS may be used (S13).
     pub(crate) allow_privileged: bool,
     /// Never on a primary (S10).
@@ -26,10 +32,34 @@ pub(crate) struct Identity {
     pub(crate) watched: bool,
     /// Settings that say who the session is, by name.
     pub(crate) variables: Variables,
+    /// Whose it is, where several subjects share one account: what one of them leaves never serves another.
+    pub(crate) subject: Option<Subject>,
+    /// Claims that it proves to the database.
+    pub(crate) proven: Option<Proven>,
+}
+
+/// The subject of a token: `sub` means something for its issuer alone, and may be less than the user.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Subject {
+    pub(crate) issuer: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) user: String,
 }
 
 /// Names and values.
 pub(crate) type Variables = Arc<[(String, String)]>;
+
+impl Identity {
+    /// Whoever logs in with an account of the configuration.
+    pub(super) fn of_an_account() -> Self {
+        Self { allow_privileged: true, ..Self::default() }
+    }
+
+    /// The subject's role, whichever way it came to it; `None`: an account that no token speaks of.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.role.as_deref().or(self.login.as_deref())
+    }
+}
 
 /// Why a server connection cannot be the wanted identity.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +73,8 @@ pub(crate) enum IdentityError {
     Privileged(String),
     #[error("the server of a read-only identity is not a replica")]
     NotReplica,
+    #[error("the database cannot verify claims, see \"pgdog-jwt setup sql\": {}", .0.message)]
+    NoProof(ErrorFields),
     #[error("the server reads strings otherwise than the guard")]
     HidesQuotes,
     /// A setting that the session asked for; its identity is right.
@@ -76,6 +108,10 @@ pub(crate) struct Unconfirmed {
     pub(crate) held: Held,
     pub(crate) unnamed: u64,
     pub(crate) slot: Slot,
+    /// The server process, once it was asked for.
+    process: Option<Process>,
+    /// Until when the proof counts that it has.
+    proven_until: Option<SystemTime>,
 }
 
 impl Unconfirmed {
@@ -89,9 +125,11 @@ impl Unconfirmed {
         let applied = Arc::new(Settings::default());
         let epoch = slot.pool().node.observed.epoch();
         let login = Box::default();
-        let (known, holder) = (None, None);
-        let mut server = Self { connection, known, holder, login, epoch, applied, held, unnamed: 0, slot };
-        let answer = server.connection.query(WHO).await?;
+        let (known, holder, process, proven_until) = (None, None, None, None);
+        let unnamed = 0;
+        let mut server =
+            Self { connection, known, holder, login, epoch, applied, held, unnamed, slot, process, proven_until };
+        let answer = server.connection.query(&question()).await?;
         server.login = answer.value(1).into();
         server.learn(&answer);
         server.check(identity, &answer)?;
@@ -149,14 +187,17 @@ impl Unconfirmed {
         // DEALLOCATE takes effect even when what comes behind it fails.
         self.held.clear();
         let mut sql = String::new();
-        Settings::default().write_difference(settings, &mut sql);
+        // A role that the session has taken by itself is one of its settings, and comes when the identity is confirmed.
+        if settings.get("role").is_none() {
+            Settings::default().write_difference(settings, &mut sql);
+        }
         let applied = match self.establish(identity, clean, &sql).await {
             Err(IdentityError::Refused(_)) if !sql.is_empty() => {
                 // By itself it shows whether the identity is refused, or one of the settings.
                 self.establish(identity, clean, "").await?;
                 Arc::default()
             }
-            outcome => outcome.map(|()| settings.clone())?,
+            outcome => outcome.map(|()| if sql.is_empty() { Arc::default() } else { settings.clone() })?,
         };
         self.applied = applied;
         // Notifications for the last identity.
@@ -190,21 +231,18 @@ impl Unconfirmed {
     /// `before` and `after` are SQL that goes with it.
     async fn establish(&mut self, identity: &Identity, before: &str, after: &str) -> Result<(), IdentityError> {
         self.unnamed = 0;
-        let mut sql = String::with_capacity(before.len() + after.len() + 512);
-        sql.push_str(before);
-        match &identity.role {
-            Some(role) => {
-                let _ = write!(sql, "SET ROLE {};", quote_identifier(role));
+        self.proven_until = None;
+        let proof = match &identity.proven {
+            None => None,
+            Some(proven) => {
+                let process = self.process().await?;
+                let role = identity.role.as_deref().unwrap_or(&self.login);
+                let (proof, until) = proven.prove(role, &self.slot.pool().spec.database, process);
+                self.proven_until = Some(until);
+                Some(proof)
             }
-            None => sql.push_str("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE;"),
-        }
-        let mut variables = Settings::default();
-        for (name, value) in identity.variables.iter() {
-            variables.set(name, value);
-        }
-        Settings::default().write_difference(&variables, &mut sql);
-        sql.push_str(after);
-        sql.push_str(WHO);
+        };
+        let sql = statement(identity, proof.as_deref(), before, after);
         self.make_ascii_safe(&sql).await?;
         let epoch = self.slot.pool().node.observed.epoch();
         let answer = self.connection.query(&sql).await?;
@@ -214,10 +252,31 @@ impl Unconfirmed {
         Ok(())
     }
 
-    /// Whether the server may have changed its role since the connection was verified for an identity that depends on it.
+    /// The server process, for proofs: asked once.
+    async fn process(&mut self) -> Result<Process, IdentityError> {
+        if let Some(process) = self.process {
+            return Ok(process);
+        }
+        let answer = self.connection.query(proof::BACKEND_QUERY).await.map_err(|error| match error {
+            ConversationError::Refused(fields) => IdentityError::NoProof(fields),
+            other => IdentityError::Lost(other),
+        })?;
+        let (pid, start) = (answer.value(0).parse(), answer.value(1).parse());
+        let (Ok(pid), Ok(start)) = (pid, start) else {
+            let (wanted, actual) = ("a server process".to_owned(), answer.value(1).to_owned());
+            return Err(IdentityError::Mismatch { wanted, actual });
+        };
+        let process = Process { pid, start };
+        self.process = Some(process);
+        Ok(process)
+    }
+
+    /// Whether the server may have changed its role since the connection was verified for an identity that depends on it,
+    /// or a proof that it has counts no more.
     #[inline]
     pub(super) fn is_outdated(&self, identity: &Identity) -> bool {
-        identity.read_only && self.epoch != self.slot.pool().node.observed.epoch()
+        (identity.read_only && self.epoch != self.slot.pool().node.observed.epoch())
+            || identity.proven.as_ref().is_some_and(|proven| self.proven_until.is_some_and(|at| proven.is_spent(at)))
     }
 
     /// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
@@ -226,6 +285,11 @@ impl Unconfirmed {
         let wanted = identity.role.as_deref().unwrap_or(login);
         if actual != wanted || actual.is_empty() {
             return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
+        }
+        // An account must be what the rule says, and a subject itself, whatever stands between.
+        let account = identity.subject.as_ref().map(|_| self.slot.pool().spec.user.as_str());
+        if let Some(wanted) = account.or(identity.login.as_deref()).filter(|wanted| *wanted != login) {
+            return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: login.to_owned() });
         }
         if login != &*self.login {
             return Err(IdentityError::Mismatch { wanted: self.login.to_string(), actual: login.to_owned() });
@@ -252,6 +316,9 @@ impl Unconfirmed {
         let mut sql = String::new();
         self.applied.write_difference(settings, &mut sql);
         if !sql.is_empty() {
+            if self.applied.get("default_transaction_isolation").is_some() {
+                sql.insert_str(0, PLAINLY);
+            }
             self.unnamed = 0;
             self.make_ascii_safe(&sql).await?;
             self.connection.query(&sql).await.map_err(|error| match error {
@@ -277,11 +344,6 @@ impl Unconfirmed {
         Ok(())
     }
 }
-
-/// Undoes what the last identity may have left behind: DISCARD ALL in parts, which may be in one transaction with others
-/// (PostgreSQL documentation, DISCARD), but for plans, which PostgreSQL itself does not use for another role.
-const CLEAN: &str = "SET SESSION AUTHORIZATION DEFAULT;CLOSE ALL;RESET ALL;DEALLOCATE ALL;UNLISTEN *;\
-                     SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES;";
 
 /// Asks PostgreSQL who it takes the connection for. Every name is qualified: the subject chooses its `search_path`.
 pub(super) const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassrls, pg_catalog.pg_is_in_recovery() \

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::connection::{Connection, ConversationError};
+use super::connection::{Connection, ConversationError, PLAINLY};
 use super::health;
 use super::settings::{Settings, quote_literal};
 
@@ -19,8 +19,9 @@ const NOT_KEPT: [&str; 5] = [
 /// The settings that the session has changed, as they are now. `named` are those that PostgreSQL does not list:
 /// variables of applications (`app.tenant`), and `role` where the session may change it.
 pub(crate) async fn settings(connection: &mut Connection, named: &[String]) -> Result<Settings, ConversationError> {
-    let mut sql = String::from(
-        "SELECT s.name, s.setting FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) 'session'",
+    let mut sql = format!(
+        "{PLAINLY}SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
+         WHERE s.source OPERATOR(pg_catalog.=) 'session'",
     );
     for name in named {
         let name = quote_literal(name);
@@ -50,7 +51,7 @@ pub(crate) async fn is_held(
     }
     let answer = connection
         .query(&format!(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+            "{PLAINLY}SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
              OR EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable) \
              OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
                         AND (p.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::text[])) IS NOT TRUE) \

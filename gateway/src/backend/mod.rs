@@ -1,5 +1,6 @@
 //! PostgreSQL as the gateway uses it: clusters and their servers, pools, connections and who they are.
 
+pub(crate) mod account;
 pub(crate) mod backoff;
 pub(crate) mod balance;
 pub(crate) mod bans;
@@ -16,6 +17,7 @@ pub(crate) mod health;
 pub(crate) mod held;
 pub(crate) mod identities;
 pub(crate) mod identity;
+pub(crate) mod identity_sql;
 pub(crate) mod inquiry;
 pub(crate) mod janitor;
 pub(crate) mod monitor;
@@ -23,13 +25,17 @@ pub(crate) mod node;
 mod opening;
 pub(crate) mod plan;
 pub(crate) mod pool;
+mod proven;
 pub(crate) mod registry;
 pub(crate) mod replay;
 pub(crate) mod role;
+pub(crate) mod role_settings;
 pub(crate) mod server;
 pub(crate) mod settings;
 mod sharing;
 mod slot;
 pub(crate) mod statements;
+mod subject_login;
 mod subjects;
+mod token_key;
 mod upkeep;

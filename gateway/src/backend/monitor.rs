@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pgdog_jwt::config::Secret;
+use pgdog_jwt::config::{IdentityMode, Secret};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::bans::BanReason;
 use super::cluster::Cluster;
-use super::connect::{self, ConnectError, ServerLogin};
+use super::connect::{self, ConnectError, Proof, ServerLogin};
 use super::connection::{Connection, ConversationError};
 use super::health::{Lag, Question, Report};
 use super::node::Node;
 use crate::app::state::{App, Generation};
-use crate::config::{Config, General};
+use crate::config::{Config, General, User};
 
 /// Between two looks at a server whose role may change, or that is banned.
 const SOON: Duration = Duration::from_secs(1);
@@ -169,6 +169,12 @@ impl Monitor {
             }
         }
         let accounts = accounts(config, &self.database, &self.node);
+        if accounts.is_empty() {
+            return match connect::knock(&self.node.address).await {
+                Ok(()) => Look::Alive,
+                Err(error) => Look::Failed(error.to_string()),
+            };
+        }
         for turn in 0..accounts.len() {
             let at = (self.account + turn) % accounts.len();
             match self.log_in(&accounts[at]).await {
@@ -197,6 +203,7 @@ impl Monitor {
         let login = ServerLogin {
             user: account.user,
             password: account.password.map(Secret::expose),
+            proof: &Proof::Password,
             database: account.database,
             parameters: &[("application_name", "pgdog-jwt monitor")],
         };
@@ -251,6 +258,11 @@ impl Monitor {
     }
 }
 
+fn subjects_log_in(config: &Config) -> bool {
+    let mode = config.jwt.as_ref().map(|jwt| jwt.core.mode);
+    matches!(mode, Some(IdentityMode::Login | IdentityMode::Passthrough))
+}
+
 /// The accounts that the configuration knows for a server: its own, the one for token users, those of users.toml.
 fn accounts<'a>(config: &'a Config, database: &'a str, node: &Node) -> Vec<Account<'a>> {
     let mut servers = config.servers(database);
@@ -261,7 +273,9 @@ fn accounts<'a>(config: &'a Config, database: &'a str, node: &Node) -> Vec<Accou
     let own = server.user.as_deref().map(|user| (user, server.password.as_ref()));
     let tokens = config.jwt.as_ref().map(|jwt| &jwt.core);
     let tokens = tokens.and_then(|core| Some((core.server_user.as_deref()?, core.server_password.as_ref())));
-    let users = config.users.iter().filter(|user| user.databases.contains(database)).map(|user| {
+    // Whom a token lets in is not for the gateway to be.
+    let is_own = |user: &&User| !subjects_log_in(config) || user.has_password();
+    let users = config.users.iter().filter(|user| user.databases.contains(database)).filter(is_own).map(|user| {
         let login = user.server_user.as_deref().or(server.user.as_deref()).unwrap_or(&user.name);
         (login, user.server_password.as_ref().or(server.password.as_ref()).or(user.passwords.first()))
     });

@@ -15,9 +15,26 @@ use super::connect::{self, ConnectError, ServerLogin};
 use super::connection::Connection;
 use super::held::Held;
 use super::identity::Unconfirmed;
-use super::pool::Pool;
+use super::pool::{Pool, PoolSpec};
 use super::slot::Slot;
 use pgdog_jwt::config::Secret;
+
+impl PoolSpec {
+    /// What a start-up packet says besides user and database.
+    pub(crate) fn startup_parameters(&self) -> Vec<(&str, &str)> {
+        let mut parameters = vec![("client_encoding", "UTF8"), ("application_name", "pgdog-jwt")];
+        if let Some(role) = &self.identity.role {
+            // In the start-up packet the role becomes PostgreSQL's own reset value: RESET and DISCARD ALL lead back to
+            // the subject, not to the account that logged in.
+            parameters.push(("role", role));
+        }
+        if self.identity.read_only {
+            parameters.push(("default_transaction_read_only", "on"));
+        }
+        parameters.extend(self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        parameters
+    }
+}
 
 impl Pool {
     /// Makes a connection and makes sure of its identity. While the server is known to be absent, a `patient` caller waits
@@ -28,6 +45,9 @@ impl Pool {
         deadline: Option<Instant>,
         patient: bool,
     ) -> Result<Unconfirmed, CheckoutError> {
+        if self.spec.proof.has_expired() {
+            return Err(CheckoutError::TokenExpired);
+        }
         slot.succeed().await;
         let permit = self.permit(deadline, patient).await?;
         let limits = self.spec.limits;
@@ -120,25 +140,18 @@ impl Pool {
     }
 
     async fn log_in(&self) -> Result<Connection, ConnectError> {
-        let mut parameters = vec![("client_encoding", "UTF8"), ("application_name", "pgdog-jwt")];
-        if let Some(role) = &self.spec.identity.role {
-            // In the start-up packet the role becomes PostgreSQL's own reset value: RESET and DISCARD ALL lead back to
-            // the subject, not to the account that logged in.
-            parameters.push(("role", role));
-        }
-        if self.spec.identity.read_only {
-            parameters.push(("default_transaction_read_only", "on"));
-        }
-        parameters.extend(self.spec.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let parameters = self.spec.startup_parameters();
         let login = ServerLogin {
             user: &self.spec.user,
             password: self.spec.password.as_ref().map(Secret::expose),
+            proof: &self.spec.proof,
             database: &self.spec.database,
             parameters: &parameters,
         };
         let tls = self.node.tls.load_full();
         let connected = connect::connect(&self.node.address, login, &tls, &self.node.tcp).await?;
         let mut connection = Connection::new(connected);
+        connection.expires_at = self.spec.proof.expires_at();
         connection.retires_at = Instant::now().checked_add(self.lifetime());
         Ok(connection)
     }

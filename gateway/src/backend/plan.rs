@@ -3,12 +3,18 @@
 use std::sync::Arc;
 
 use pgdog_jwt::AuthGrant;
-use pgdog_jwt::config::Secret;
+use pgdog_jwt::config::{IdentityMode, Secret};
 
 use super::cluster::PoolSetSpec;
+use super::connect::Proof;
 use super::identity::Identity;
 use super::pool::{PoolLimits, PoolSpec};
-use crate::config::{Config, Database, Databases, User};
+use super::proven::Proven;
+use super::subject_login;
+use crate::config::{Config, Database, Databases, PoolerMode, ResolverAccount, User};
+
+/// Most connections in which resolvers run, for each server.
+const RESOLVER_POOL_SIZE: usize = 2;
 
 /// The users.toml entry of `name` for `database`.
 pub(crate) fn find_user<'a>(config: &'a Config, name: &str, database: &str) -> Option<&'a User> {
@@ -24,17 +30,19 @@ pub(crate) fn find_user<'a>(config: &'a Config, name: &str, database: &str) -> O
 /// The pools of a user that users.toml names and that did not come with a token.
 pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> PoolSetSpec {
     let read_only = is_read_only(servers, Some(user));
-    let variables = Arc::default();
-    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: read_only, variables });
+    // Variables come with each session.
+    let shared = servers.first().is_some_and(|server| config.scope(&user.name, &server.name).is_some());
+    let watched = read_only || shared;
+    let identity = Arc::new(Identity { read_only, watched, ..Identity::of_an_account() });
     let pools = servers
         .iter()
         .map(|server| {
             let login = user.server_user.as_deref().or(server.user.as_deref()).unwrap_or(&user.name);
             let password = user.server_password.as_ref().or(server.password.as_ref()).or(user.passwords.first());
-            pool(config, server, Some(user), login, password, &identity)
+            PoolSpec { shared, ..pool(config, server, Some(user), login, password, &identity) }
         })
         .collect();
-    set(config, servers, Some(user), identity, pools)
+    PoolSetSpec { shared, ..set(config, servers, Some(user), identity, pools) }
 }
 
 /// The pools of a token's subject, and who its session is there. `user` is its users.toml entry, if it has one.
@@ -44,6 +52,9 @@ pub(crate) fn for_grant(
     user: Option<&User>,
     grant: &AuthGrant,
 ) -> (PoolSetSpec, Identity) {
+    if let Some(proof) = subject_login::proof(config, grant) {
+        return subject_login::pools(config, servers, user, grant, &proof);
+    }
     // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
     let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
         (Some(name), password) => Some((name.as_str(), password.as_ref().or(user.passwords.first()))),
@@ -53,8 +64,8 @@ pub(crate) fn for_grant(
     let (login, password) = account.unwrap_or_else(|| token_account(config, grant));
     let session = identity_of(config, servers, user, grant, login);
     // What connections are when they are made. Variables come with each session.
-    let identity = Arc::new(Identity { variables: Arc::default(), ..session.clone() });
-    let shared = config.jwt.as_ref().is_some_and(|jwt| !jwt.core.variables.is_empty());
+    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, ..session.clone() });
+    let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
     let pool = |server: &&Database| PoolSpec { shared, ..pool(config, server, user, login, password, &identity) };
     let pools = servers.iter().map(pool).collect();
     (PoolSetSpec { shared, ..set(config, servers, user, identity, pools) }, session)
@@ -68,7 +79,7 @@ pub(crate) fn shared_identity(
     grant: &AuthGrant,
 ) -> Option<Identity> {
     let shares = config.jwt.as_ref().is_some_and(|jwt| jwt.shared_pool && jwt.core.server_user.is_some());
-    if !shares || user.is_some_and(User::has_pool_of_its_own) {
+    if !shares || grant.mode != IdentityMode::Role || user.is_some_and(User::has_pool_of_its_own) {
         return None;
     }
     let (login, _) = token_account(config, grant);
@@ -87,8 +98,7 @@ pub(crate) fn for_sharing(
     let (login, password) = token_account(config, grant);
     let user = find_user(config, login, database);
     // Every client's own identity is verified besides, with what it may be.
-    let variables = Arc::default();
-    let identity = Arc::new(Identity { role: None, allow_privileged: true, read_only, watched: true, variables });
+    let identity = Arc::new(Identity { read_only, watched: true, ..Identity::of_an_account() });
     let pool = |server: &&Database| PoolSpec { shared: true, ..pool(config, server, user, login, password, &identity) };
     let pools = servers.iter().map(pool).collect();
     PoolSetSpec { shared: true, ..set(config, servers, user, identity, pools) }
@@ -112,28 +122,54 @@ fn identity_of(
     grant: &AuthGrant,
     login: &str,
 ) -> Identity {
-    let jwt = config.jwt.as_ref();
-    let configured = match user {
-        Some(user) => is_read_only(servers, Some(user)),
-        None => {
-            let config_says = jwt.is_some_and(|jwt| jwt.core.auto_provision_read_only);
-            config_says || grant.provision_read_only || is_read_only(servers, None)
-        }
-    };
     Identity {
         role: grant.server_role.clone().filter(|role| role != login),
-        allow_privileged: jwt.is_some_and(|jwt| jwt.allow_privileged_roles),
-        read_only: configured || grant.read_only,
+        allow_privileged: config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles),
+        read_only: reads_only(config, servers, user, grant),
         watched: true,
         variables: grant.settings.as_slice().into(),
+        proven: proven(config, servers, grant),
+        ..Identity::default()
     }
 }
 
-fn is_read_only(servers: &[&Database], user: Option<&User>) -> bool {
+/// The pools in which resolvers run: small, and apart from those of clients.
+pub(crate) fn for_resolvers(config: &Config, servers: &[&Database], account: &ResolverAccount) -> PoolSetSpec {
+    let identity = Arc::new(Identity::of_an_account());
+    let pools = servers.iter().map(|server| {
+        let spec = pool(config, server, None, &account.user, account.password.as_ref(), &identity);
+        let mut parameters = spec.parameters;
+        // A query that nobody waits for any more ends.
+        parameters.retain(|(name, _)| name != "statement_timeout");
+        parameters.push(("statement_timeout".to_owned(), config.general.connect_timeout.as_millis().to_string()));
+        PoolSpec { size: RESOLVER_POOL_SIZE, parameters, ..spec }
+    });
+    let pools = pools.collect();
+    PoolSetSpec { mode: PoolerMode::Transaction, ..set(config, servers, None, identity, pools) }
+}
+
+/// What a token's subject proves to the database of these servers.
+pub(super) fn proven(config: &Config, servers: &[&Database], grant: &AuthGrant) -> Option<Proven> {
+    servers.first().and_then(|server| Proven::of(config, &server.name, grant))
+}
+
+/// Whether a token's subject is kept from primaries.
+pub(super) fn reads_only(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> bool {
+    let configured = match user {
+        Some(user) => is_read_only(servers, Some(user)),
+        None => {
+            let config_says = config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision_read_only);
+            config_says || grant.provision_read_only || is_read_only(servers, None)
+        }
+    };
+    configured || grant.read_only
+}
+
+pub(super) fn is_read_only(servers: &[&Database], user: Option<&User>) -> bool {
     user.and_then(|user| user.read_only).unwrap_or_else(|| servers.iter().any(|server| server.read_only == Some(true)))
 }
 
-fn set(
+pub(super) fn set(
     config: &Config,
     servers: &[&Database],
     user: Option<&User>,
@@ -147,7 +183,7 @@ fn set(
     PoolSetSpec { pools, read_only: identity.read_only, identity, shared: false, mode }
 }
 
-fn pool(
+pub(super) fn pool(
     config: &Config,
     server: &Database,
     user: Option<&User>,
@@ -163,7 +199,7 @@ fn pool(
             parameters.push((name.to_owned(), limit.as_millis().to_string()));
         }
     }
-    if config.jwt.is_some() || identity.read_only {
+    if config.jwt.is_some() || identity.watched {
         // The guard reads strings as the standard does, so the server must as well, whatever its owner has set.
         parameters.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
     }
@@ -176,6 +212,7 @@ fn pool(
     PoolSpec {
         user: login.to_owned(),
         password: password.cloned(),
+        proof: Proof::Password,
         database: server.database_name.clone().unwrap_or_else(|| server.name.clone()),
         identity: identity.clone(),
         shared: false,

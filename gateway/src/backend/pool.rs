@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::backoff::Backoff;
 use super::checkout_error::CheckoutError;
+use super::connect::Proof;
 use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
 use super::sharing::Listed;
@@ -25,6 +26,8 @@ use pgdog_jwt::config::Secret;
 pub(crate) struct PoolSpec {
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
+    /// How it proves that it may log in.
+    pub(crate) proof: Proof,
     pub(crate) database: String,
     /// Who every connection of the pool must be; where it is `shared`, who it is after its login.
     pub(crate) identity: Arc<Identity>,
@@ -291,6 +294,11 @@ impl Pool {
             card.retire();
         }
         self.tidy();
+    }
+
+    /// The server may say something else now: it is asked at once.
+    pub(crate) fn forget_failures(&self) {
+        self.backoff.lock().clear();
     }
 
     /// Connections that exist or are being made.

@@ -6,14 +6,18 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pgdog_jwt::AuthGrant;
+use pgdog_jwt::config::IdentityMode;
+use pgdog_jwt::{AuthGrant, JwtConfig};
 
+use super::account;
 use super::budget::Budget;
 use super::cluster::{Claimed, Cluster, Membership, PoolKey, PoolSet, PoolSetSpec};
 use super::connect::ServerAddress;
+use super::identity::{Identity, Variables};
 use super::node::Node;
 use super::plan;
 use super::subjects::{Subjects, Unused};
+use super::token_key::TokenKey;
 use crate::config::{AuthType, Choice, Config, Database, Databases, PoolerMode};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
@@ -31,6 +35,10 @@ pub(crate) struct Registry {
     unused: Arc<Unused>,
     /// Pools that token subjects share, by whether they are read-only, made at their first login.
     shared: Mutex<HashMap<(PoolKey, bool), Arc<PoolSet>>>,
+    /// Pools of accounts, by the name of the role mapping, made at the first login that it is for.
+    accounts: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
+    /// In which resolvers run, by database.
+    resolving: HashMap<String, Arc<PoolSet>>,
     max_subjects: usize,
 }
 
@@ -41,10 +49,18 @@ pub(crate) enum NoPool {
     UnknownDatabase,
     #[error("the subject has no entry in users.toml and pools are not made for new subjects")]
     NotProvisioned,
+    #[error("no role mapping is for this token any more")]
+    NoAccount,
     #[error("the limit of pools for token subjects is reached and none of them is idle")]
     TooMany,
     #[error("the user has no entry in users.toml")]
     UnknownUser,
+    #[error("the identity mode has changed since the login")]
+    ModeChanged,
+    #[error("the token that the server wants to see is not at hand")]
+    NoToken,
+    #[error("tenants or resolvers are configured otherwise than when the session began")]
+    OtherScope,
 }
 
 impl Registry {
@@ -69,10 +85,13 @@ impl Registry {
             entries: Mutex::default(),
             subjects: Mutex::default(),
             shared: Mutex::default(),
+            accounts: Mutex::default(),
             unused: previous.map(|previous| previous.unused.clone()).unwrap_or_default(),
+            resolving: HashMap::new(),
             max_subjects,
         };
         registry.named = registry.name_pools(previous);
+        registry.resolving = registry.resolver_pools(previous);
         registry
     }
 
@@ -92,12 +111,55 @@ impl Registry {
                 }
                 let key = key(database, &user.name);
                 let spec = plan::for_user(&self.config, &servers, user);
-                let kept = previous.and_then(|old| old.named.get(&key)).and_then(|old| adopt(old, &spec, cluster));
+                let same_scope =
+                    |old: &&Self| old.config.scope(&user.name, database) == self.config.scope(&user.name, database);
+                let known = previous.filter(same_scope).and_then(|old| old.named.get(&key));
+                let kept = known.and_then(|old| adopt(old, &spec, cluster));
                 let set = kept.unwrap_or_else(|| PoolSet::new(key.clone(), spec, cluster.clone(), None));
                 named.insert(key, set);
             }
         }
         named
+    }
+
+    fn resolver_pools(&self, previous: Option<&Self>) -> HashMap<String, Arc<PoolSet>> {
+        let Some(account) = &self.config.resolver_account else { return HashMap::new() };
+        let wanted = |name: &&String| self.config.resolvers.iter().any(|resolver| resolver.serves(name));
+        let pools = self.clusters.iter().filter(|(name, _)| wanted(name)).map(|(name, cluster)| {
+            let spec = plan::for_resolvers(&self.config, &servers(&self.config, name), account);
+            let known = previous.and_then(|old| old.resolving.get(name));
+            let kept = known.and_then(|old| adopt(old, &spec, cluster));
+            let set = || PoolSet::new(key(name, &account.user), spec, cluster.clone(), None);
+            (name.clone(), kept.unwrap_or_else(set))
+        });
+        pools.collect()
+    }
+
+    /// The pools in which the resolvers of a database run.
+    pub(crate) fn for_resolvers(&self, database: &str) -> Option<&Arc<PoolSet>> {
+        self.resolving.get(database)
+    }
+
+    /// The configuration that the pools were built from.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The pools of a user with a password whose sessions have variables of their own.
+    pub(crate) fn for_scoped_user(
+        &self,
+        database: &str,
+        user: &str,
+        variables: &Variables,
+        allow_privileged: bool,
+    ) -> Result<Membership, NoPool> {
+        let set = self.for_user(database, user)?;
+        // Elsewhere, nothing would take the variables away from the next session.
+        if !set.spec.shared || !set.spec.identity.watched {
+            return Err(NoPool::OtherScope);
+        }
+        let base = (*set.spec.identity).clone();
+        Ok(Membership::of(set, Identity { allow_privileged, variables: variables.clone(), ..base }))
     }
 
     /// The pools of a user with a password.
@@ -112,11 +174,19 @@ impl Registry {
     /// the membership lasts.
     pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Membership, NoPool> {
         let cluster = self.clusters.get(database).ok_or(NoPool::UnknownDatabase)?;
+        if grant.account.is_some() || self.has_accounts() {
+            return self.for_account(database, cluster, grant);
+        }
         let user = plan::find_user(&self.config, &grant.user, database);
         // The grant may be older than this configuration: a session lives on through a reload.
         let provision = grant.provision && self.config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision);
         if user.is_none() && !provision {
             return Err(NoPool::NotProvisioned);
+        }
+        // What the session may do was decided for the mode of its login.
+        let same = |core: &JwtConfig| core.mode == grant.mode && core.is_guarded() == grant.guarded;
+        if !self.config.jwt.as_ref().is_some_and(|jwt| same(&jwt.core)) {
+            return Err(NoPool::ModeChanged);
         }
         let servers = servers(&self.config, database);
         let mode = grant.pool_mode.as_deref().and_then(PoolerMode::from_word);
@@ -135,8 +205,10 @@ impl Registry {
         let named = self.named.get(&key(database, &grant.user));
         let role = grant.server_role.clone().filter(|role| *role != grant.user);
         let claimed = Claimed { role, read_only: identity.read_only };
-        let key = PoolKey { claimed, ..key(database, &grant.user) };
-        let mut sets = if user.is_some() { self.entries.lock() } else { self.subjects.lock() };
+        let key = PoolKey { claimed, token: TokenKey::of(grant)?, ..key(database, &grant.user) };
+        // Pools of one token end with it, whoever it is for.
+        let lasts = user.is_some() && key.token.is_none();
+        let mut sets = if lasts { self.entries.lock() } else { self.subjects.lock() };
         if let Some(set) = sets.get(&key) {
             return Ok(Membership::of(set.clone(), identity).in_mode(mode));
         }
@@ -144,12 +216,32 @@ impl Registry {
         if let Some(named) = named.filter(|named| named.spec.serves(&spec)) {
             return Ok(Membership::of(named.clone(), identity).in_mode(mode));
         }
-        if user.is_none() && sets.len() >= self.max_subjects {
+        if !lasts && sets.len() >= self.max_subjects {
             self.unused.evict(&mut sets).ok_or(NoPool::TooMany)?.close();
         }
-        let unused = user.is_none().then(|| self.unused.clone());
+        let unused = (!lasts).then(|| self.unused.clone());
         let set = PoolSet::new(key.clone(), spec, cluster.clone(), unused);
         sets.insert(key, set.clone());
+        Ok(Membership::of(set, identity).in_mode(mode))
+    }
+
+    /// Whether all tokens lead to accounts, and none to a role of its own.
+    fn has_accounts(&self) -> bool {
+        self.config.jwt.as_ref().is_some_and(|jwt| jwt.core.mode == IdentityMode::ServiceAccount)
+    }
+
+    fn for_account(&self, database: &str, cluster: &Arc<Cluster>, grant: &AuthGrant) -> Result<Membership, NoPool> {
+        let mapping = account::mapping(&self.config, database, grant).ok_or(NoPool::NoAccount)?;
+        let servers = servers(&self.config, database);
+        let identity = account::identity(&self.config, &servers, mapping, grant);
+        let claimed = Claimed { role: None, read_only: identity.read_only };
+        let key = PoolKey { claimed, ..key(database, &mapping.name) };
+        let make = || {
+            let spec = account::pools(&self.config, &servers, mapping, grant);
+            PoolSet::new(key.clone(), spec, cluster.clone(), None)
+        };
+        let set = self.accounts.lock().entry(key.clone()).or_insert_with(make).clone();
+        let mode = grant.pool_mode.as_deref().and_then(PoolerMode::from_word);
         Ok(Membership::of(set, identity).in_mode(mode))
     }
 
@@ -163,8 +255,14 @@ impl Registry {
         take_over(&self.entries, &previous.entries, stays);
         take_over(&self.subjects, &previous.subjects, stays);
         take_over(&self.shared, &previous.shared, stays);
+        take_over(&self.accounts, &previous.accounts, stays);
         for (key, set) in &previous.named {
             if !self.named.get(key).is_some_and(|kept| Arc::ptr_eq(kept, set)) {
+                set.close();
+            }
+        }
+        for (name, set) in &previous.resolving {
+            if !self.resolving.get(name).is_some_and(|kept| Arc::ptr_eq(kept, set)) {
                 set.close();
             }
         }
@@ -187,16 +285,26 @@ impl Registry {
 
     /// All sets of pools.
     pub(crate) fn sets(&self) -> Vec<Arc<PoolSet>> {
-        let mut sets = self.standing_sets();
+        let mut sets = self.lasting_sets();
         sets.extend(self.subjects.lock().values().cloned());
         sets
     }
 
-    /// The sets that may keep connections ahead of need: those of users that users.toml names, and shared ones.
+    /// The sets that may keep connections ahead of need.
     pub(crate) fn standing_sets(&self) -> Vec<Arc<PoolSet>> {
+        let mut sets = self.lasting_sets();
+        let keeps_some = |set: &&Arc<PoolSet>| set.spec.pools.iter().any(|pool| pool.min_size > 0);
+        sets.extend(self.subjects.lock().values().filter(keeps_some).cloned());
+        sets
+    }
+
+    /// The sets of users that users.toml names, and shared ones.
+    fn lasting_sets(&self) -> Vec<Arc<PoolSet>> {
         let mut sets: Vec<_> = self.named.values().cloned().collect();
         sets.extend(self.entries.lock().values().cloned());
         sets.extend(self.shared.lock().values().cloned());
+        sets.extend(self.accounts.lock().values().cloned());
+        sets.extend(self.resolving.values().cloned());
         sets
     }
 
@@ -234,7 +342,7 @@ fn password_method(config: &Config) -> AuthType {
 }
 
 fn key(database: &str, user: &str) -> PoolKey {
-    PoolKey { database: database.to_owned(), user: user.to_owned(), claimed: Claimed::default() }
+    PoolKey { database: database.to_owned(), user: user.to_owned(), claimed: Claimed::default(), token: None }
 }
 
 fn servers<'a>(config: &'a Config, name: &str) -> Vec<&'a Database> {

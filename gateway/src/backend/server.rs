@@ -10,6 +10,7 @@ use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::inquiry;
 use super::pool::Pool;
+use super::role_settings::{self, LeftOut, RoleSettings};
 use super::settings::{Settings, quote_identifier};
 use crate::net::buffer::Chunk;
 
@@ -109,10 +110,35 @@ impl Server {
         }
     }
 
+    /// The settings that the owner attached to the role, less those that are guarded or cannot be made.
+    pub(crate) async fn settings_of_role(
+        &mut self,
+        is_guarded: impl Fn(&str, &str) -> bool,
+    ) -> Result<RoleSettings, ConversationError> {
+        self.inner.unnamed = 0;
+        role_settings::ask(&mut self.inner.connection, is_guarded).await
+    }
+
+    /// Which of these settings PostgreSQL does not take now.
+    pub(crate) async fn refused(&mut self, settings: &Settings) -> Result<Vec<LeftOut>, ConversationError> {
+        self.inner.unnamed = 0;
+        role_settings::refused(&mut self.inner.connection, settings).await
+    }
+
     /// Opens the transaction that the client asked for.
     pub(crate) async fn begin(&mut self, sql: &str) -> Result<(), ConversationError> {
         self.inner.unnamed = 0;
         self.inner.connection.query(sql).await.map(drop)
+    }
+
+    /// Runs a statement of the gateway's own with parameters; `None` only describes it.
+    pub(crate) async fn ask(
+        &mut self,
+        sql: &str,
+        values: Option<&[&str]>,
+    ) -> Result<super::connection::Answer, ConversationError> {
+        self.inner.unnamed = 0;
+        self.inner.connection.ask(sql, values).await
     }
 
     /// Gives settings that have no value of the session's own the values of `startup`.

@@ -29,6 +29,18 @@ impl Settings {
         Some(self.0.remove(at).1)
     }
 
+    /// These settings, and those of `below` that have no value here.
+    pub(crate) fn over(&self, below: &Self) -> Self {
+        let mut all = below.clone();
+        self.iter().for_each(|(name, value)| all.set(name, value));
+        all
+    }
+
+    /// These settings without those of `others`, where the value is the same.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        Self(self.0.iter().filter(|(name, value)| others.get(name) != Some(value)).cloned().collect())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -41,7 +53,9 @@ impl Settings {
     /// Values go through `set_config`, which takes lists (`search_path`) as the start-up packet does.
     pub(crate) fn write_difference(&self, wanted: &Self, sql: &mut String) {
         for (name, _) in self.iter() {
-            if wanted.get(name).is_none() {
+            // What `ISO` means for the order of day and month depends on the value before: that must be the server's own.
+            let builds_on_itself = name == "datestyle" && wanted.get(name) != self.get(name);
+            if wanted.get(name).is_none() || builds_on_itself {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
@@ -122,6 +136,22 @@ mod tests {
             difference(&from, &to),
             "RESET \"a\".\"b\";SELECT pg_catalog.set_config('search_path','x, y',false);"
         );
+    }
+
+    #[test]
+    fn a_date_style_does_not_build_on_that_of_another_session() {
+        let german = settings(&[("datestyle", "German")]);
+        assert_eq!(
+            difference(&german, &settings(&[("datestyle", "ISO")])),
+            "RESET \"datestyle\";SELECT pg_catalog.set_config('datestyle','ISO',false);"
+        );
+        assert_eq!(difference(&german, &german), "");
+    }
+
+    #[test]
+    fn settings_go_over_others() {
+        let all = settings(&[("a", "1"), ("b", "2")]).over(&settings(&[("b", "3"), ("c", "4")]));
+        assert_eq!(all, settings(&[("a", "1"), ("b", "2"), ("c", "4")]));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Pool {
 
     /// Whether there are fewer connections than there always should be.
     pub(crate) fn is_short(&self) -> bool {
-        if self.spec.min_size == 0 {
+        if self.spec.min_size == 0 || self.spec.proof.has_expired() {
             return false;
         }
         let inner = self.inner.lock();
@@ -85,6 +85,9 @@ impl Pool {
 /// The connection, if it is alive, on this worker's reactor.
 #[inline]
 pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
+    if server.connection.has_expired() {
+        return None;
+    }
     let mut server = server.adopt()?;
     server.connection.is_alive().then_some(())?;
     let pool = server.slot.pool();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use pgdog_jwt::config::KeySource;
 
 use super::{Paths, summary};
-use crate::config::Config;
+use crate::config::{Config, PasswordSource};
 
 /// Prints warnings and errors on standard error, the meaning on standard output.
 pub(super) fn check(paths: &Paths) -> ExitCode {
@@ -48,6 +48,10 @@ fn unreadable_files(config: &Config) -> Vec<String> {
     .into_iter()
     .filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
     .collect();
+    let provisioning = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.as_ref());
+    if let Some(PasswordSource::File(path)) = provisioning.map(|settings| &settings.admin_password) {
+        files.push(("admin_password_file", path.as_path()));
+    }
     for issuer in config.jwt.iter().flat_map(|jwt| &jwt.core.issuers) {
         if let KeySource::PemFiles(paths) = &issuer.keys {
             files.extend(paths.iter().map(|path| ("jwt_public_key_file", path.as_path())));

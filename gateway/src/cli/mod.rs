@@ -1,10 +1,16 @@
 //! The command line. Flags and defaults are PgDog's.
 
 mod check;
+mod explain;
+mod identities;
 mod inspect;
+mod install_sql;
 mod keys;
 mod logging;
 mod mint;
+mod prove;
+mod setup;
+mod setup_sql;
 mod summary;
 pub(crate) mod time;
 
@@ -58,9 +64,14 @@ enum Command {
     /// Check both files and say what they mean; fail with file, line and reason when they are wrong
     #[command(alias = "configcheck")]
     Check,
+    /// Say what would become of a login with a token, and why
+    Explain(explain::Explain),
     /// Make and read tokens, for development
     #[command(subcommand)]
     Token(Token),
+    /// Say what PostgreSQL has to be told
+    #[command(subcommand)]
+    Setup(setup::Setup),
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +80,8 @@ enum Token {
     Mint(mint::Mint),
     /// Decode a token without checking it
     Inspect(inspect::Inspect),
+    /// Print a proof of claims that SQL functions verify
+    Prove(prove::Prove),
 }
 
 /// The files that the configuration comes from, first and at every reload.
@@ -105,16 +118,24 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match cli.command {
         None | Some(Command::Run) => return run(paths),
         Some(Command::Check) => return check::check(&paths),
-        Some(Command::Token(Token::Mint(mint))) => mint.run(),
-        Some(Command::Token(Token::Inspect(inspect))) => inspect.run(),
+        Some(Command::Explain(explain)) => explain.run(&paths),
+        Some(Command::Token(Token::Mint(mint))) => done(mint.run()),
+        Some(Command::Token(Token::Inspect(inspect))) => done(inspect.run()),
+        Some(Command::Token(Token::Prove(prove))) => done(prove.run()),
+        Some(Command::Setup(setup)) => done(setup.run(&paths)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("pgdog-jwt: {failure}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// For a command that has done its work when it did not fail.
+fn done(outcome: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 fn run(paths: Paths) -> ExitCode {

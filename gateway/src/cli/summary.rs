@@ -3,9 +3,10 @@
 use std::fmt::{Result, Write};
 use std::time::Duration;
 
-use pgdog_jwt::config::{Issuer, KeySource, UserMatch};
+use pgdog_jwt::config::{IdentityMode, Issuer, KeySource, UserMatch};
 
-use crate::config::{AuthType, Choice, Config, Database, Databases, Guard, Jwt, User};
+use super::identities;
+use crate::config::{AuthType, Choice, Config, Database, Databases, Guard, Jwt, LoginAuth, Provisioning, User};
 
 /// The page.
 pub(super) fn summary(config: &Config) -> String {
@@ -19,6 +20,7 @@ fn write(page: &mut String, config: &Config) -> Result {
     listener(page, config)?;
     databases(page, config)?;
     users(page, config)?;
+    tenants(page, config)?;
     match &config.jwt {
         Some(jwt) => tokens(page, jwt),
         None => writeln!(page, "tokens     not accepted: auth_type is \"{}\"", config.general.auth_type.word()),
@@ -79,6 +81,19 @@ fn users(page: &mut String, config: &Config) -> Result {
     Ok(())
 }
 
+fn tenants(page: &mut String, config: &Config) -> Result {
+    if let Some(tenants) = &config.tenants {
+        let (variables, separator) = (tenants.variables.join(", "), &tenants.separator);
+        writeln!(page, "tenants    {variables}, behind \"{separator}\" in user names")?;
+    }
+    for resolver in &config.resolvers {
+        let variables: Vec<_> = resolver.inject.iter().map(|(name, _)| name.as_str()).collect();
+        let required = if resolver.required { ", required" } else { "" };
+        writeln!(page, "resolver   {}: {}{required}", resolver.name, variables.join(", "))?;
+    }
+    Ok(())
+}
+
 /// How one user of `users.toml` proves itself.
 fn method(config: &Config, user: &User) -> String {
     match (config.general.auth_type, &config.jwt) {
@@ -108,8 +123,8 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         UserMatch::Claim => "decides, whatever user name the client typed",
     };
     writeln!(page, "           the token's identity {user_match}")?;
-    let account = core.server_user.as_deref().unwrap_or("the account in users.toml");
-    writeln!(page, "           PostgreSQL sees {account}, then the role of the subject")?;
+    identities::users(page, jwt)?;
+    writeln!(page, "           {}", identity(jwt))?;
     let pool = if jwt.shared_pool { "use shared pools" } else { "get a pool at first login" };
     let limit = if jwt.shared_pool { String::new() } else { format!(", up to {}", jwt.max_pools) };
     let provision = match (core.auto_provision, core.auto_provision_read_only) {
@@ -117,7 +132,9 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         (true, false) => format!("{pool}{limit}"),
         (false, _) => "are refused".to_owned(),
     };
-    writeln!(page, "           subjects that users.toml does not name {provision}")?;
+    if core.mode != IdentityMode::ServiceAccount {
+        writeln!(page, "           subjects that users.toml does not name {provision}")?;
+    }
     writeln!(page, "           never as {}", core.denied_roles.join(", "))?;
     let privileged = if jwt.allow_privileged_roles { "allowed" } else { "refused" };
     writeln!(page, "           roles with SUPERUSER or BYPASSRLS: {privileged}")?;
@@ -127,7 +144,49 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         Guard::Strict => "strict",
         Guard::Standard => "standard",
     };
-    writeln!(page, "           guard: {guard}")
+    writeln!(page, "           guard: {guard}")?;
+    for proof in &jwt.proofs {
+        let databases = match &proof.databases {
+            Databases::All => "all databases".to_owned(),
+            Databases::Some(names) => names.join(", "),
+        };
+        writeln!(page, "           claims proven to {databases} with key {}", proof.policy.key.id())?;
+    }
+    if let Some(settings) = &jwt.provisioning {
+        writeln!(page, "roles      made at logins by {}, in {}", settings.admin_user, given(settings))?;
+        if let Some(days) = settings.disable_after {
+            writeln!(page, "           disabled when no token was seen for {days} days")?;
+        }
+    }
+    identities::servers(page, jwt)
+}
+
+/// What subjects are in.
+fn given(settings: &Provisioning) -> String {
+    let fixed = (!settings.roles.is_empty()).then(|| settings.roles.join(", "));
+    let groups = (!settings.groups.is_empty()).then(|| format!("by groups: {}", settings.groups.shown()));
+    let parts: Vec<String> = fixed.into_iter().chain(groups).collect();
+    if parts.is_empty() { "no group".to_owned() } else { parts.join("; ") }
+}
+
+/// Who PostgreSQL sees.
+fn identity(jwt: &Jwt) -> String {
+    let account = jwt.core.server_user.as_deref().unwrap_or("the account in users.toml");
+    match jwt.core.mode {
+        IdentityMode::Role => format!("PostgreSQL sees {account}, then the role of the subject"),
+        IdentityMode::Login => {
+            let by = match jwt.login.auth {
+                LoginAuth::Certificate => "the gateway's certificate",
+                LoginAuth::Password => "login_password",
+                LoginAuth::Trust => "nothing: it trusts the gateway's address",
+            };
+            format!("PostgreSQL sees the subject log in, by {by}")
+        }
+        IdentityMode::ServiceAccount => {
+            "PostgreSQL sees the account of the first rule that is for the token".to_owned()
+        }
+        IdentityMode::Passthrough => "PostgreSQL sees the subject log in, by its own token".to_owned(),
+    }
 }
 
 fn issuer(page: &mut String, issuer: &Issuer) -> Result {

@@ -158,6 +158,30 @@ choice! {
 }
 
 choice! {
+    /// How the gateway proves itself to PostgreSQL when it logs in as a subject.
+    LoginAuth {
+        /// By the certificate that it shows in the TLS handshake.
+        #[default]
+        Certificate = "certificate",
+        /// By one password for all subjects.
+        Password = "password",
+        /// Not at all: PostgreSQL trusts where it comes from.
+        Trust = "trust",
+    }
+}
+
+choice! {
+    /// What becomes of `VALID UNTIL` of roles that the gateway makes.
+    ValidUntil {
+        /// It is left alone.
+        #[default]
+        None = "none",
+        /// It follows the token's life.
+        Token = "token",
+    }
+}
+
+choice! {
     /// How much a guarded session may do.
     Guard {
         /// Also refuses `DO` and creating functions and procedures.

@@ -4,9 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{Algorithm, DEFAULT_TOKEN_CACHE_SIZE, Issuer, JwksSource, JwtConfig, KeySource, UserMatch};
+use pgdog_jwt::config::{
+    Algorithm, DEFAULT_TOKEN_CACHE_SIZE, IdentityMode, Issuer, JwksSource, JwtConfig, KeySource, UserMatch,
+};
 
 use super::choices::{AuthType, Choice};
+use super::identity::subject_login;
+use super::identity_rules::Rules;
 use super::jwks_url;
 use super::model::{Jwt, User};
 use super::section::Section;
@@ -22,6 +26,8 @@ const MAX_TOKEN_CACHE_SIZE: i64 = 10_000_000;
 const PASSWORD_SLACK: usize = 256;
 /// Most provisioned pools.
 const MAX_POOLS: usize = 1_000;
+/// How long the settings of a role are taken for what they were.
+const ROLE_SETTINGS_TTL: Duration = Duration::from_secs(30);
 /// Largest statement the guard reads, in bytes.
 const MAX_STATEMENT_SIZE: usize = 16 * 1024 * 1024;
 /// How long a key set is used without asking again.
@@ -50,8 +56,16 @@ impl Choice for UserMatch {
 }
 
 /// Reads both tables. The value is present exactly when `auth_type` is `jwt`; the keys are checked in any case.
-pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType, users: &[User]) -> Option<Jwt> {
+pub(super) fn jwt(
+    general: &Section<'_>,
+    own: &Section<'_>,
+    identity: &Section<'_>,
+    auth_type: AuthType,
+    users: &[User],
+    rules: &Rules,
+) -> Option<Jwt> {
     let keys = keys(general, own);
+    let mode: IdentityMode = identity.choice("mode").unwrap_or_default();
     let server_user = general.filled("jwt_server_user");
     let max_token_size = own.count("max_token_size", 1).unwrap_or(MAX_TOKEN_SIZE);
     let token_cache_size = own.integer("token_cache_size", 0..=MAX_TOKEN_CACHE_SIZE);
@@ -64,6 +78,7 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
         algorithms: algorithms(own),
         username_claim: general.filled("jwt_username_claim").unwrap_or_else(|| "sub".to_owned()),
         leeway: own.seconds_up_to("leeway", HOUR).unwrap_or(Duration::ZERO),
+        groups: None,
     };
     let core = JwtConfig {
         issuers: vec![issuer],
@@ -71,24 +86,37 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
         token_cache_size,
         user_suffix: general.filled("jwt_user_suffix"),
         user_match: own.choice("user_match").unwrap_or_default(),
-        denied_roles: denied_roles(own, server_user.as_deref(), users),
+        mode,
+        role_mappings: rules.role_mappings(),
+        user_mappings: rules.user_mappings.clone(),
+        // Where no account logs in for all tokens, none is in danger.
+        denied_roles: denied_roles(own, server_user.as_deref().filter(|_| mode != IdentityMode::ServiceAccount), users),
         server_user,
         server_password: general.secret("jwt_server_password"),
         auto_provision: general.boolean("jwt_user_auto_provision").unwrap_or(false),
         auto_provision_read_only: general.boolean("jwt_user_auto_provision_read_only").unwrap_or(false),
         variables: session::variables(own),
         claims: session::claims(own),
+        kept_claims: Vec::new(),
+        host_variables: false,
+        proves_claims: false,
     };
     let jwt = Jwt {
         core,
         allow_plaintext: own.boolean("allow_plaintext").unwrap_or(false),
         password_auth_type: own.choice("password_auth_type").unwrap_or(AuthType::Scram),
+        account_pools: rules.account_pools(),
+        role_mappings_from_env: rules.from_env,
         shared_pool: own.boolean("shared_pool").unwrap_or(false),
+        role_settings_ttl: own.seconds_up_to("role_settings_ttl", DAY).unwrap_or(ROLE_SETTINGS_TTL),
         max_pools: own.count("max_pools", 1).unwrap_or(MAX_POOLS),
         max_password_size: max_token_size.saturating_add(PASSWORD_SLACK),
         allow_privileged_roles: own.boolean("allow_privileged_roles").unwrap_or(false),
         guard: own.choice("guard").unwrap_or_default(),
+        login: subject_login(general, identity),
         max_statement_size: own.count("max_statement_size", 1).unwrap_or(MAX_STATEMENT_SIZE),
+        proofs: Vec::new(),
+        provisioning: None,
     };
     if own.is_present_key("issuers") {
         let reason = "[[jwt.issuers]] is not supported yet; describe one issuer with the \"jwt_\" keys and [jwt]";
@@ -103,6 +131,7 @@ pub(super) fn jwt(general: &Section<'_>, own: &Section<'_>, auth_type: AuthType,
         return None;
     }
     check(general, own, &jwt, keys.is_some());
+    rules.check(general, own, &jwt.core);
     Some(jwt)
 }
 
@@ -176,6 +205,8 @@ fn denied_roles(own: &Section<'_>, server_user: Option<&str>, users: &[User]) ->
 fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
     let report = general.report;
     let core = &jwt.core;
+    // Other modes need no account, or have one of their own.
+    let needs_account = core.mode == IdentityMode::Role && core.server_user.is_none();
     if !has_keys {
         let hint = "set \"jwt_public_key_file\" or \"jwt_jwks_url\"";
         report.error(
@@ -183,19 +214,20 @@ fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
             format!("\"auth_type\" = \"jwt\" needs a key to check tokens with; {hint}"),
         );
     }
-    if core.auto_provision && core.server_user.is_none() {
+    if core.auto_provision && needs_account {
         let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
         let reason = format!("\"jwt_user_auto_provision\" needs an account to log in to PostgreSQL with; {hint}");
         report.error(general.spot("jwt_user_auto_provision"), reason);
     }
-    if jwt.shared_pool && core.server_user.is_none() {
+    if jwt.shared_pool && needs_account {
         let hint = "set \"jwt_server_user\" to an account that may SET ROLE to every subject";
         report.error(
             own.spot("shared_pool"),
             format!("\"shared_pool\" needs an account that all subjects share; {hint}"),
         );
     }
-    if core.auto_provision_read_only && !core.auto_provision {
+    let provisions = core.auto_provision || core.mode == IdentityMode::ServiceAccount;
+    if core.auto_provision_read_only && !provisions {
         let reason = "\"jwt_user_auto_provision_read_only\" has no effect without \"jwt_user_auto_provision\"";
         report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
     }

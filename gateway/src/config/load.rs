@@ -4,14 +4,20 @@ use super::error::{Spot, nearest};
 use super::file::{File, Report, tables};
 use super::model::{Config, Database, Jwt, User};
 use super::section::{Env, Section};
-use super::{Role, Text, databases, general, jwt, unused, users};
+use super::{
+    Role, Text, databases, general, identity, identity_rules, jwt, proof, provisioning, resolvers, scope, tenants,
+    unused, users,
+};
+
+/// The tables of `pgdog.toml`.
+const SECTIONS: &[&str] = &["general", "admin", "tcp", "databases", "jwt", "tenants", "resolvers", "resolver_account"];
 
 /// The configuration, as far as it can be read. `None` when one of them cannot be parsed.
 pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Report) -> Option<Config> {
     let pgdog = File::parse(pgdog.name, pgdog.text, report);
     let users_file = File::parse(users.name, users.text, report);
     let (pgdog, users_file) = (pgdog?, users_file?);
-    check_sections(&pgdog, &["general", "admin", "tcp", "databases", "jwt"], unused::SECTIONS, report);
+    check_sections(&pgdog, SECTIONS, unused::SECTIONS, report);
     check_sections(&users_file, &["admin", "users"], &[], report);
 
     let databases = each(&pgdog, "databases", "[[databases]]", unused::DATABASES, report, databases::database);
@@ -26,11 +32,46 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let general_section = table(&pgdog, "general", "[general]", report).with_env(env);
     let jwt_section = table(&pgdog, "jwt", "[jwt]", report);
     let general = general::general(&general_section);
+    let tenants_section = table(&pgdog, "tenants", "[tenants]", report);
+    let tenants = tenants::tenants(&tenants_section);
+    tenants::check_users(tenants.as_ref(), &users, &tenants_section);
     users::check_certificates(&users, general.tls_client_ca_certificate.is_some(), report);
     let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
-    let jwt = jwt::jwt(&general_section, &jwt_section, general.auth_type, &users);
+    let identity_section = jwt_section.table("identity", "[jwt.identity]");
+    let rules = identity_rules::read(&jwt_section, &identity_section, &databases, env);
+    let proofs = proof::proofs(&jwt_section, &databases, env);
+    let jwt = jwt::jwt(&general_section, &jwt_section, &identity_section, general.auth_type, &users, &rules);
+    let mut jwt = jwt.map(|jwt| Jwt { proofs, ..jwt });
+    if let Some(jwt) = &mut jwt {
+        jwt.core.proves_claims = !jwt.proofs.is_empty();
+        identity::deny_accounts(jwt, &databases, &users);
+        identity::check(&identity_section, jwt, &general, &databases, &users);
+    }
+    let provisioning_section = jwt_section.table("provisioning", "[jwt.provisioning]");
+    provisioning::read(&provisioning_section, jwt.as_mut());
+    provisioning_section.finish(&[]);
+    tenants::check_names(tenants.as_ref(), jwt.as_ref(), &tenants_section);
+    let account_section = table(&pgdog, "resolver_account", "[resolver_account]", report);
+    let resolver_account = resolvers::account(&account_section, env);
+    account_section.finish(&[]);
+    let resolvers = each(&pgdog, "resolvers", "[[resolvers]]", &[], report, resolvers::resolver);
+    let around = resolvers::Around {
+        account: resolver_account.as_ref(),
+        tenants: tenants.as_ref(),
+        tenants_spot: tenants_section.spot("resolver"),
+        jwt: jwt.as_ref(),
+        databases: &databases,
+    };
+    resolvers::check(&resolvers, &around, report);
+    tenants_section.finish(&[]);
+    let resolvers: Vec<_> = resolvers.into_iter().map(|(resolver, _)| resolver).collect();
+    if let Some(jwt) = &mut jwt {
+        jwt.core.host_variables = tenants.is_some() || !resolvers.is_empty();
+        jwt.core.kept_claims = scope::claims(tenants.as_ref(), &resolvers);
+    }
     warn_without_replica(&databases, jwt.as_ref(), &general_section);
     general_section.finish(unused::GENERAL);
+    identity_section.finish(&[]);
     jwt_section.finish(&["issuers"]);
 
     let admin_file = if users_file.root().contains_key("admin") { &users_file } else { &pgdog };
@@ -40,7 +81,7 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let tcp_section = table(&pgdog, "tcp", "[tcp]", report);
     let tcp = general::tcp(&tcp_section);
     tcp_section.finish(&[]);
-    Some(Config { general, admin, tcp, databases, users, jwt })
+    Some(Config { general, admin, tcp, databases, users, jwt, tenants, resolvers, resolver_account })
 }
 
 fn table<'a>(file: &'a File, name: &str, label: &'static str, report: &'a Report) -> Section<'a> {

@@ -1,6 +1,6 @@
 //! Reading `pgdog.toml`, `users.toml` and the environment into one value.
 //!
-//! Loading is pure: it reads two files and what it is given, and changes nothing. It either returns a complete
+//! Loading is pure: it reads the two files, keys that they name, and what it is given, and changes nothing. It either returns a complete
 //! configuration or everything that is wrong with it, so a reload is all or nothing (S12).
 
 mod choices;
@@ -8,13 +8,23 @@ mod databases;
 mod error;
 mod file;
 mod general;
+mod identity;
+mod identity_rules;
 mod jwks_url;
 mod jwt;
 mod load;
 mod model;
+mod proof;
+mod provisioning;
+mod resolvers;
+mod role_mappings;
+mod role_mappings_env;
+mod scope;
 mod section;
 mod session;
+mod tenants;
 mod unused;
+mod user_mappings;
 mod users;
 mod values;
 
@@ -26,13 +36,17 @@ use std::path::Path;
 
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use choices::{
-    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode, PreparedStatements,
-    ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, LoginAuth, PassthroughAuth, PoolerMode,
+    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify, ValidUntil,
 };
 pub(crate) use error::{ConfigError, Problem, Spot};
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
-pub(crate) use model::{Admin, Config, Database, Databases, General, Jwt, Tcp, User};
+pub(crate) use model::{AccountPool, Admin, Config, Database, Databases, General, Jwt, Proof, SubjectLogin, Tcp, User};
+pub(crate) use provisioning::{PasswordSource, Provisioning};
+pub(crate) use resolvers::{OnNull, Param, Resolver, ResolverAccount};
+pub(crate) use scope::Scope;
 pub(crate) use section::Env;
+pub(crate) use tenants::Tenants;
 
 use file::Report;
 use load::read;

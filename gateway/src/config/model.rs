@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pgdog_jwt::config::{JwtConfig, Secret};
+use pgdog_jwt::proof::ProofPolicy;
 
 use super::choices::{
-    AuthType, Guard, LoadBalancingStrategy, LogFormat, PassthroughAuth, PoolerMode, PreparedStatements, ReadWriteSplit,
-    ReadWriteStrategy, Role, TlsVerify,
+    AuthType, Guard, LoadBalancingStrategy, LogFormat, LoginAuth, PassthroughAuth, PoolerMode, PreparedStatements,
+    ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
 };
+use super::provisioning::Provisioning;
+use super::resolvers::{Resolver, ResolverAccount};
+use super::tenants::Tenants;
 
 /// Everything that `pgdog.toml`, `users.toml` and the environment say.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,10 @@ pub(crate) struct Config {
     pub(crate) users: Vec<User>,
     /// Present exactly when `auth_type` is `jwt`.
     pub(crate) jwt: Option<Jwt>,
+    /// Present exactly when user names hold tenants.
+    pub(crate) tenants: Option<Tenants>,
+    pub(crate) resolvers: Vec<Resolver>,
+    pub(crate) resolver_account: Option<ResolverAccount>,
 }
 
 impl Config {
@@ -217,6 +225,8 @@ pub(crate) struct User {
     pub(crate) server_password: Option<Secret>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) read_only: Option<bool>,
+    /// The tenants that the user may open; `None`: the entry says nothing of them.
+    pub(crate) tenants: Option<Vec<String>>,
     /// Instead of the general setting.
     pub(crate) tls_client_certificate_required: Option<bool>,
 }
@@ -246,6 +256,12 @@ pub(crate) struct Jwt {
     pub(crate) password_auth_type: AuthType,
     /// Subjects share pools, in which the identity follows the client.
     pub(crate) shared_pool: bool,
+    /// Who has accounts by role mappings, what the mappings say of their pools.
+    pub(crate) account_pools: Vec<AccountPool>,
+    /// Role mappings may stand in the environment.
+    pub(crate) role_mappings_from_env: bool,
+    /// How long the settings that are attached to a role are not asked for again.
+    pub(crate) role_settings_ttl: Duration,
     /// Most pools that logins may provision.
     pub(crate) max_pools: usize,
     /// Largest password message accepted, in bytes.
@@ -253,6 +269,36 @@ pub(crate) struct Jwt {
     /// Let tokens become roles with SUPERUSER or BYPASSRLS.
     pub(crate) allow_privileged_roles: bool,
     pub(crate) guard: Guard,
+    /// How subjects that log in to PostgreSQL themselves are let in there.
+    pub(crate) login: SubjectLogin,
     /// Largest statement text that the guard reads, in bytes; a longer one is refused in a guarded session.
     pub(crate) max_statement_size: usize,
+    /// What is proven to which databases. The first that names a database counts.
+    pub(crate) proofs: Vec<Proof>,
+    /// Roles that are made for subjects; `None`: none are.
+    pub(crate) provisioning: Option<Provisioning>,
+}
+
+/// One `[jwt.proof]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Proof {
+    pub(crate) databases: Databases,
+    pub(crate) policy: ProofPolicy,
+}
+
+/// What a role mapping says of the pool of its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccountPool {
+    /// The mapping's name.
+    pub(crate) name: String,
+    pub(crate) pool_size: Option<usize>,
+    pub(crate) pooler_mode: Option<PoolerMode>,
+}
+
+/// How the gateway logs in as a subject (`mode = "login"`).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct SubjectLogin {
+    pub(crate) auth: LoginAuth,
+    /// The password for all of them.
+    pub(crate) password: Option<Secret>,
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use toml_edit::{Item, TableLike};
 
 use super::error::{Spot, nearest};
-use super::file::{File, Report};
+use super::file::{File, Report, tables};
 
 /// Looks up an environment variable.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -25,8 +25,8 @@ pub(crate) struct Section<'a> {
     header: Spot,
     env: Option<Env<'a>>,
     asked: RefCell<BTreeSet<&'static str>>,
-    /// Keys that hold a section of their own.
-    sections: RefCell<BTreeSet<&'static str>>,
+    /// Keys that are tables, which have keys of their own.
+    nested: RefCell<BTreeSet<&'static str>>,
 }
 
 enum Found<'a> {
@@ -46,7 +46,8 @@ impl<'a> Section<'a> {
         if item.is_some() && table.is_none() {
             report.error(header.clone(), format!("{label} must be a table"));
         }
-        Self { report, label, file, table, header, env: None, asked: RefCell::default(), sections: RefCell::default() }
+        let (asked, nested) = Default::default();
+        Self { report, label, file, table, header, env: None, asked, nested }
     }
 
     /// One of several tables of a name.
@@ -58,21 +59,13 @@ impl<'a> Section<'a> {
         span: Option<Range<usize>>,
     ) -> Self {
         let header = file.spot(span);
-        Self {
-            report,
-            label,
-            file: Some(file),
-            table: Some(table),
-            header,
-            env: None,
-            asked: RefCell::default(),
-            sections: RefCell::default(),
-        }
+        let (asked, nested) = Default::default();
+        Self { report, label, file: Some(file), table: Some(table), header, env: None, asked, nested }
     }
 
-    /// A table inside this one, or an absent one.
-    pub(super) fn inner(&self, key: &'static str, label: &'static str) -> Section<'a> {
-        self.sections.borrow_mut().insert(key);
+    /// A table inside of this one, or an absent one.
+    pub(crate) fn table(&self, key: &'static str, label: &'static str) -> Section<'a> {
+        self.nested.borrow_mut().insert(key);
         Section::new(self.report, label, self.file, self.table.and_then(|table| table.get(key)))
     }
 
@@ -80,6 +73,33 @@ impl<'a> Section<'a> {
     pub(super) fn entries(&self) -> Vec<(&'a str, &'a Item, Spot)> {
         let entries = self.table.into_iter().flat_map(TableLike::iter);
         entries.map(|(key, item)| (key, item, self.spot(key))).collect()
+    }
+
+    /// The tables of a list inside of this one.
+    pub(crate) fn tables(&self, key: &'static str, label: &'static str) -> Vec<Section<'a>> {
+        self.nested.borrow_mut().insert(key);
+        let (Some(file), Some(item)) = (self.file, self.table.and_then(|table| table.get(key))) else {
+            return Vec::new();
+        };
+        let Some(tables) = tables(item) else {
+            self.report.error(self.spot(key), format!("\"{key}\" must be a list of tables: write {label}"));
+            return Vec::new();
+        };
+        let section = |(table, span)| Section::of_table(self.report, label, file, table, span);
+        tables.into_iter().map(section).collect()
+    }
+
+    /// The table inside of this one, or the tables of a list: either may be written.
+    pub(crate) fn table_or_tables(&self, key: &'static str, label: &'static str) -> Vec<Section<'a>> {
+        match self.table.and_then(|table| table.get(key)) {
+            Some(item) if item.is_table_like() => vec![self.table(key, label)],
+            _ => self.tables(key, label),
+        }
+    }
+
+    /// An environment variable by its whole name; an empty one counts as absent.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.env?(name).filter(|value| !value.is_empty())
     }
 
     /// Lets `PGDOG_<KEY>` give the default of every key that the file does not set.
@@ -152,18 +172,19 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nobody asked for: those that PgDog knows as unused, the others as errors.
     pub(crate) fn finish(self, unused: &[&'static str]) {
-        let (asked, sections) = (self.asked.into_inner(), self.sections.into_inner());
+        let (asked, nested) = (self.asked.into_inner(), self.nested.into_inner());
+        let known = || asked.iter().chain(&nested).copied();
         if let (Some(file), Some(table)) = (self.file, self.table) {
             for (key, item) in table.iter() {
                 let span = table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| item.span());
-                if asked.contains(key) || sections.contains(key) {
+                if known().any(|known| known == key) {
                     continue;
                 }
                 let reason = format!("\"{key}\" in {}", self.label);
                 if unused.contains(&key) {
                     self.report.warn(file.spot(span), format!("{reason} is not used here"));
                 } else {
-                    let hint = nearest(key, asked.iter().chain(&sections).chain(unused).copied());
+                    let hint = nearest(key, known().chain(unused.iter().copied()));
                     self.report.error(file.spot(span), format!("unknown key {reason}{hint}"));
                 }
             }

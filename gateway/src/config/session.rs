@@ -31,9 +31,9 @@ impl Choice for Kind {
 
 /// The variables: those of the presets, then those of the file, which go before.
 pub(super) fn variables(jwt: &Section<'_>) -> Vec<Variable> {
-    let session = jwt.inner("session", "[jwt.session]");
+    let session = jwt.table("session", "[jwt.session]");
     let mut variables = presets(&session);
-    let own = session.inner("variables", "[jwt.session.variables]");
+    let own = session.table("variables", "[jwt.session.variables]");
     for (name, item, spot) in own.entries() {
         match variable(name, item) {
             Ok(variable) => variables.push(Variable::One(Box::new(variable))),
@@ -117,7 +117,7 @@ fn flag(table: &dyn TableLike, key: &str) -> Result<bool, String> {
 
 /// What claims say about the session.
 pub(super) fn claims(jwt: &Section<'_>) -> ClaimPolicy {
-    let claims = jwt.inner("claims", "[jwt.claims]");
+    let claims = jwt.table("claims", "[jwt.claims]");
     let policy = ClaimPolicy {
         read_only: claims.filled("read_only"),
         database: claims.filled("database"),

@@ -27,6 +27,7 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
         server_password: section.secret("server_password"),
         statement_timeout: section.millis("statement_timeout"),
         read_only: section.boolean("read_only"),
+        tenants: section.strings("tenants"),
         tls_client_certificate_required: section.boolean("tls_client_certificate_required"),
     };
     name.is_some().then_some(user)

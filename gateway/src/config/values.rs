@@ -83,6 +83,10 @@ impl Section<'_> {
         self.integer(key, 0..=most).map(|number| duration(number, Duration::from_secs))
     }
 
+    pub(crate) fn seconds_within(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
+        self.integer(key, range).map(|number| duration(number, Duration::from_secs))
+    }
+
     pub(crate) fn choice<T: Choice>(&self, key: &'static str) -> Option<T> {
         let words: Vec<_> = T::ALL.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let expected = format!("one of {}", words.join(", "));

@@ -28,6 +28,7 @@ pub(super) async fn admit(
     prove(stream, user, generation).await?;
     let application_name = startup.get("application_name").unwrap_or_default();
     let about = About {
+        tenant: None,
         user: user.to_owned(),
         database: generation.config.admin.name.clone(),
         application_name: application_name.to_owned(),

@@ -44,7 +44,7 @@ impl Attempt {
         self.started.elapsed().as_micros() as u64
     }
 
-    pub(crate) fn accepted(&self, grant: Option<&AuthGrant>, role: Option<&str>) {
+    pub(crate) fn accepted(&self, grant: Option<&AuthGrant>, role: Option<&str>, tenant: Option<&str>) {
         info!(
             event = "login",
             decision = "accepted",
@@ -57,6 +57,8 @@ impl Attempt {
             issuer = grant.and_then(|grant| grant.issuer.as_deref()),
             token_id = grant.and_then(|grant| grant.token_id.as_deref()),
             role = role,
+            account = account(grant),
+            tenant = tenant,
             duration_us = self.micros(),
             "login"
         );
@@ -79,8 +81,14 @@ impl Attempt {
             issuer = grant.and_then(|grant| grant.issuer.as_deref()),
             token_id = grant.and_then(|grant| grant.token_id.as_deref()),
             role = grant.and_then(|grant| grant.server_role.as_deref()),
+            account = account(grant),
             duration_us = self.micros(),
             "login"
         );
     }
+}
+
+/// The account of PostgreSQL that the token's roles led to.
+fn account(grant: Option<&AuthGrant>) -> Option<&str> {
+    grant.and_then(|grant| grant.account.as_ref()).map(|account| account.rule().server_user.as_str())
 }

@@ -1,9 +1,15 @@
 //! Who a client turned out to be.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use pgdog_jwt::AuthGrant;
+use pgdog_jwt::config::IdentityMode;
 
 use crate::backend::cluster::Membership;
+use crate::backend::identity::Variables;
 use crate::backend::registry::{NoPool, Registry};
+use crate::config::Config;
 
 /// The outcome of a login.
 #[derive(Debug)]
@@ -12,6 +18,19 @@ pub(crate) enum Who {
     Token(Box<AuthGrant>),
     /// A user of users.toml.
     User(String),
+    /// One of them, with variables that tenants and resolvers gave.
+    Scoped(Box<Scoped>),
+}
+
+/// See [`Who::Scoped`].
+#[derive(Debug)]
+pub(crate) struct Scoped {
+    /// [`Who::Token`], whose settings hold the variables as well, or [`Who::User`].
+    pub(crate) who: Who,
+    pub(crate) variables: Variables,
+    pub(crate) tenant: Option<String>,
+    /// What it was decided by.
+    pub(crate) config: Arc<Config>,
 }
 
 impl Who {
@@ -19,6 +38,7 @@ impl Who {
         match self {
             Self::Token(grant) => &grant.user,
             Self::User(name) => name,
+            Self::Scoped(scoped) => scoped.who.user(),
         }
     }
 
@@ -26,18 +46,53 @@ impl Who {
         match self {
             Self::Token(grant) => Some(grant),
             Self::User(_) => None,
+            Self::Scoped(scoped) => scoped.who.grant(),
+        }
+    }
+
+    /// The tenant that the session is for.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Scoped(scoped) => scoped.tenant.as_deref(),
+            Self::Token(_) | Self::User(_) => None,
         }
     }
 
     /// Whether the guard watches over the session (S3): where SQL could change who it is.
     pub(crate) fn is_guarded(&self) -> bool {
-        matches!(self, Self::Token(_))
+        matches!(self, Self::Scoped(_)) || self.grant().is_some_and(|grant| grant.guarded)
     }
 
+    /// When the session ends at the latest: with the token, where its server connections do.
+    pub(crate) fn ends_at(&self) -> Option<SystemTime> {
+        self.grant().filter(|grant| grant.mode == IdentityMode::Passthrough).map(|grant| grant.expires_at)
+    }
+
+    /// The session's pools, if it is today what its login made of it: a reload may have changed what that depends on.
     pub(crate) fn pools(&self, registry: &Registry, database: &str) -> Result<Membership, NoPool> {
-        match self {
-            Self::Token(grant) => registry.for_grant(database, grant),
-            Self::User(name) => registry.for_user(database, name).map(Membership::new),
+        let now = registry.config();
+        let (scoped, who) = match self {
+            Self::Scoped(scoped) => (Some(scoped), &scoped.who),
+            who => (None, who),
+        };
+        let is_same = match scoped {
+            Some(scoped) if Arc::ptr_eq(&scoped.config, now) => true,
+            Some(scoped) => scoped.config.scope(who.user(), database) == now.scope(who.user(), database),
+            None => now.scope(who.user(), database).is_none(),
+        };
+        if !is_same {
+            return Err(NoPool::OtherScope);
+        }
+        match (who, scoped) {
+            (Self::Token(grant), _) => registry.for_grant(database, grant),
+            (Self::User(name), None) => registry.for_user(database, name).map(Membership::new),
+            (Self::User(name), Some(scoped)) => {
+                // Row-level security, which the tenant is for, would not hold a privileged role.
+                let is_free = scoped.tenant.is_none();
+                let allow_privileged = is_free || now.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles);
+                registry.for_scoped_user(database, name, &scoped.variables, allow_privileged)
+            }
+            (Self::Scoped(_), _) => Err(NoPool::OtherScope),
         }
     }
 }

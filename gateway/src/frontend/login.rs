@@ -16,16 +16,18 @@ use super::handshake::{self, HandshakeError, HandshakeOptions};
 use super::limits;
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
 use super::negotiate::negotiate;
+use super::parameters::{self, Parameters};
+use super::provision;
 use super::replication::{self, Kind, Replication};
 use super::session::{self, Session};
 use super::sessions;
 use super::startup_settings::{self, BadParameter};
+use super::tenant::{self, Name};
 use super::welcome;
 use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
 use crate::backend::dedicated::Dedicated;
-use crate::backend::greeting;
 use crate::config::{AuthType, Config, Jwt, User};
 use crate::net::read::read_message;
 use crate::net::stream::Stream;
@@ -109,11 +111,13 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             return None;
         }
     };
-    let user = startup.get("user").unwrap_or_default().to_owned();
+    let typed = startup.get("user").unwrap_or_default().to_owned();
+    let name = tenant::split(config, &typed);
+    let user = name.user.to_owned();
     let kind = Kind::asked(&startup);
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user);
     let database = replication::database(kind.as_ref().ok().copied().flatten(), config, &user, database).to_owned();
-    attempt.identify(stream.is_tls(), certificate::identity(&stream), &user, &database);
+    attempt.identify(stream.is_tls(), certificate::identity(&stream), &typed, &database);
     let is_admin = admin::is_meant(config, &database);
     let kind = match kind {
         Ok(Some(_)) if is_admin => Err(PgError::fatal("0A000", "the admin database has nothing to replicate")),
@@ -127,10 +131,10 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
         }
     };
     if is_admin {
-        return match admin_login::admit(&mut stream, &startup, &user, &generation, attempt.address()).await {
+        return match admin_login::admit(&mut stream, &startup, &typed, &generation, attempt.address()).await {
             Ok((registration, greeting)) => {
                 events::login(None);
-                attempt.accepted(None, None);
+                attempt.accepted(None, None, None);
                 let console = Box::new(Console::new(app, stream, registration));
                 Some(Ready::Admin { console, greeting })
             }
@@ -140,15 +144,16 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             }
         };
     }
-    match admit(&mut stream, &startup, kind, &user, &database, &generation, attempt.address()).await {
+    match admit(&mut stream, &startup, kind, name, &database, &generation, attempt.address()).await {
         Ok(admitted) => {
             events::login(None);
             if config.general.log_connections || admitted.who.grant().is_some() {
-                let role = admitted.pools.identity().role.as_deref();
-                attempt.accepted(admitted.who.grant(), role);
+                let role = admitted.pools.identity().subject();
+                attempt.accepted(admitted.who.grant(), role, admitted.who.tenant());
             }
-            let Admitted { who, pools, settings, told, registration, greeting, dedicated } = admitted;
-            let opening = session::Opening { client: stream, who, pools, settings, told, registration, generation };
+            let Admitted { who, pools, settings, attached, told, registration, greeting, dedicated } = admitted;
+            let opening =
+                session::Opening { client: stream, who, pools, settings, attached, told, registration, generation };
             Some(match dedicated {
                 None => Ready::Session { session: Box::new(Session::new(app, opening)), greeting },
                 Some(server) => {
@@ -183,6 +188,7 @@ struct Admitted {
     who: Who,
     pools: Membership,
     settings: Arc<crate::backend::settings::Settings>,
+    attached: crate::backend::settings::Settings,
     told: Arc<[u8]>,
     registration: sessions::Registration,
     greeting: Vec<u8>,
@@ -194,16 +200,19 @@ async fn admit(
     stream: &mut Stream,
     startup: &Startup,
     replication: Option<Kind>,
-    user: &str,
+    name: Name<'_>,
     database: &str,
     generation: &Arc<Generation>,
     address: Option<SocketAddr>,
 ) -> Result<Admitted, (Refused, Option<Who>)> {
+    let user = name.user;
     let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
     let entry = generation.config.user(user, database);
     certificate::require(stream, &generation.config.general, entry)
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
-    let who = identify(stream, user, database, generation).await.map_err(|refused| (refused, None))?;
+    let who = identify(stream, name, database, generation).await.map_err(|refused| (refused, None))?;
+    let opened = tenant::open(who, name, database, generation).await;
+    let (who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
@@ -226,28 +235,36 @@ async fn admit(
             return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
         }
     };
+    let provisioner = generation.provisioner.as_deref();
+    if let Err(refused) = provision::provision(provisioner, &pools, &who, user).await {
+        return Err((refused, Some(who)));
+    }
     let greeted = match replication {
-        None => welcome::parameters(&pools, &settings, &who, user).await.map(|parameters| (parameters, None)),
+        None => parameters::learn(&pools, &settings, generation, &who, user).await.map(|told| (told, None)),
         Some(kind) => {
             let dedicated = replication::admit(kind, &pools, &settings, &who, user, generation).await;
-            dedicated.map(|server| (greeting::build(&server.connection), Some(server)))
+            dedicated.map(|server| (Parameters::of_server(&server.connection, settings.clone()), Some(server)))
         }
     };
     let (parameters, dedicated) = match greeted {
         Ok(greeted) => greeted,
-        Err(refused) => return Err((refused, Some(who))),
+        Err(refused) => {
+            provision::note_refusal(provisioner, &pools, &who, &refused);
+            return Err((refused, Some(who)));
+        }
     };
-    let about = welcome::about(stream, address, &who, &pools, &settings);
+    let about = welcome::about(stream, address, &who, &pools, &parameters.settings);
     let registration = match sessions::register(negotiated, about) {
-        Ok(registration) => registration.seated(seat),
+        Ok(registration) => registration.seated(seat, tenant_seat),
         Err(_) => {
             let error = PgError::fatal("58000", "no random numbers are to be had");
             return Err((Refused::new("internal", error), Some(who)));
         }
     };
-    let greeting = welcome::greeting(&parameters, &settings, &registration);
-    let (settings, told) = (Arc::new(settings), parameters.followed);
-    Ok(Admitted { who, pools, settings, told, registration, greeting, dedicated })
+    let greeting = welcome::greeting(&parameters, &registration);
+    let attached = parameters.settings.without(&settings);
+    let (settings, told) = (Arc::new(parameters.settings), parameters.greeting.followed);
+    Ok(Admitted { who, pools, settings, attached, told, registration, greeting, dedicated })
 }
 
 /// Checks the start-up packet and agrees on the protocol.
@@ -268,20 +285,26 @@ pub(super) async fn prepare(
 }
 
 /// Finds out who the client is, by the method that is the user's.
-async fn identify(stream: &mut Stream, user: &str, database: &str, generation: &Generation) -> Result<Who, Refused> {
+async fn identify(
+    stream: &mut Stream,
+    name: Name<'_>,
+    database: &str,
+    generation: &Generation,
+) -> Result<Who, Refused> {
+    let user = name.user;
     let config = &generation.config;
     let entry = config.user(user, database);
     match (&config.jwt, &generation.authenticator) {
         (Some(jwt), Some(authenticator)) if is_token_user(jwt, user, entry) => {
             by_token(stream, user, database, jwt, authenticator).await
         }
-        (Some(jwt), _) => by_password(stream, user, entry, jwt.password_auth_type, generation).await,
-        (None, _) => by_password(stream, user, entry, config.general.auth_type, generation).await,
+        (Some(jwt), _) => by_password(stream, name, entry, jwt.password_auth_type, generation).await,
+        (None, _) => by_password(stream, name, entry, config.general.auth_type, generation).await,
     }
 }
 
 /// With a suffix, the users that have it; without one, all but those that users.toml gives a password.
-fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool {
+pub(super) fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool {
     match &jwt.core.user_suffix {
         Some(suffix) => user.ends_with(suffix.as_str()),
         None => !entry.is_some_and(User::has_password),
@@ -333,11 +356,12 @@ async fn by_token(
 
 async fn by_password(
     stream: &mut Stream,
-    user: &str,
+    name: Name<'_>,
     entry: Option<&User>,
     auth_type: AuthType,
     generation: &Generation,
 ) -> Result<Who, Refused> {
+    let user = name.user;
     let method = match auth_type {
         AuthType::Trust if entry.is_some() => return Ok(Who::User(user.to_owned())),
         AuthType::Trust => return Err(Refused::credential("unknown_user", "28P01", user)),
@@ -348,7 +372,9 @@ async fn by_password(
     let none = Candidates::none();
     let config: &Config = &generation.config;
     let candidates = entry.and_then(|entry| generation.passwords.of(config, entry)).unwrap_or(&none);
-    match methods::authenticate(stream, method, user, candidates).await {
+    // The client's MD5 answer is made with the name that it typed.
+    let salted = if method == Method::Md5 && !candidates.only_scram() { name.typed } else { user };
+    match methods::authenticate(stream, method, salted, candidates).await {
         Ok(Verdict::Accepted) if entry.is_some() => Ok(Who::User(user.to_owned())),
         Ok(_) => {
             let reason = if entry.is_some() { "wrong_password" } else { "unknown_user" };

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::limits::Seat;
+use super::tenant_limits::TenantSeat;
 use crate::stats::{About, Card, Meter, Sums, Totals, all_totals};
 use crate::wire::startup::Version;
 
@@ -56,6 +57,7 @@ pub(crate) struct Registration {
     pub(crate) meter: Meter,
     /// It counts itself, where its token limits sessions.
     seat: Option<Seat>,
+    tenant_seat: Option<TenantSeat>,
 }
 
 /// Registers a new session under an unguessable key.
@@ -75,7 +77,7 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, a
         }
     };
     sessions.insert(process, Entry { key: key.clone(), card: meter.card().clone(), mailbox: mailbox.clone() });
-    Ok(Registration { process, key, mailbox, draining: false, meter, seat: None })
+    Ok(Registration { process, key, mailbox, draining: false, meter, seat: None, tenant_seat: None })
 }
 
 /// Wakes the session with this key; whether there is one.
@@ -138,9 +140,10 @@ impl Mailbox {
 }
 
 impl Registration {
-    /// The session holds this seat as long as it lasts.
-    pub(crate) fn seated(mut self, seat: Option<Seat>) -> Self {
+    /// The session holds these seats as long as it lasts.
+    pub(crate) fn seated(mut self, seat: Option<Seat>, tenant_seat: Option<TenantSeat>) -> Self {
         self.seat = seat;
+        self.tenant_seat = tenant_seat;
         self
     }
 

@@ -18,22 +18,31 @@ pub(super) const TS_REWRITE: &str = "ts_rewrite";
 /// Functions that run SQL given as text: the guard cannot see what that text would do.
 ///
 /// Core: 9.15.3 (XML) and 12.4.4 (`cursor_to_xml`, `table_to_xml` and their kin take names, not SQL). The others come
-/// with extensions: tablefunc, xml2, Citus, TimescaleDB, pglogical, pg_background.
-const RUNS_SQL: [&str; 10] = [
+/// with extensions: tablefunc, xml2, refint (from the arguments of a trigger), Citus, TimescaleDB, pglogical, Spock,
+/// pg_background, pg_ivm, aws_s3.
+const RUNS_SQL: [&str; 18] = [
     "query_to_xml",
     "query_to_xmlschema",
     "query_to_xml_and_xmlschema",
     "ts_stat",
     "connectby",
     "xpath_table",
+    "check_primary_key",
+    "check_foreign_key",
     "distributed_exec",
     "master_run_on_worker",
+    "master_modify_multiple_shards",
+    "worker_create_or_replace_object",
+    "worker_partition_query_result",
+    "replicate_ddl",
     "replicate_ddl_command",
     "pg_background_launch",
+    "create_immv",
+    "query_export_to_s3",
 ];
 
-/// Families of which every member does.
-const RUNS_SQL_PREFIXES: [&str; 3] = ["dblink", "crosstab", "run_command_on_"];
+/// Families of which every member does; `pgr_` is pgRouting's.
+const RUNS_SQL_PREFIXES: [&str; 5] = ["dblink", "crosstab", "run_command_on_", "worker_apply_", "pgr_"];
 
 /// Whether a function runs SQL that it is given as text.
 pub(super) fn runs_sql(name: &str) -> bool {

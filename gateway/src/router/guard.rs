@@ -115,7 +115,7 @@ fn value_text(node: &Tree) -> Option<Cow<'_, str>> {
 }
 
 /// Whether a variable may be set to a value; a value that is not known yet is the worst one.
-pub(super) fn setting(name: &str, value: Option<&str>, protected: &[Box<str>]) -> Option<&'static Refusal> {
+pub(crate) fn setting(name: &str, value: Option<&str>, protected: &[Box<str>]) -> Option<&'static Refusal> {
     let name = canonical(name);
     if let Some(refusal) = forbidden_name(&name, protected) {
         return Some(refusal);

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cache::Memory;
 pub(crate) use class::{Access, Class, Effects, GuardMode, Policy, ReadWriteStrategy, Refusal, Transaction, Verdict};
 pub(crate) use functions::allowed_function_call;
-pub(crate) use guard::keeps_quotes_visible;
+pub(crate) use guard::{keeps_quotes_visible, setting as refused_setting};
 pub(crate) use names::{SqlStatement, deallocated_name, resets_settings, settings_named, sql_statement};
 use pg_query::protobuf::{DiscardMode, VariableSetKind};
 pub(crate) use startup::{refused_startup_parameter, startup_assignments};

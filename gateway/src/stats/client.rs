@@ -43,6 +43,8 @@ impl State {
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) user: String,
+    /// Of a session that was opened for one.
+    pub(crate) tenant: Option<String>,
     pub(crate) database: String,
     /// As the start-up packet gave it.
     pub(crate) application_name: String,
@@ -62,6 +64,7 @@ impl About {
         let (user, application_name) = ("alice".to_owned(), String::new());
         Self {
             user,
+            tenant: None,
             database: database.to_owned(),
             application_name,
             address: None,
@@ -78,6 +81,8 @@ pub(crate) struct Token {
     pub(crate) subject: String,
     pub(crate) issuer: Option<String>,
     pub(crate) role: Option<String>,
+    /// The account that a role mapping led to.
+    pub(crate) account: Option<String>,
     pub(crate) read_only: bool,
     pub(crate) expires_at: SystemTime,
 }

@@ -37,6 +37,9 @@ static ERRORS: [[AtomicU64; CLASSES.len()]; 2] = [const { [const { AtomicU64::ne
 /// Logins by reason; accepted ones have none. Reasons are words of the program.
 static LOGINS: LazyLock<Mutex<BTreeMap<Option<&'static str>, u64>>> = LazyLock::new(Mutex::default);
 
+/// Changes to roles by what was done. Actions are words of the program.
+static ROLE_CHANGES: LazyLock<Mutex<BTreeMap<&'static str, u64>>> = LazyLock::new(Mutex::default);
+
 static RELOADS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// A client heard an error with this SQLSTATE.
@@ -65,6 +68,16 @@ pub(crate) fn login(refused: Option<&'static str>) {
 /// Logins so far.
 pub(crate) fn logins() -> Vec<(Option<&'static str>, u64)> {
     LOGINS.lock().iter().map(|(reason, count)| (*reason, *count)).collect()
+}
+
+/// A role of a subject was changed, or could not be.
+pub(crate) fn role_change(action: &'static str) {
+    *ROLE_CHANGES.lock().entry(action).or_default() += 1;
+}
+
+/// Changes to roles so far.
+pub(crate) fn role_changes() -> Vec<(&'static str, u64)> {
+    ROLE_CHANGES.lock().iter().map(|(action, count)| (*action, *count)).collect()
 }
 
 /// The configuration was read again.

@@ -10,6 +10,8 @@ use super::frame;
 /// How bad it is for the session. PostgreSQL closes the connection after FATAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
+    /// Nothing has failed: it is written as a NoticeResponse.
+    Warning,
     Error,
     Fatal,
 }
@@ -17,6 +19,7 @@ pub(crate) enum Severity {
 impl Severity {
     fn name(self) -> &'static str {
         match self {
+            Self::Warning => "WARNING",
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
         }
@@ -75,9 +78,9 @@ impl PgError {
         self
     }
 
-    /// Appends the ErrorResponse.
+    /// Appends the ErrorResponse, or the NoticeResponse of a warning.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let start = frame::begin(out, b'E');
+        let start = frame::begin(out, if self.severity == Severity::Warning { b'N' } else { b'E' });
         let mut field = |key: u8, value: &str| {
             out.push(key);
             out.extend(value.bytes().filter(|byte| *byte != 0));

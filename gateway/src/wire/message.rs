@@ -124,6 +124,22 @@ pub(crate) fn parse(out: &mut Vec<u8>, name: &[u8], sql: &[u8], types: &[u8]) {
     frame::end(out, start);
 }
 
+/// Binds the unnamed statement to the unnamed portal, with parameters and results as text, and asks for the result's columns
+/// and its first row.
+pub(crate) fn run_with(out: &mut Vec<u8>, values: &[&str]) {
+    let start = frame::begin(out, b'B');
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(values.len() as u16).to_be_bytes());
+    for value in values {
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(&[0; 2]);
+    frame::end(out, start);
+    frame::push(out, b'D', b"P\0");
+    frame::push(out, b'E', &[0, 0, 0, 0, 1]);
+}
+
 /// Closes a prepared statement.
 pub(crate) fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     let start = frame::begin(out, b'C');

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{Issuer, JwksSource, JwtConfig, KeySource};
+use super::{GroupSource, IdentityMode, Issuer, JwksSource, JwtConfig, KeySource, Level};
 use crate::session::{self, Variable};
 
 /// Why a configuration cannot be used. Names the setting, the file or the URL; never shows a key.
@@ -25,9 +25,25 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A role mapping leads to an account that no token may have.
+    #[error("role mapping {name:?}: {problem}")]
+    RoleMapping {
+        /// The mapping's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The JWKS URL cannot be used.
     #[error("JWKS URL {url:?}: {problem}")]
     JwksUrl {
+        /// The URL, without what follows a `?`.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The URL of a userinfo endpoint cannot be used.
+    #[error("userinfo URL {url:?}: {problem}")]
+    UserinfoUrl {
         /// The URL, without what follows a `?`.
         url: String,
         /// What is wrong with it.
@@ -74,6 +90,18 @@ pub(crate) fn check(config: &JwtConfig) -> Result<(), ConfigError> {
         }
         check_issuer(issuer)?;
     }
+    if config.mode == IdentityMode::ServiceAccount && config.role_mappings.is_empty() {
+        return Err(setting("role_mappings", "must hold a rule in service-account mode"));
+    }
+    let gives_role = config.claims.levels.iter().any(|level| matches!(level, Level::Role(_)));
+    if config.mode == IdentityMode::ServiceAccount && gives_role {
+        return Err(setting("permission_levels", "cannot give roles in service-account mode: role mappings do"));
+    }
+    for rule in config.role_mappings.iter() {
+        if let Some(problem) = rule.problem(&config.denied_roles) {
+            return Err(ConfigError::RoleMapping { name: rule.name.clone(), problem });
+        }
+    }
     Ok(())
 }
 
@@ -90,6 +118,9 @@ fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
     if issuer.audiences.iter().any(String::is_empty) {
         return Err(setting("audiences", "must not hold an empty string"));
     }
+    if let Some(groups) = &issuer.groups {
+        check_groups(groups)?;
+    }
     match &issuer.keys {
         KeySource::PemFiles(files) if files.is_empty() => Err(setting("keys", "must name at least one file")),
         KeySource::PemFiles(_) => Ok(()),
@@ -98,23 +129,7 @@ fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
 }
 
 fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
-    let problem = |problem| ConfigError::JwksUrl { url: printable(&source.url), problem };
-    let url = reqwest::Url::parse(&source.url).map_err(|_| problem("is not a URL"))?;
-    let host = url.host_str().ok_or_else(|| problem("has no host"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ConfigError::JwksUrl {
-            url: format!("{}://…@{host}{}", url.scheme(), url.path()),
-            problem: "must not hold a user name or password",
-        });
-    }
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(host) => {}
-        "http" => {
-            return Err(problem("must be https unless the host is a loopback address"));
-        }
-        _ => return Err(problem("must be https")),
-    }
+    check_url(&source.url).map_err(|(url, problem)| ConfigError::JwksUrl { url, problem })?;
     for (name, value) in [
         ("jwks.cache_ttl", source.cache_ttl),
         ("jwks.connect_timeout", source.connect_timeout),
@@ -128,6 +143,44 @@ fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
         return Err(setting("jwks.max_body_size", "must be more than 0"));
     }
     Ok(())
+}
+
+fn check_groups(groups: &GroupSource) -> Result<(), ConfigError> {
+    if groups.claim.is_empty() {
+        return Err(setting("groups.claim", "must not be empty"));
+    }
+    let Some(userinfo) = &groups.userinfo else {
+        return Ok(());
+    };
+    check_url(&userinfo.url).map_err(|(url, problem)| ConfigError::UserinfoUrl { url, problem })?;
+    for (name, is_nothing) in [
+        ("userinfo.connect_timeout", userinfo.connect_timeout.is_zero()),
+        ("userinfo.timeout", userinfo.timeout.is_zero()),
+        ("userinfo.max_body_size", userinfo.max_body_size == 0),
+        ("userinfo.cache_size", userinfo.cache_size == 0),
+    ] {
+        if is_nothing {
+            return Err(setting(name, "must be more than 0"));
+        }
+    }
+    Ok(())
+}
+
+/// The URL as it may be shown, and what is wrong with it.
+fn check_url(text: &str) -> Result<(), (String, &'static str)> {
+    let problem = |problem| (printable(text), problem);
+    let url = reqwest::Url::parse(text).map_err(|_| problem("is not a URL"))?;
+    let host = url.host_str().ok_or_else(|| problem("has no host"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let shown = format!("{}://…@{host}{}", url.scheme(), url.path());
+        return Err((shown, "must not hold a user name or password"));
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(host) => Ok(()),
+        "http" => Err(problem("must be https unless the host is a loopback address")),
+        _ => Err(problem("must be https")),
+    }
 }
 
 /// A URL as it may be logged: a query can carry an access key, and a user part a password.
@@ -149,6 +202,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UserinfoSource;
     use std::time::Duration;
 
     fn jwks(url: &str) -> JwtConfig {
@@ -186,6 +240,30 @@ mod tests {
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("topsecret"), "{shown}");
         assert!(shown.contains("issuer.example"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_goes_to_no_userinfo_endpoint_in_clear_text() {
+        let with = |url: &str, change: fn(&mut UserinfoSource)| {
+            let mut config = jwks("https://issuer.example/jwks");
+            let mut userinfo = UserinfoSource::new(url);
+            change(&mut userinfo);
+            let userinfo = Some(userinfo);
+            config.issuers[0].groups = Some(GroupSource { claim: "groups".to_owned(), userinfo });
+            check(&config)
+        };
+        assert!(with("https://issuer.example/userinfo", |_| {}).is_ok());
+        assert!(with("http://127.0.0.1:9/userinfo", |_| {}).is_ok());
+        for url in
+            ["http://issuer.example/userinfo", "ftp://127.0.0.1/", "nonsense", "https://me:hunter2@issuer.example/?k=s"]
+        {
+            let shown = format!("{:?}", with(url, |_| {}).unwrap_err());
+            assert!(!shown.contains("hunter2") && !shown.contains("k=s"), "{shown}");
+        }
+        let good = "https://issuer.example/userinfo";
+        assert!(with(good, |source| source.timeout = Duration::ZERO).is_err());
+        assert!(with(good, |source| source.max_body_size = 0).is_err());
+        assert!(with(good, |source| source.cache_size = 0).is_err());
     }
 
     #[test]

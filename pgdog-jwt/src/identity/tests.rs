@@ -1,7 +1,7 @@
 //! Which claims make which role, and which make none (S13).
 
 use super::*;
-use crate::config::KeySource;
+use crate::config::{KeySource, Pattern, RoleMapping, Secret, UserMapping, UserTemplate, ValueMatch};
 use crate::json::parse_object;
 
 fn config(change: impl FnOnce(&mut JwtConfig)) -> JwtConfig {
@@ -103,4 +103,162 @@ fn a_token_without_sub_has_the_user_as_subject() {
     let grant = granted("a@b", r#"{"email":"a@b","sub":"123","jti":7}"#, &config).unwrap();
     assert_eq!((grant.subject.as_str(), grant.token_id), ("123", None));
     assert_eq!(code(granted("a@b", r#"{"email":"a@b","sub":1}"#, &config)), "invalid_claim");
+}
+
+#[test]
+fn a_grant_shows_the_claims_that_the_host_asked_for_and_no_others() {
+    let config = config(|c| c.kept_claims = vec!["org.id".to_owned(), "missing".to_owned(), "list".to_owned()]);
+    let claims = r#"{"sub":"alice","org":{"id":7},"list":["a"],"secret":"x"}"#;
+    let grant = granted("alice", claims, &config).unwrap();
+    let expected = [("list", serde_json::json!(["a"])), ("org.id", serde_json::json!(7))];
+    assert_eq!(grant.kept_claims, expected.map(|(name, value)| (name.to_owned(), value)).into());
+}
+
+fn mapping(name: &str, value: Option<&str>) -> RoleMapping {
+    RoleMapping {
+        name: name.to_owned(),
+        claim: None,
+        value: value.map(|value| ValueMatch::Exact { values: vec![value.to_owned()], ignore_case: false }),
+        databases: None,
+        server_user: name.to_owned(),
+        server_password: Some(Secret::new("hunter2")),
+        role: None,
+        read_only: None,
+    }
+}
+
+fn accounts(rules: Vec<RoleMapping>) -> JwtConfig {
+    config(|c| {
+        c.mode = IdentityMode::ServiceAccount;
+        c.role_mappings = rules.into();
+        c.denied_roles = vec!["postgres".to_owned()];
+    })
+}
+
+fn account(claims: &str, config: &JwtConfig) -> Result<String, &'static str> {
+    let grant = granted("ann", &format!("{{\"sub\":\"ann\",{claims}}}"), config);
+    grant.map(|grant| grant.server_user.unwrap_or_default()).map_err(|reason| reason.code())
+}
+
+#[test]
+fn the_first_rule_of_the_file_chooses_the_account() {
+    let config = accounts(vec![mapping("rw", Some("writer")), mapping("ro", Some("reader"))]);
+    for claims in
+        [r#""role":["reader","writer"]"#, r#""role":["writer","reader"]"#, r#""role":"reader","roles":"writer""#]
+    {
+        assert_eq!(account(claims, &config).as_deref(), Ok("rw"), "{claims}");
+    }
+    assert_eq!(account(r#""roles":["x","reader"]"#, &config).as_deref(), Ok("ro"));
+    for claims in
+        [r#""role":"x""#, r#""role":null"#, r#""role":{"reader":1}"#, r#""groups":"reader""#, r#""role":"Reader""#]
+    {
+        assert_eq!(account(claims, &config), Err("no_role_mapping"), "{claims}");
+    }
+}
+
+#[test]
+fn a_rule_without_a_value_is_for_every_token_that_comes_to_it() {
+    let config = accounts(vec![mapping("rw", Some("writer")), mapping("other", None)]);
+    assert_eq!(account(r#""role":"writer""#, &config).as_deref(), Ok("rw"));
+    assert_eq!(account(r#""x":1"#, &config).as_deref(), Ok("other"));
+}
+
+#[test]
+fn a_rule_for_another_database_is_none() {
+    let elsewhere = RoleMapping { databases: Some(vec!["other".to_owned()]), ..mapping("rw", Some("writer")) };
+    let config = accounts(vec![elsewhere, mapping("ro", Some("writer"))]);
+    assert_eq!(account(r#""role":"writer""#, &config).as_deref(), Ok("ro"));
+}
+
+#[test]
+fn the_account_is_all_that_postgresql_hears_of() {
+    let rule = RoleMapping { role: Some("team".to_owned()), read_only: Some(true), ..mapping("rw", Some("writer")) };
+    let config = accounts(vec![rule]);
+    let name = "a".repeat(100);
+    let grant = granted(&name, &format!("{{\"sub\":\"{name}\",\"role\":\"writer\"}}"), &config).unwrap();
+    assert_eq!((grant.user.as_str(), grant.subject.as_str()), (name.as_str(), name.as_str()));
+    assert_eq!((grant.server_user.as_deref(), grant.server_role.as_deref()), (Some("rw"), Some("team")));
+    assert!(grant.read_only && grant.mode == IdentityMode::ServiceAccount);
+    assert_eq!(grant.server_password.as_ref().map(Secret::expose), Some("hunter2"));
+    assert_eq!(grant.account.as_ref().map(|account| account.rule().name.as_str()), Some("rw"));
+    assert!(!format!("{grant:?}").contains("hunter2"));
+    assert_eq!(code(granted("bob", r#"{"sub":"ann","role":"writer"}"#, &config)), "user_mismatch");
+}
+
+#[test]
+fn a_session_is_guarded_where_settings_carry_claims_even_if_its_token_has_none() {
+    let guarded = |change: &dyn Fn(&mut JwtConfig), role: Option<&str>| {
+        let mut config = accounts(vec![RoleMapping { role: role.map(str::to_owned), ..mapping("ro", None) }]);
+        change(&mut config);
+        let grant = granted("ann", r#"{"sub":"ann"}"#, &config).unwrap();
+        assert!(grant.settings.is_empty());
+        grant.guarded
+    };
+    let spread = |config: &mut JwtConfig| {
+        let (name, claim) = ("app.meta".to_owned(), "meta".to_owned());
+        config.variables = vec![session::Variable::Each { name, claim, lenient: false }];
+    };
+    assert!(guarded(&spread, None) && guarded(&|_| {}, Some("team")));
+    assert!(!guarded(&|_| {}, None), "an account holds its session by itself");
+}
+
+#[test]
+fn an_account_that_no_token_may_have_is_no_account() {
+    let problem = |rules: Vec<RoleMapping>| {
+        let mut config = accounts(rules);
+        config.issuers[0].keys = KeySource::PemFiles(vec!["key.pem".into()]);
+        crate::config::check(&config).err().map(|error| error.to_string())
+    };
+    assert_eq!(problem(vec![mapping("a", Some("b"))]), None);
+    assert_eq!(problem(Vec::new()).as_deref(), Some("role_mappings must hold a rule in service-account mode"));
+    for name in ["postgres", "none", "", &"a".repeat(64)] {
+        let rule = RoleMapping { server_user: name.to_owned(), ..mapping("x", Some("dba")) };
+        let problem = problem(vec![rule]).unwrap();
+        assert!(problem.starts_with("role mapping \"x\": \"server_user\": "), "{problem}");
+    }
+}
+
+fn rule(issuer: Option<&str>, claim: &str, pattern: &str, user: &str) -> UserMapping {
+    let pattern = Pattern::new(pattern, false).unwrap();
+    let user = UserTemplate::new(user, &pattern).unwrap();
+    UserMapping { issuer: issuer.map(str::to_owned), claim: Some(claim.to_owned()), pattern, user, lowercase: true }
+}
+
+#[test]
+fn the_first_rule_that_matches_makes_the_user() {
+    let config = config(|c| {
+        c.user_match = UserMatch::Claim;
+        c.denied_roles = vec!["postgres".to_owned()];
+        c.user_mappings = vec![
+            rule(Some("https://a"), "email", "(.*)@x", "a_\\1"),
+            rule(None, "email", "(.*)@x", "\\1"),
+            rule(None, "nick", ".*", "nick"),
+        ];
+    });
+    let user = |claims: &str| granted("?", claims, &config).map(|grant| grant.user).map_err(|reason| reason.code());
+    assert_eq!(user(r#"{"iss":"https://a","email":"Ann@x"}"#).as_deref(), Ok("a_ann"));
+    assert_eq!(user(r#"{"iss":"https://b","email":"Ann@x"}"#).as_deref(), Ok("ann"));
+    assert_eq!(user(r#"{"email":"Ann@y","nick":"z"}"#).as_deref(), Ok("nick"));
+    assert_eq!(user(r#"{"email":"POSTGRES@x"}"#), Err("role_denied"));
+    assert_eq!(user(r#"{"email":"@x"}"#), Err("role_invalid"));
+    for claims in [r#"{"sub":"ann"}"#, r#"{"email":["ann@x"]}"#, r#"{"email":7}"#, r#"{"email":"ann@x "}"#] {
+        assert_eq!(user(claims), Err("no_user_mapping"), "{claims}");
+    }
+}
+
+#[test]
+fn a_subject_that_logs_in_itself_is_the_account() {
+    for mode in [IdentityMode::Login, IdentityMode::Passthrough] {
+        let config = config(|c| {
+            c.mode = mode;
+            c.server_user = Some("gateway".to_owned());
+            c.server_password = Some(Secret::new("not for subjects"));
+            c.denied_roles = vec!["gateway".to_owned()];
+        });
+        let grant = granted("alice", r#"{"sub":"alice"}"#, &config).unwrap();
+        assert_eq!((grant.mode, grant.server_user.as_deref()), (mode, Some("alice")));
+        assert_eq!((grant.server_role.as_deref(), grant.server_password), (Some("alice"), None));
+        assert_eq!(code(granted("gateway", r#"{"sub":"gateway"}"#, &config)), "role_denied");
+        assert_eq!(code(granted("none", r#"{"sub":"none"}"#, &config)), "role_invalid");
+    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod common;
+mod explained;
 mod https;
 mod key_files;
 mod key_sets;

@@ -2,7 +2,7 @@
 
 use crate::common::issuer::TestIssuer;
 use crate::common::{TestKey, claims, file, jwks_config, key_set, pem_config};
-use pgdog_jwt::config::Secret;
+use pgdog_jwt::config::{IdentityMode, Secret};
 use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Credential, DenyReason, JwtConfig};
 
 fn context(token: &str) -> AuthContext<'_> {
@@ -38,6 +38,23 @@ async fn nothing_shows_a_token_a_password_or_a_key() {
     let secrets = token.split('.').chain(["hunter2-password"]).chain(pem.lines().filter(|line| !line.contains("---")));
     for secret in secrets {
         assert!(!shown.contains(secret), "{secret} is in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_passed_on_is_in_its_grant_and_not_shown() {
+    let key = TestKey::p256("the-kid");
+    let file = file(&key.pair.public_key_pem());
+    let token = key.sign(&claims("alice"));
+    for (mode, passed_on) in [(IdentityMode::Passthrough, true), (IdentityMode::Login, false)] {
+        let authenticator = Authenticator::new(JwtConfig { mode, ..pem_config(&[&file]) }).unwrap();
+        for _ in ["verified", "remembered"] {
+            let AuthDecision::Allow(grant) = authenticator.authenticate(context(&token)).await else {
+                panic!("refused");
+            };
+            assert_eq!(grant.token.as_ref().map(Secret::expose), passed_on.then_some(token.as_str()));
+            assert!(token.split('.').all(|part| !format!("{grant:?}").contains(part)));
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) fn clients(database: Option<&str>, own: u32) -> Table {
         ("bytes_sent", Kind::Int),
         ("server", Kind::Int),
         ("subject", Kind::Text),
+        ("account", Kind::Text),
+        ("tenant", Kind::Text),
     ]);
     for (process, card) in sessions::all() {
         if database.is_none_or(|name| card.about.database == name) {
@@ -69,6 +71,8 @@ fn client(process: u32, card: &Card, own: bool) -> Vec<Value> {
         Value::int(done.sent),
         if server == 0 { Value::Null } else { Value::int(server) },
         Value::maybe(about.token.as_ref().map(|token| token.subject.as_str())),
+        Value::maybe(about.token.as_ref().and_then(|token| token.account.as_deref())),
+        Value::maybe(about.tenant.as_deref()),
     ]
 }
 
@@ -101,16 +105,19 @@ pub(super) fn subjects(registry: &Registry, database: Option<&str>) -> Table {
         ("token_expires", Kind::Time),
     ]);
     let sets = registry.sets();
-    let sizes: HashMap<_, _> =
-        sets.iter().map(|set| ((set.key.database.as_str(), set.key.user.as_str()), set.size())).collect();
+    let mut sizes: HashMap<(&str, &str), usize> = HashMap::new();
+    for set in &sets {
+        *sizes.entry((set.key.database.as_str(), set.key.user.as_str())).or_default() += set.size();
+    }
     for ((name, user, subject, issuer), here) in group() {
         if database.is_some_and(|wanted| wanted != name) {
             continue;
         }
+        let tokens = || here.cards.iter().filter_map(|card| card.about.token.as_ref());
         // Of shared pools, those that its clients hold.
         let held = || here.cards.iter().filter(|card| card.server.get() != 0).count();
-        let servers = sizes.get(&(name.as_str(), user.as_str())).copied().unwrap_or_else(held);
-        let tokens = || here.cards.iter().filter_map(|card| card.about.token.as_ref());
+        let own = sizes.get(&(name.as_str(), user.as_str())).copied();
+        let servers = own.filter(|_| tokens().all(|token| token.account.is_none())).unwrap_or_else(held);
         let expires: Option<SystemTime> = tokens().map(|token| token.expires_at).min();
         let last = here.cards.iter().map(|card| card.last_request.get()).max().unwrap_or(0);
         table.push(vec![

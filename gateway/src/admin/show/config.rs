@@ -7,7 +7,7 @@ use pgdog_jwt::config::{JwtConfig, KeySource, Level, Secret, UserMatch};
 use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
-use crate::config::{Choice, Config, Text};
+use crate::config::{Choice, Config, Databases, Proof, Text};
 
 /// A configuration in which every key has its default.
 const DEFAULTS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"-\"\njwt_server_user = \"-\"\n\
@@ -50,7 +50,7 @@ const ON_START: [&str; 11] = [
     "log_level",
 ];
 
-type Entry = (&'static str, &'static str, Option<String>);
+pub(super) type Entry = (&'static str, &'static str, Option<String>);
 
 /// Section and key of every entry.
 #[cfg(test)]
@@ -61,6 +61,7 @@ pub(crate) fn names(config: &Config) -> Vec<(&'static str, &'static str)> {
 fn entries(config: &Config) -> Vec<Entry> {
     let mut entries = general(config);
     entries.extend(tokens(config));
+    entries.extend(tenants(config));
     entries.extend([
         ("admin", "name", shown(&config.admin.name)),
         ("admin", "user", shown(&config.admin.user)),
@@ -156,13 +157,24 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("jwt", "deny_roles", shown(core.denied_roles.join(", "))),
         ("jwt", "allow_plaintext", shown(jwt.allow_plaintext)),
         ("jwt", "password_auth_type", word(jwt.password_auth_type)),
+        ("jwt.identity", "mode", word(core.mode)),
+        ("jwt.identity", "role_mappings_from_env", shown(jwt.role_mappings_from_env)),
+        ("jwt", "default_role_mapping", default_mapping(core)),
         ("jwt", "shared_pool", shown(jwt.shared_pool)),
+        ("jwt", "role_settings_ttl", shown(jwt.role_settings_ttl.as_secs())),
         ("jwt", "max_pools", shown(jwt.max_pools)),
         ("jwt", "allow_privileged_roles", shown(jwt.allow_privileged_roles)),
         ("jwt", "guard", word(jwt.guard)),
         ("jwt", "max_statement_size", shown(jwt.max_statement_size)),
     ];
+    entries.extend([
+        ("jwt.identity", "mode", word(core.mode)),
+        ("jwt.identity", "login_auth", word(jwt.login.auth)),
+        ("jwt.identity", "login_password", secret(jwt.login.password.as_ref())),
+    ]);
     entries.extend(session(core));
+    entries.extend(proofs(&jwt.proofs));
+    entries.extend(super::provisioning::entries(jwt));
     for issuer in &core.issuers {
         let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         entries.extend([
@@ -184,6 +196,29 @@ fn tokens(config: &Config) -> Vec<Entry> {
         }
     }
     entries
+}
+
+/// Tenants in user names, and who runs resolvers. Password files and variables are not kept once they are read.
+fn tenants(config: &Config) -> Vec<Entry> {
+    let tenants = config.tenants.as_ref();
+    let account = config.resolver_account.as_ref();
+    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
+    vec![
+        ("tenants", "separator", tenants.map(|tenants| tenants.separator.clone())),
+        ("tenants", "value_separator", tenants.map(|tenants| tenants.value_separator.clone())),
+        ("tenants", "variables", tenants.and_then(|tenants| list(&tenants.variables))),
+        ("tenants", "allow_empty", tenants.map(|tenants| tenants.allow_empty.to_string())),
+        ("tenants", "claim", tenants.and_then(|tenants| list(&tenants.claims))),
+        ("tenants", "resolver", tenants.and_then(|tenants| tenants.resolver.clone())),
+        ("tenants", "bypass_users", tenants.and_then(|tenants| list(&tenants.bypass_users))),
+        ("tenants", "max_connections", tenants.and_then(|tenants| tenants.max_connections).and_then(shown)),
+        ("tenants", "connection_rate", tenants.and_then(|tenants| tenants.connection_rate).and_then(shown)),
+        ("tenants", "query_timeout", tenants.and_then(|tenants| millis(tenants.query_timeout))),
+        ("resolver_account", "user", account.map(|account| account.user.clone())),
+        ("resolver_account", "password", secret(account.and_then(|account| account.password.as_ref()))),
+        ("resolver_account", "password_env", None),
+        ("resolver_account", "password_file", None),
+    ]
 }
 
 /// What claims become.
@@ -212,11 +247,44 @@ fn session(core: &JwtConfig) -> Vec<Entry> {
     ]
 }
 
-fn shown(value: impl ToString) -> Option<String> {
+/// The name of the rule that is for every token.
+fn default_mapping(core: &JwtConfig) -> Option<String> {
+    core.role_mappings.iter().find(|rule| rule.value.is_none()).map(|rule| rule.name.clone())
+}
+
+/// Each `[jwt.proof]`; one without values when there is none. Where a key comes from is not kept.
+fn proofs(proofs: &[Proof]) -> Vec<Entry> {
+    let entries = |proof: Option<&Proof>| {
+        let policy = proof.map(|proof| &proof.policy);
+        let databases = proof.map(|proof| match &proof.databases {
+            Databases::All => "*".to_owned(),
+            Databases::Some(names) => names.join(", "),
+        });
+        let claims =
+            policy.map(|policy| policy.claims.as_ref().map_or_else(|| "*".to_owned(), |names| names.join(", ")));
+        let key = policy.and_then(|_| shown("****"));
+        let lifetime = policy.and_then(|policy| policy.lifetime).map(|lifetime| lifetime.as_secs().to_string());
+        [
+            ("jwt.proof", "databases", databases),
+            ("jwt.proof", "key", key),
+            ("jwt.proof", "key_env", None),
+            ("jwt.proof", "key_file", None),
+            ("jwt.proof", "key_id", policy.map(|policy| policy.key.id().to_owned())),
+            ("jwt.proof", "claims", claims),
+            ("jwt.proof", "lifetime", lifetime),
+        ]
+    };
+    match proofs {
+        [] => entries(None).into(),
+        proofs => proofs.iter().flat_map(|proof| entries(Some(proof))).collect(),
+    }
+}
+
+pub(super) fn shown(value: impl ToString) -> Option<String> {
     Some(value.to_string())
 }
 
-fn word(choice: impl Choice) -> Option<String> {
+pub(super) fn word(choice: impl Choice) -> Option<String> {
     shown(choice.word())
 }
 
@@ -225,7 +293,7 @@ fn path(path: Option<&PathBuf>) -> Option<String> {
 }
 
 /// Milliseconds; nothing for "no limit".
-fn millis(time: Duration) -> Option<String> {
+pub(super) fn millis(time: Duration) -> Option<String> {
     (time != Duration::MAX).then(|| time.as_millis().to_string())
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod keys;
 mod lists;
 mod pools;
+mod provisioning;
 mod servers;
 mod stats;
 

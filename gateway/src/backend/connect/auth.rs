@@ -3,12 +3,12 @@
 use postgres_protocol::authentication::md5_hash;
 
 use super::login::{Dialogue, unexpected};
-use super::{ConnectError, ServerLogin, scram};
+use super::{ConnectError, Proof, ServerLogin, oauth, scram};
 use crate::net::Stream;
 use crate::wire::fields::Fields;
 use crate::wire::message;
 
-const OK: u32 = 0;
+pub(super) const OK: u32 = 0;
 const CLEARTEXT: u32 = 3;
 const MD5: u32 = 5;
 const SASL: u32 = 10;
@@ -19,6 +19,10 @@ pub(super) const SASL_FINAL: u32 = 12;
 /// tries for more, or for less protection, than the first gave it.
 pub(super) async fn authenticate(dialogue: &mut Dialogue<'_>, login: ServerLogin<'_>) -> Result<(), ConnectError> {
     let (request, data) = request(dialogue).await?;
+    if let Proof::Token(bearer) = login.proof {
+        let offered = request == SASL && oauth::is_offered(data);
+        return oauth::authenticate(dialogue, offered, bearer.token.expose()).await;
+    }
     match request {
         OK => return Ok(()),
         CLEARTEXT => {

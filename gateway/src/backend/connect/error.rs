@@ -19,6 +19,9 @@ pub(crate) enum ConnectError {
     /// The server said no, in its own words.
     #[error("server refused the login: {} ({})", .0.message, .0.code)]
     Refused(ErrorFields),
+    /// The server said no to the client's token: why, in the words of OAuth and in its own.
+    #[error("server refused the token: {status}: {} ({})", .fields.message, .fields.code)]
+    TokenRefused { status: String, fields: Box<ErrorFields> },
     /// The gateway cannot, or will not, prove itself in the way that the server asks.
     #[error("{0}")]
     Authentication(String),

@@ -7,6 +7,8 @@
 mod auth;
 mod error;
 mod login;
+mod oauth;
+mod proof;
 mod scram;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 pub(crate) use error::ConnectError;
+pub(crate) use proof::{Bearer, Proof};
 
 use crate::net::tls::ClientTls;
 use crate::net::{Stream, TcpOptions};
@@ -35,6 +38,7 @@ pub(crate) struct ServerAddress {
 pub(crate) struct ServerLogin<'a> {
     pub(crate) user: &'a str,
     pub(crate) password: Option<&'a str>,
+    pub(crate) proof: &'a Proof,
     pub(crate) database: &'a str,
     /// The rest of the start-up packet, as it is sent.
     pub(crate) parameters: &'a [(&'a str, &'a str)],
@@ -69,8 +73,14 @@ pub(crate) async fn connect(
 ) -> Result<Connected, ConnectError> {
     let stream = open(address, tcp).await?;
     let mut stream = tls.encrypt(stream, &address.host).await?;
+    login.proof.check_transport(&stream)?;
     let greeting = login::log_in(&mut stream, login).await?;
     Ok(Connected { stream, process: greeting.process, key: greeting.key, parameters: greeting.parameters })
+}
+
+/// Whether anybody listens there: for who has no account to ask more with. PostgreSQL takes no notice of it.
+pub(crate) async fn knock(address: &ServerAddress) -> Result<(), ConnectError> {
+    open(address, &TcpOptions::default()).await.map(drop)
 }
 
 /// Asks the server to cancel what `process` runs, and waits until it closes the connection: then the signal was sent,

@@ -2,8 +2,13 @@
 
 mod documents;
 mod files;
+mod identities;
+mod identity;
+mod proof;
+mod provisioning;
 mod sections;
 mod session;
+mod tenants;
 mod tokens;
 
 use std::collections::HashMap;

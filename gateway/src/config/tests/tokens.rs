@@ -12,7 +12,7 @@ fn the_two_forms_of_the_token_settings_build_one_value() {
         TOKENS.replace("[[databases]]", "jwt_username_claim = \"email\"\njwt_user_suffix = \"@jwt\"\n[[databases]]");
     let own = "[jwt]\nissuer = \"https://i\"\nalgorithms = [\"ES256\", \"RS256\", \"ES256\"]\nleeway = 5\n\
                max_token_size = 1000\ntoken_cache_size = 7\nuser_match = \"claim\"\nallow_plaintext = true\npassword_auth_type = \"md5\"\n\
-               max_pools = 7\nshared_pool = true\nguard = \"standard\"\nkey_files = [\"other.pem\"]\nallow_privileged_roles = true\n";
+               max_pools = 7\nshared_pool = true\nrole_settings_ttl = 8\nguard = \"standard\"\nkey_files = [\"other.pem\"]\nallow_privileged_roles = true\n";
     let jwt = load(&format!("{text}{own}"), "").config.jwt.expect("token users");
     let issuer = &jwt.core.issuers[0];
     assert_eq!(issuer.issuer.as_deref(), Some("https://i"));
@@ -24,6 +24,8 @@ fn the_two_forms_of_the_token_settings_build_one_value() {
     assert_eq!(jwt.core.token_cache_size, 7);
     let default = load(TOKENS, "").config.jwt.expect("token users");
     assert_eq!(default.core.token_cache_size, 10_000);
+    assert_eq!(default.role_settings_ttl, Duration::from_secs(30));
+    assert_eq!(jwt.role_settings_ttl, Duration::from_secs(8));
     assert_eq!((jwt.password_auth_type, jwt.guard, jwt.max_pools), (AuthType::Md5, Guard::Standard, 7));
     assert!(jwt.allow_plaintext && jwt.allow_privileged_roles && jwt.shared_pool && !jwt.core.auto_provision);
 }
@@ -98,6 +100,7 @@ fn no_wait_for_an_issuer_and_no_cache_is_without_a_limit() {
         "jwks_timeout = 0",
         "jwks_max_stale = 9223372036854775807",
         "leeway = 3601",
+        "role_settings_ttl = 86401",
         "token_cache_size = 10000001",
     ] {
         let message = error(&format!("{TOKENS}[jwt]\n{line}\n"), "");

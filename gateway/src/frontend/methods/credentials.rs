@@ -80,7 +80,7 @@ impl Candidates {
         &self.stored
     }
 
-    pub(super) fn only_scram(&self) -> bool {
+    pub(in crate::frontend) fn only_scram(&self) -> bool {
         let mut stored = self.stored.iter();
         !self.stored.is_empty() && stored.all(|stored| matches!(stored, Stored::Scram(_)))
     }

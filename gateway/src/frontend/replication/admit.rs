@@ -1,5 +1,7 @@
 //! Who may replicate.
 
+use pgdog_jwt::config::IdentityMode;
+
 use super::Kind;
 use crate::app::state::Generation;
 use crate::backend::checkout_error::CheckoutError;
@@ -33,8 +35,10 @@ pub(in crate::frontend) async fn admit(
         NotDedicated::NoServer(error) => welcome::refused(&error, who, user),
     })?;
     // What the token says is asked once more, past the pools: this connection is not checked again.
-    let wanted = who.grant().and_then(|grant| grant.server_role.as_deref());
-    if who.is_guarded() && (wanted.is_none() || wanted != dedicated.role.as_deref()) {
+    let account =
+        |grant: &pgdog_jwt::AuthGrant| grant.account.as_ref().map(|account| account.rule().server_user.clone());
+    let wanted = who.grant().and_then(|grant| grant.server_role.clone().or_else(|| account(grant)));
+    if who.grant().is_some() && (wanted.is_none() || wanted != dedicated.role) {
         return Err(Refused::identity("role_refused", user));
     }
     Ok(dedicated)
@@ -49,15 +53,22 @@ fn check(kind: Kind, pools: &Membership, who: &Who, generation: &Generation) -> 
         return Err(PgError::fatal("25006", "a read-only user may not replicate")
             .hint("Replication reads from the primary, where read-only users may not be."));
     }
-    if !who.is_guarded() {
-        return Ok(());
+    if matches!(who, Who::Scoped(_)) {
+        // It reads past row-level security, which the session's variables are for.
+        return Err(PgError::fatal("42501", "sessions with a tenant or with resolvers may not replicate")
+            .hint("Use a user that is exempt: see bypass_users in [tenants]."));
+    }
+    let Some(grant) = who.grant() else { return Ok(()) };
+    if grant.mode == IdentityMode::Passthrough {
+        return Err(PgError::fatal("0A000", "replication connections are not for mode = \"passthrough\"")
+            .hint("They would outlive the token. Use a user of users.toml with a password."));
     }
     if kind == Kind::Physical {
         // It hands over the files of all databases, and takes no SQL by which the identity could be confirmed.
         return Err(PgError::fatal("42501", "physical replication is not for users that come with a token")
             .hint("Use replication=database, or a user of users.toml with a password."));
     }
-    if generation.config.jwt.as_ref().is_none_or(|jwt| jwt.guard != Guard::Strict) {
+    if who.is_guarded() && generation.config.jwt.as_ref().is_none_or(|jwt| jwt.guard != Guard::Strict) {
         return Err(PgError::fatal("0A000", "users that come with a token may replicate only with guard = \"strict\"")
             .hint("Set it in [jwt]."));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::expiry::token_expired;
 use super::turn::closed;
 use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
@@ -71,6 +72,8 @@ impl Session {
                 }
                 Err(NoServer::Checkout(CheckoutError::Closed)) if attempt < ATTEMPTS => self.find_pools_again()?,
                 Err(error) if error.is_gone() && attempt < ATTEMPTS => debug!(%error, "a free server was gone"),
+                Err(NoServer::Checkout(CheckoutError::TokenExpired)) => return Err(End::Fatal(token_expired())),
+                Err(error) if error.is_setting() && attempt < ATTEMPTS && self.forgo_refused(need).await? => {}
                 Err(error) => {
                     warn!(
                         event = "checkout",
@@ -312,7 +315,7 @@ impl Session {
 }
 
 /// Checks a server out and makes it the client's.
-async fn check_out(
+pub(super) async fn check_out(
     pools: &PoolSet,
     need: Need,
     wish: &Wish,
@@ -334,6 +337,11 @@ impl NoServer {
             matches!(error, IdentityError::Lost(_) | IdentityError::NotReplica | IdentityError::HidesQuotes)
         };
         matches!(self, Self::Checkout(CheckoutError::Identity(error)) if gone(error))
+    }
+
+    /// Whether a setting of the session was refused.
+    fn is_setting(&self) -> bool {
+        matches!(self, Self::Checkout(CheckoutError::Identity(IdentityError::Setting(_))))
     }
 
     /// What the client hears. Addresses and accounts of servers are not for it.
@@ -383,6 +391,10 @@ impl CheckoutError {
             Self::Connect(connect::ConnectError::Refused(fields)) if fields.code.starts_with("28") => {
                 PgError::error("08004", "the database server refused the gateway's login")
             }
+            Self::Connect(connect::ConnectError::TokenRefused { .. }) => {
+                PgError::error("08004", "the database server refused the token of this session")
+            }
+            Self::TokenExpired => token_expired(),
             Self::Connect(connect::ConnectError::Refused(fields)) => fields.clone().into_error(Severity::Error),
             Self::Connect(_) | Self::ConnectTimeout(_) => {
                 PgError::error("08006", "the database server cannot be reached").hint("Try again later.")

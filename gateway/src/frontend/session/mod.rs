@@ -4,12 +4,14 @@
 //! `requests` reads what the client sends and decides, `replies` reads what the server answers, `turn` moves bytes until
 //! something has to be decided, `checkout` gets and gives back servers, `begin` opens transactions late.
 
+mod attached;
 mod barriers;
 mod batch;
 mod begin;
 mod checkout;
 mod effects;
 mod expect;
+mod expiry;
 mod extended;
 mod failures;
 mod leave;
@@ -25,7 +27,7 @@ mod turn;
 mod unnamed;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tracing::info;
 
@@ -55,6 +57,8 @@ pub(crate) struct Opening {
     pub(crate) who: Who,
     pub(crate) pools: Membership,
     pub(crate) settings: Arc<Settings>,
+    /// Those of `settings` that the client did not ask for: they came with its role.
+    pub(crate) attached: Settings,
     /// What the greeting says of parameters that may change.
     pub(crate) told: Arc<[u8]>,
     pub(crate) registration: Registration,
@@ -68,14 +72,18 @@ pub(crate) struct Session {
     who: Who,
     pools: Membership,
     settings: Arc<Settings>,
-    /// The settings of the start-up packet, which RESET leads back to.
+    /// The settings of the start-up packet and of the role, which RESET leads back to.
     startup: Arc<Settings>,
+    /// Those of `startup` that came with the role.
+    attached: Settings,
     /// The parameters of servers as the client was told last.
     told: Arc<[u8]>,
     registration: Registration,
     generation: Arc<Generation>,
     /// How this session uses servers.
     rules: Rules,
+    /// The session ends then at the latest.
+    ends_at: Option<SystemTime>,
 
     /// What the client sent and the session has not dealt with.
     input: Chunk,
@@ -227,17 +235,19 @@ impl From<crate::wire::ProtocolViolation> for End {
 
 impl Session {
     pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
-        let Opening { client, who, pools, settings, told, registration, generation } = opening;
+        let Opening { client, who, pools, settings, attached, told, registration, generation } = opening;
         let rules = Rules::new(&generation, &who, &pools);
         let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
         let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
         Self {
             app,
             client,
+            ends_at: who.ends_at(),
             who,
             pools,
             startup: settings.clone(),
             settings,
+            attached,
             told,
             registration,
             generation,

@@ -62,6 +62,11 @@ impl Session {
             if self.passing > 0 && !self.pass() {
                 return Ok(Next::Input);
             }
+            if self.ends_at.is_some()
+                && let Some(next) = self.end_with_token()?
+            {
+                return Ok(next);
+            }
             if self.requests.len() - self.requests_at > HIGH_WATER {
                 return Ok(Next::Room);
             }

@@ -51,12 +51,14 @@ impl Session {
             if self.registration.is_draining() && self.may_leave() {
                 return Err(self.shut_down());
             }
-            let event = match self.time_limit() {
+            let event = match self.time_limit(until) {
                 None => poll_fn(|cx| self.poll_turn(cx, until)).await,
                 Some((limit, kind)) => {
                     let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
                     match tokio::time::timeout(limit, polling).await {
                         Ok(event) => event,
+                        // What to do then is for who reads the requests.
+                        Err(_) if kind == Limit::Token => return Ok(()),
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
                         Err(_) => return Err(timed_out(kind)),
                     }
@@ -245,14 +247,25 @@ impl Session {
         let _ = tokio::time::timeout(PATIENCE, writing).await;
     }
 
-    /// The limit that holds now, if one is configured.
-    fn time_limit(&self) -> Option<(Duration, Limit)> {
+    /// The limit that holds now, if there is one.
+    fn time_limit(&self, until: Until) -> Option<(Duration, Limit)> {
+        let configured = self.configured_limit();
+        match self.wait_left().filter(|_| until == Until::Input) {
+            Some(left) if configured.is_none_or(|(limit, _)| left < limit) => Some((left, Limit::Token)),
+            _ => configured,
+        }
+    }
+
+    fn configured_limit(&self) -> Option<(Duration, Limit)> {
         if !self.generation.has_client_limits && !self.generation.has_query_timeout {
             return None;
         }
         let general = &self.generation.config.general;
         let (limit, kind) = match (&self.server, self.asked_at) {
-            (_, Some(asked)) => (general.query_timeout.saturating_sub(asked.elapsed()), Limit::Query),
+            (_, Some(asked)) => match self.query_timeout() {
+                Duration::MAX => return None,
+                limit => (limit.saturating_sub(asked.elapsed()), Limit::Query),
+            },
             (Some(server), None) if server.status() != b'I' => {
                 (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
             }
@@ -263,6 +276,14 @@ impl Session {
             _ => return None,
         };
         (limit != Duration::MAX).then_some((limit, kind))
+    }
+
+    /// How long a query may take: as long as everybody's, and no longer than a tenant's.
+    fn query_timeout(&self) -> Duration {
+        let config = &self.generation.config;
+        let of_tenants = config.tenants.as_ref().filter(|_| self.who.tenant().is_some());
+        let general = config.general.query_timeout;
+        of_tenants.map_or(general, |tenants| general.min(tenants.query_timeout))
     }
 
     /// The server does not answer in time: it is told to stop, and nobody waits for it any more.
@@ -286,6 +307,7 @@ enum Limit {
     Query,
     Idle,
     IdleInTransaction,
+    Token,
 }
 
 /// Empties a buffer; one that grew beyond the ordinary is given back.

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) use client::ClientTls;
 pub(crate) use server::server_config;
-pub(crate) use subject::subject;
+pub(crate) use subject::{common_name_in, subject};
 
 /// The protocol's registered name in TLS (IANA, "TLS ALPN Protocol IDs"). PostgreSQL 17 and newer agree on it, which
 /// keeps a connection meant for another protocol from being replayed to this one.

@@ -1,8 +1,12 @@
 //! The name that a certificate is made out to.
 
+use std::path::Path;
+
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{TlsError, certificates};
 
 /// The common name; where there is none, the first URI, host name or e-mail address of `subjectAltName` (RFC 5280,
 /// section 4.2.1.6). A name that could be read in two ways (several common names, control characters, among them the
@@ -16,6 +20,16 @@ pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
         (Some(_), Some(_)) => return None,
     };
     Some(name).filter(|name| !name.is_empty() && !name.chars().any(char::is_control))
+}
+
+/// The common name in the first certificate of a file, which PostgreSQL goes by (`cert` in `pg_hba.conf`).
+pub(crate) fn common_name_in(path: &Path) -> Result<Option<String>, TlsError> {
+    let chain = certificates("the gateway's TLS certificate", path)?;
+    let has_common_name = |certificate: &CertificateDer<'_>| {
+        let parsed = X509Certificate::from_der(certificate);
+        parsed.is_ok_and(|(_, certificate)| certificate.subject().iter_common_name().next().is_some())
+    };
+    Ok(chain.first().filter(|certificate| has_common_name(certificate)).and_then(|certificate| subject(certificate)))
 }
 
 fn alternative(certificate: &X509Certificate<'_>) -> Option<String> {

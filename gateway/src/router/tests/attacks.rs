@@ -81,6 +81,10 @@ const ALWAYS: &[&str] = &[
     "SELECT * FROM ts_stat('x', 'a')", "SELECT ts_rewrite('a'::tsquery, 'select set_config(''role'',''bob'',false)')", "SELECT ts_rewrite(query => 'a', x => 'select 1')", "SELECT ts_rewrite(VARIADIC ARRAY['a','b','c'])",
     "SELECT dblink_exec('host=x', 'select 1')", "SELECT * FROM dblink('x','y') AS t(a int)", "SELECT public.dblink_connect_u('x')", "SELECT * FROM crosstab('select 1') AS c(a int)", "SELECT * FROM crosstab3('x')", "SELECT * FROM crosstabN('x')",
     "SELECT * FROM connectby('t','a','b','1',0) AS t(a int)", "SELECT * FROM xpath_table('a','b','c','d','e') AS t(a int)", "SELECT run_command_on_workers('x')",
+    "SELECT min(word) FROM TREAT('select 1' AS ts_stat)", "SELECT demo.pg_catalog.ts_stat('select 1')", "SELECT * FROM pgr_dijkstra('select 1', 1, 2)", "SELECT pgivm.create_immv('x', 'select 1')",
+    "SELECT * FROM aws_s3.query_export_to_s3('select 1', aws_commons.create_s3_uri('b', 'f', 'r'))", "SELECT worker_apply_shard_ddl_command(1, 'x')", "SELECT spock.replicate_ddl('x')",
+    "CREATE TRIGGER r BEFORE INSERT ON x FOR EACH ROW EXECUTE FUNCTION check_primary_key('a', '(select 1) x', 'a')", "CREATE TRIGGER r AFTER DELETE ON x FOR EACH ROW EXECUTE PROCEDURE public.\"check_foreign_key\"('1', 'restrict', 'a', 'y', 'a')",
+    "CREATE CONSTRAINT TRIGGER r AFTER UPDATE ON x FOR EACH ROW EXECUTE FUNCTION U&\"check\\005fforeign_key\"('1', 'restrict', 'a', 'y', 'a')",
     // Settings kept elsewhere.
     "ALTER ROLE alice SET role = bob", "ALTER USER alice IN DATABASE d SET role TO bob", "ALTER ROLE ALL SET session_authorization = bob", "ALTER ROLE alice RESET role", "ALTER ROLE alice SET app.tenant = 'x'",
     "ALTER ROLE alice SET standard_conforming_strings = off", "ALTER ROLE alice RESET ALL", "ALTER DATABASE d SET role = bob", "ALTER DATABASE d SET role FROM CURRENT", "ALTER DATABASE d RESET ALL", "ALTER SYSTEM SET work_mem = '1MB'", "ALTER SYSTEM RESET ALL",

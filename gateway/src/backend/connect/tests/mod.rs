@@ -1,5 +1,6 @@
 //! Servers that behave, made of the gateway's own half of the protocol, and servers that do not.
 
+mod proof;
 mod tls;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -13,12 +14,20 @@ use crate::wire::PgError;
 const LOGIN: ServerLogin<'static> = ServerLogin {
     user: "alice",
     password: Some("secret"),
+    proof: &Proof::Password,
     database: "demo",
     parameters: &[("application_name", "test")],
 };
 
 /// A connection attempt over a Unix socket, and the server's side of it once the start-up packet was read.
 async fn attempt<F: Future>(server: impl FnOnce(Stream) -> F) -> Result<Connected, ConnectError> {
+    attempt_as(LOGIN, server).await
+}
+
+async fn attempt_as<F: Future>(
+    login: ServerLogin<'_>,
+    server: impl FnOnce(Stream) -> F,
+) -> Result<Connected, ConnectError> {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
     let address = ServerAddress { host: folder.path().to_str().unwrap().to_owned(), port: 5432 };
@@ -34,7 +43,7 @@ async fn attempt<F: Future>(server: impl FnOnce(Stream) -> F) -> Result<Connecte
         server(stream).await;
     };
     let (tls, tcp) = (ClientTls::disabled(), TcpOptions::default());
-    let (connected, ()) = tokio::join!(connect(&address, LOGIN, &tls, &tcp), serving);
+    let (connected, ()) = tokio::join!(connect(&address, login, &tls, &tcp), serving);
     connected
 }
 

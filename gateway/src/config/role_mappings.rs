@@ -1,0 +1,209 @@
+//! `[[jwt.role_mappings]]` and `default_role_mapping`: which account of PostgreSQL a token's roles lead to.
+
+use std::fs::File;
+use std::io::Read;
+
+use pgdog_jwt::config::{Pattern, RoleMapping, Secret, ValueMatch};
+
+use super::choices::Role;
+use super::error::{Spot, nearest};
+use super::model::{AccountPool, Database};
+use super::section::{Env, Section};
+
+/// Largest file that may hold a password, in bytes.
+const MAX_PASSWORD_FILE: u64 = 16 * 1024;
+
+/// One rule, what it says of its pool, and where it stands.
+pub(super) struct Mapping {
+    pub(super) rule: RoleMapping,
+    pub(super) pool: AccountPool,
+    pub(super) place: Spot,
+}
+
+impl Mapping {
+    /// The same account, for every token.
+    pub(super) fn for_every_token(&self) -> Self {
+        let rule = RoleMapping { value: None, claim: None, ..self.rule.clone() };
+        Self { rule, pool: self.pool.clone(), place: self.place.clone() }
+    }
+}
+
+/// The rules, in the order of the file.
+pub(super) fn role_mappings(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Vec<Mapping> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for section in own.tables("role_mappings", "[[jwt.role_mappings]]") {
+        let value = value(&section);
+        let claim = section.filled("claim");
+        if let Some(mut mapping) = account(&section, databases, env) {
+            mapping.rule.value = value;
+            mapping.rule.claim = claim;
+            mappings.push(mapping);
+        }
+        section.finish(&[]);
+    }
+    mappings
+}
+
+/// What holds for a token that no rule is for: a rule's name, or an account of its own.
+pub(super) fn default_mapping(
+    own: &Section<'_>,
+    mappings: &[Mapping],
+    databases: &[Database],
+    env: Env<'_>,
+) -> Option<Mapping> {
+    const KEY: &str = "default_role_mapping";
+    // An empty name stands for a table.
+    let name = own.get(
+        KEY,
+        "the name of a role mapping, or a table with an account",
+        |item| if item.is_table_like() { Some(String::new()) } else { item.as_str().map(str::to_owned) },
+        |text| Some(text.to_owned()),
+    )?;
+    if !name.is_empty() {
+        let found = mappings.iter().find(|mapping| mapping.rule.name == name);
+        if found.is_none() {
+            let hint = nearest(&name, mappings.iter().map(|mapping| mapping.rule.name.as_str()));
+            own.report.error(own.spot(KEY), format!("there is no role mapping \"{name}\"{hint}"));
+        }
+        return found.map(Mapping::for_every_token);
+    }
+    let section = own.table(KEY, "[jwt.default_role_mapping]");
+    let mapping = account(&section, databases, env);
+    section.finish(&[]);
+    mapping
+}
+
+/// An account that rules lead to.
+fn account(section: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Mapping> {
+    let server_user = section.filled("server_user");
+    if server_user.is_none() {
+        let reason = "a role mapping needs a \"server_user\": the account that logs in to PostgreSQL";
+        section.report.error(section.spot("server_user"), reason);
+    }
+    let name = section.filled("name").or_else(|| server_user.clone());
+    let rule = RoleMapping {
+        name: name.clone().unwrap_or_default(),
+        claim: None,
+        value: None,
+        databases: served(section, databases),
+        server_user: server_user.clone().unwrap_or_default(),
+        server_password: password(section, env),
+        role: section.filled("role"),
+        read_only: section.boolean("read_only"),
+    };
+    let pool = AccountPool {
+        name: name.unwrap_or_default(),
+        pool_size: section.count("pool_size", 1),
+        pooler_mode: section.choice("pooler_mode"),
+    };
+    warn_without_replica(section, databases, &rule);
+    server_user.map(|_| Mapping { rule, pool, place: section.place() })
+}
+
+/// Exactly one of `value` and `pattern`.
+fn value(section: &Section<'_>) -> Option<ValueMatch> {
+    let values = section.strings("value");
+    let pattern = section.filled("pattern");
+    let ignore_case = section.boolean("ignore_case").unwrap_or(false);
+    match (values, pattern) {
+        (Some(values), None) if values.is_empty() || values.iter().any(String::is_empty) => {
+            section.report.error(section.spot("value"), "\"value\" must not be empty");
+            None
+        }
+        (Some(values), None) => Some(ValueMatch::Exact { values, ignore_case }),
+        (None, Some(text)) => match Pattern::new(&text, ignore_case) {
+            Ok(pattern) => Some(ValueMatch::Pattern(pattern)),
+            Err(error) => {
+                section.report.error(section.spot("pattern"), format!("\"pattern\" {error}"));
+                None
+            }
+        },
+        (Some(_), Some(_)) => {
+            section.report.error(section.spot("pattern"), "a role mapping has a \"value\" or a \"pattern\", not both");
+            None
+        }
+        (None, None) => {
+            let hint = "for a token that no rule is for, set \"default_role_mapping\" in [jwt]";
+            section.report.error(section.place(), format!("a role mapping needs a \"value\" or a \"pattern\"; {hint}"));
+            None
+        }
+    }
+}
+
+fn served(section: &Section<'_>, databases: &[Database]) -> Option<Vec<String>> {
+    let names = section.strings("databases")?;
+    let known = || databases.iter().map(|database| database.name.as_str());
+    for name in names.iter().filter(|name| !known().any(|known| known == **name)) {
+        let hint = nearest(name, known());
+        section.report.error(section.spot("databases"), format!("unknown database \"{name}\"{hint}"));
+    }
+    if names.is_empty() {
+        section.report.error(section.spot("databases"), "\"databases\" must name a database; leave it out for all");
+    }
+    Some(names)
+}
+
+/// The password in the file, or where the file says that it is. None at all: PostgreSQL trusts the gateway.
+fn password(section: &Section<'_>, env: Env<'_>) -> Option<Secret> {
+    let literal = section.secret("server_password");
+    let variable = section.filled("server_password_env");
+    let file = section.path("server_password_file");
+    if usize::from(literal.is_some()) + usize::from(variable.is_some()) + usize::from(file.is_some()) > 1 {
+        let reason = "\"server_password\", \"server_password_env\" and \"server_password_file\" are three ways to say \
+                      one thing: use one of them";
+        section.report.error(section.place(), reason);
+    }
+    let found = match (variable, file) {
+        (Some(name), _) => Some(("server_password_env", from_variable(&name, env))),
+        (None, Some(path)) => Some((
+            "server_password_file",
+            from_file(&path).map_err(|reason| format!("\"{}\" {reason}", path.display())),
+        )),
+        (None, None) => None,
+    };
+    match found {
+        None => literal,
+        Some((_, Ok(password))) => Some(Secret::new(password)),
+        Some((key, Err(reason))) => {
+            section.report.error(section.spot(key), format!("\"{key}\": {reason}"));
+            None
+        }
+    }
+}
+
+fn from_variable(name: &str, env: Env<'_>) -> Result<String, String> {
+    match env(name) {
+        Some(password) if !password.is_empty() => Ok(password),
+        Some(_) => Err(format!("the environment variable \"{name}\" is empty")),
+        None => Err(format!("the environment variable \"{name}\" is not set")),
+    }
+}
+
+/// All of the file but the end of its last line, which editors add.
+fn from_file(path: &std::path::Path) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut text = String::new();
+    let read = file.take(MAX_PASSWORD_FILE + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > MAX_PASSWORD_FILE {
+        return Err(format!("has more than {MAX_PASSWORD_FILE} bytes"));
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let password = line.strip_suffix('\r').unwrap_or(line);
+    if password.is_empty() { Err("holds no password".to_owned()) } else { Ok(password.to_owned()) }
+}
+
+/// A read-only account is never sent to a primary (S10), so a database without a replica has no place for it.
+fn warn_without_replica(section: &Section<'_>, databases: &[Database], rule: &RoleMapping) {
+    if rule.read_only != Some(true) {
+        return;
+    }
+    let mut names: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
+    names.dedup();
+    for name in names.into_iter().filter(|name| rule.serves(name)) {
+        if !databases.iter().any(|server| server.name == name && server.role != Role::Primary) {
+            let reason = format!("database \"{name}\" has no replica: this read-only account will be refused there");
+            section.report.warn(section.spot("read_only"), reason);
+        }
+    }
+}
