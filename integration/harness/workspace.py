@@ -111,11 +111,15 @@ class Workspace:
 
 
 def exit_on_signals() -> None:
-    """Makes SIGTERM and SIGHUP end the program the way Ctrl-C does: through its `finally` blocks."""
+    """Makes SIGTERM and SIGHUP end the program the way Ctrl-C does: through its `finally` blocks.
+
+    Ctrl-C counts also where a shell has started the program in the background, which ignores it.
+    """
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
 
