@@ -57,6 +57,8 @@ pub(crate) enum Failure {
     NoColumn(String),
     #[error("the value of \"{0}\" is too long or not text")]
     Unusable(String),
+    #[error("it depends on itself")]
+    Circle,
     #[error("there is no account to run it as")]
     NoAccount,
     #[error("no answer in time")]

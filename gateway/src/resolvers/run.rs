@@ -42,7 +42,11 @@ pub(crate) async fn resolve<'r>(
 ) -> Result<Vec<(String, String)>, (&'r str, Failure)> {
     let deadline = Instant::now() + limit;
     let mut found: BTreeMap<&str, String> = BTreeMap::new();
-    let waves = plan::waves(resolvers, |resolver| resolver.serves(asking.database)).unwrap_or_default();
+    // A configuration with a circle is refused. Should one come this far, nobody goes on without what it would have given.
+    let waves = plan::waves(resolvers, |resolver| resolver.serves(asking.database)).map_err(|plan::Circle(at)| {
+        let name = resolvers.get(at).map_or("", |resolver| &resolver.name);
+        (name, Failure::Circle)
+    })?;
     for wave in waves {
         let wave: Vec<_> = wave.into_iter().filter_map(|at| resolvers.get(at)).collect();
         let runs = wave.iter().map(|resolver| {
