@@ -13,7 +13,7 @@ use crate::decision::{AuthContext, AuthDecision, AuthGrant};
 use crate::deny::DenyReason;
 use crate::identity;
 use crate::keys::Keys;
-use crate::policy;
+use crate::policy::{self, required};
 use crate::status::IssuerStatus;
 use crate::token::{self, Token};
 use crate::userinfo::{self, Userinfo};
@@ -116,7 +116,7 @@ impl Authenticator {
     /// Asks for the groups, where somebody wants to know them and the token does not say.
     async fn complete(&self, mut grant: AuthGrant, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
         if grant.groups.is_none()
-            && let Some(issuer) = self.issuer_named(grant.issuer.as_deref())
+            && let Some(issuer) = self.config.issuer_named(grant.issuer.as_deref())
             && let Some(userinfo) = &self.userinfo[issuer]
         {
             grant.groups = Some(userinfo.groups(context.credential, &grant.subject).await?);
@@ -144,6 +144,7 @@ impl Authenticator {
         let token = Token::parse(credential, self.config.max_token_size)?;
         let (issuer, keys) = self.issuer_of(&token)?;
         let algorithm = algorithm_of(&token, &self.config.issuers[issuer])?;
+        required::check_type(token.typ.as_deref(), &self.config.issuers[issuer].token_types)?;
         let waited = keys.prepare(&token, algorithm).await?;
         if waited && let Some(decision) = self.decide_known(place.as_ref(), context) {
             return decision;
@@ -194,13 +195,8 @@ impl Authenticator {
     /// name. A token that names an issuer is never tried with another's keys.
     fn issuer_of(&self, token: &Token<'_>) -> Result<(usize, &Keys), DenyReason> {
         let named = claims::optional_string(&token.claims, "iss")?;
-        let issuer = self.issuer_named(named).ok_or(DenyReason::WrongIssuer)?;
+        let issuer = self.config.issuer_named(named).ok_or(DenyReason::WrongIssuer)?;
         Ok((issuer, &self.keys[issuer]))
-    }
-
-    fn issuer_named(&self, named: Option<&str>) -> Option<usize> {
-        let find = |name: Option<&str>| self.config.issuers.iter().position(|issuer| issuer.issuer.as_deref() == name);
-        named.and_then(|name| find(Some(name))).or_else(|| find(None))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod groups;
+mod issuer;
 mod pattern;
 mod role_mapping;
 mod user_mapping;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use check::ConfigError;
 pub(crate) use check::{check, printable};
 pub use groups::{GroupSource, UserinfoSource};
+pub use issuer::{Issuer, RequiredClaim, Wanted};
 pub use pattern::{Pattern, PatternError};
 pub use role_mapping::{ChosenMapping, RoleMapping, ValueMatch};
 pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
@@ -58,11 +60,9 @@ pub struct JwtConfig {
     pub max_token_size: usize,
     /// Most verified tokens that are remembered, so that their next login needs no signature check; 0: none.
     pub token_cache_size: usize,
-    /// Only start-up users that end in this suffix are token users; the others are skipped.
-    pub user_suffix: Option<String>,
     /// How the start-up user and the token's identity relate.
     pub user_match: UserMatch,
-    /// Who a session is on the server.
+    /// Who a session is on the server, where neither the issuer nor the user mapping says so.
     pub mode: IdentityMode,
     /// From claims to the user, in order; none: the username claim is the user.
     pub user_mappings: Vec<UserMapping>,
@@ -132,7 +132,6 @@ impl JwtConfig {
             issuers,
             max_token_size: DEFAULT_MAX_TOKEN_SIZE,
             token_cache_size: DEFAULT_TOKEN_CACHE_SIZE,
-            user_suffix: None,
             user_match: UserMatch::default(),
             mode: IdentityMode::default(),
             user_mappings: Vec::new(),
@@ -150,49 +149,67 @@ impl JwtConfig {
         }
     }
 
-    /// Whether SQL could change who a session is. The role is kept by a server on which nobody else has logged in; settings
-    /// that carry claims are kept by nobody but the host.
-    pub fn is_guarded(&self) -> bool {
-        !self.mode.is_kept_by_server() || self.carries_claims()
+    /// The issuer that vouches for tokens with this `iss`: the one of that name, else the one without a name.
+    pub fn issuer_named(&self, iss: Option<&str>) -> Option<usize> {
+        let find = |name: Option<&str>| self.issuers.iter().position(|issuer| issuer.issuer.as_deref() == name);
+        iss.and_then(|name| find(Some(name))).or_else(|| find(None))
+    }
+
+    /// Who a session is on the server: the user mapping decides before the issuer, and that before what holds for all.
+    pub(crate) fn mode_of(&self, issuer: &Issuer, mapping: Option<usize>) -> IdentityMode {
+        let mapping = mapping.and_then(|number| self.user_mappings.get(number));
+        mapping.and_then(|mapping| mapping.mode).or(issuer.mode).unwrap_or(self.mode)
+    }
+
+    /// Whether a token with this `iss` may lead to sessions of this mode.
+    pub fn may_be(&self, iss: Option<&str>, mode: IdentityMode) -> bool {
+        let Some(issuer) = self.issuer_named(iss).map(|number| &self.issuers[number]) else {
+            return false;
+        };
+        let is_for = |mapping: &&UserMapping| mapping.issuer.is_none() || mapping.issuer.as_deref() == iss;
+        let mut mapped = self.user_mappings.iter().filter(is_for).map(|mapping| mapping.mode.or(issuer.mode));
+        match self.user_mappings.is_empty() {
+            true => issuer.mode.unwrap_or(self.mode) == mode,
+            false => mapped.any(|own| own.unwrap_or(self.mode) == mode),
+        }
+    }
+
+    /// Whether any token leads to sessions of this mode.
+    pub fn uses(&self, mode: IdentityMode) -> bool {
+        self.issuers.iter().any(|issuer| match issuer.issuer.as_deref() {
+            None => {
+                self.user_mappings.iter().any(|mapping| mapping.mode.or(issuer.mode).unwrap_or(self.mode) == mode)
+                    || self.may_be(None, mode)
+            }
+            named => self.may_be(named, mode),
+        })
+    }
+
+    /// Whether a start-up user's name says that it comes with a token.
+    pub fn has_suffix(&self, user: &str) -> bool {
+        self.suffix_of(user).is_some()
+    }
+
+    /// Whether names do not say who comes with a token: there is an issuer whose users need no suffix.
+    pub fn takes_any_user(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.user_suffix.is_none())
+    }
+
+    /// The longest suffix that a start-up user's name has: the users with it are those of its issuers alone.
+    pub(crate) fn suffix_of(&self, user: &str) -> Option<&str> {
+        let suffixes = self.issuers.iter().filter_map(|issuer| issuer.user_suffix.as_deref());
+        suffixes.filter(|suffix| user.ends_with(suffix)).max_by_key(|suffix| suffix.len())
+    }
+
+    /// Whether SQL could change who a session of this mode is. The role is kept by a server on which nobody else has logged
+    /// in; settings that carry claims are kept by nobody but the host.
+    pub fn is_guarded(&self, mode: IdentityMode) -> bool {
+        !mode.is_kept_by_server() || self.carries_claims()
     }
 
     /// Whether sessions have settings that say who they are.
     pub fn carries_claims(&self) -> bool {
         !self.variables.is_empty() || self.proves_claims || self.host_variables
-    }
-}
-
-/// One source of tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Issuer {
-    /// The value that `iss` must have, compared byte for byte; `None` takes any.
-    pub issuer: Option<String>,
-    /// Where its keys come from.
-    pub keys: KeySource,
-    /// `aud` must hold one of these; empty: not checked.
-    pub audiences: Vec<String>,
-    /// Algorithms that its keys may be used with.
-    pub algorithms: Vec<Algorithm>,
-    /// The claim that names the user: an exact name, or a path with dots.
-    pub username_claim: String,
-    /// How far the clocks may differ when `exp`, `nbf` and `iat` are compared.
-    pub leeway: Duration,
-    /// Where it says which groups a subject is in; `None`: nobody wants to know.
-    pub groups: Option<GroupSource>,
-}
-
-impl Issuer {
-    /// The defaults, for these keys: any `iss`, any audience, `sub` names the user, no leeway.
-    pub fn new(keys: KeySource) -> Self {
-        Self {
-            issuer: None,
-            keys,
-            audiences: Vec::new(),
-            algorithms: Algorithm::DEFAULT.to_vec(),
-            username_claim: "sub".to_owned(),
-            leeway: Duration::ZERO,
-            groups: None,
-        }
     }
 }
 
@@ -263,7 +280,7 @@ pub enum UserMatch {
 }
 
 /// How a session becomes its subject on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IdentityMode {
     /// An account that all subjects have in common logs in, and takes the subject's role (PgDog pull request 1084).
     #[default]

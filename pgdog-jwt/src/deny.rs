@@ -23,6 +23,9 @@ pub enum DenyReason {
     /// `alg` is not one of the algorithms that this issuer may use.
     #[error("the token's algorithm is not allowed")]
     AlgorithmNotAllowed,
+    /// `typ` is not one of the types that this issuer's tokens have.
+    #[error("the token is of another type")]
+    TokenTypeDenied,
     /// No configured issuer has the token's `iss`.
     #[error("the token is not from a known issuer")]
     WrongIssuer,
@@ -59,6 +62,18 @@ pub enum DenyReason {
     /// `iat` is in the future.
     #[error("the token was issued in the future")]
     IssuedInFuture,
+    /// `iat` is longer ago than tokens of this issuer may be used.
+    #[error("the token is too old")]
+    TooOld,
+    /// The token was issued to another client than those of this issuer's entry.
+    #[error("the token was issued to another client")]
+    ClientDenied,
+    /// A scope that must be there is not.
+    #[error("the token does not have the scope {0:?}")]
+    MissingScope(String),
+    /// A claim that this issuer's entry wants is not what it must be.
+    #[error("the token's claim {0:?} is not what it must be")]
+    ClaimMismatch(String),
     /// The start-up user is somebody else than the token's subject.
     #[error("the token is for {identity:?}, not for the start-up user")]
     UserMismatch {
@@ -89,6 +104,12 @@ pub enum DenyReason {
     /// The issuer's userinfo endpoint, which the token leaves its groups to, did not give them.
     #[error("the subject's groups are not available: {0}")]
     GroupsUnavailable(String),
+    /// The issuer's tokens lead to other roles only.
+    #[error("tokens of this issuer may not become the role {role:?}")]
+    RoleNotOfIssuer {
+        /// The role, or the account, that the verified token asked for.
+        role: String,
+    },
     /// The identity is on the list of denied roles (S13).
     #[error("no token may become the role {role:?}")]
     RoleDenied {
@@ -106,6 +127,7 @@ impl DenyReason {
             Self::Malformed(_) => "malformed_token",
             Self::UnsupportedHeader(_) => "unsupported_header",
             Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::TokenTypeDenied => "token_type_denied",
             Self::WrongIssuer => "wrong_issuer",
             Self::UnknownKid => "unknown_kid",
             Self::AmbiguousKey => "ambiguous_key",
@@ -118,6 +140,10 @@ impl DenyReason {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
+            Self::TooOld => "token_too_old",
+            Self::ClientDenied => "client_denied",
+            Self::MissingScope(_) => "missing_scope",
+            Self::ClaimMismatch(_) => "claim_mismatch",
             Self::UserMismatch { .. } => "user_mismatch",
             Self::MissingVariable(_) => "missing_variable",
             Self::InvalidVariable(_) => "invalid_variable",
@@ -127,6 +153,7 @@ impl DenyReason {
             Self::NoRoleMapping => "no_role_mapping",
             Self::RoleInvalid(_) => "role_invalid",
             Self::GroupsUnavailable(_) => "groups_unavailable",
+            Self::RoleNotOfIssuer { .. } => "role_not_of_issuer",
             Self::RoleDenied { .. } => "role_denied",
         }
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::claim_policy::{self, Says};
 use crate::claims::{self, Claims};
-use crate::config::{IdentityMode, Issuer, JwtConfig, Secret, UserMatch};
+use crate::config::{ChosenMapping, IdentityMode, Issuer, JwtConfig, Secret, UserMatch};
 use crate::decision::AuthGrant;
 use crate::deny::DenyReason;
 use crate::groups;
@@ -22,9 +22,9 @@ use crate::session;
 /// another role.
 const MAX_ROLE_BYTES: usize = 63;
 
-/// Whether a start-up user logs in by token. Without a suffix every user does.
+/// Whether a start-up user logs in by token. Where an issuer has no suffix every user does.
 pub(crate) fn is_token_user(user: &str, config: &JwtConfig) -> bool {
-    config.user_suffix.as_deref().is_none_or(|suffix| user.ends_with(suffix))
+    config.takes_any_user() || config.has_suffix(user)
 }
 
 /// Turns verified claims into a grant.
@@ -36,27 +36,29 @@ pub(crate) fn grant(
     expires_at: SystemTime,
     config: &JwtConfig,
 ) -> Result<AuthGrant, DenyReason> {
-    let identity = &*user::of(claims, issuer, config)?.name;
-    check_user(user, identity, config)?;
+    let named = user::of(claims, issuer, config)?;
+    let (identity, mode) = (&*named.name, config.mode_of(issuer, named.rule));
+    check_user(user, identity, issuer, config)?;
+    check_database(database, issuer)?;
     let says = claim_policy::read(&config.claims, claims, database)?;
-    let account = match config.mode {
+    let account = match mode {
         IdentityMode::ServiceAccount => Some(account::choose(claims, database, config)?),
         _ => None,
     };
-    check_names(identity, &says, account.is_some(), config)?;
+    check_names(identity, &says, account.as_ref(), issuer, config)?;
     let subject = claims::optional_string(claims, "sub")?.filter(|subject| !subject.is_empty());
     let role = says.role.unwrap_or_else(|| identity.to_owned());
-    let (server_user, server_password) = login(&role, config);
+    let (server_user, server_password) = login(&role, mode, config);
     let grant = AuthGrant {
         user: identity.to_owned(),
-        mode: config.mode,
+        mode,
         account: None,
         server_role: Some(role),
         server_user,
         server_password,
         token: None,
-        guarded: config.is_guarded(),
-        read_only: says.read_only,
+        guarded: config.is_guarded(mode),
+        read_only: says.read_only || issuer.read_only,
         provision: config.auto_provision,
         provision_read_only: config.auto_provision_read_only,
         pool_mode: says.pool_mode,
@@ -83,8 +85,8 @@ fn kept(names: &[String], claims: &Claims) -> BTreeMap<String, Value> {
 }
 
 /// Who logs in to PostgreSQL, and with which password.
-fn login(role: &str, config: &JwtConfig) -> (Option<String>, Option<Secret>) {
-    match config.mode {
+fn login(role: &str, mode: IdentityMode, config: &JwtConfig) -> (Option<String>, Option<Secret>) {
+    match mode {
         IdentityMode::Login | IdentityMode::Passthrough => (Some(role.to_owned()), None),
         IdentityMode::Role | IdentityMode::ServiceAccount => {
             (config.server_user.clone(), config.server_password.clone())
@@ -93,32 +95,53 @@ fn login(role: &str, config: &JwtConfig) -> (Option<String>, Option<Secret>) {
 }
 
 /// With a suffix, the identity may be the start-up user as it is or without the suffix: some issuers put
-/// `alice@example.com` in the claim, others `alice`.
-pub(crate) fn check_user(user: &str, identity: &str, config: &JwtConfig) -> Result<(), DenyReason> {
+/// `alice@example.com` in the claim, others `alice`. Users with a suffix are those of its issuers and of nobody else.
+pub(crate) fn check_user(user: &str, identity: &str, issuer: &Issuer, config: &JwtConfig) -> Result<(), DenyReason> {
+    let suffix = issuer.user_suffix.as_deref();
     let same = match config.user_match {
         UserMatch::Claim => true,
         UserMatch::Exact => {
-            let bare = config.user_suffix.as_deref().and_then(|suffix| user.strip_suffix(suffix));
+            let bare = suffix.and_then(|suffix| user.strip_suffix(suffix));
             identity == user || bare == Some(identity)
         }
     };
-    if same { Ok(()) } else { Err(DenyReason::UserMismatch { identity: identity.to_owned() }) }
+    match same && config.suffix_of(user) == suffix {
+        true => Ok(()),
+        false => Err(DenyReason::UserMismatch { identity: identity.to_owned() }),
+    }
 }
 
-/// Whether the subject and the role in place of its own have names that may be theirs.
+/// Whether the issuer's tokens open the database.
+pub(crate) fn check_database(database: &str, issuer: &Issuer) -> Result<(), DenyReason> {
+    let is_open = |names: &Vec<String>| names.iter().any(|pattern| matches(pattern, database));
+    if issuer.databases.as_ref().is_none_or(is_open) { Ok(()) } else { Err(DenyReason::DatabaseDenied) }
+}
+
+/// Whether the subject, and the role or the account in place of its own, have names that may be theirs.
 pub(crate) fn check_names(
     identity: &str,
     says: &Says,
-    has_account: bool,
+    account: Option<&ChosenMapping>,
+    issuer: &Issuer,
     config: &JwtConfig,
 ) -> Result<(), DenyReason> {
-    if has_account {
+    let of_issuer = |role: &str| match &issuer.roles {
+        Some(roles) if !roles.iter().any(|pattern| matches(pattern, role)) => {
+            Err(DenyReason::RoleNotOfIssuer { role: role.to_owned() })
+        }
+        _ => Ok(()),
+    };
+    if let Some(account) = account {
         // No role, so that an address of any length will do.
         check_name(identity)?;
-    } else {
-        check_role(identity, &config.denied_roles)?;
+        let rule = account.rule();
+        of_issuer(&rule.server_user)?;
+        return rule.role.as_deref().map_or(Ok(()), of_issuer);
     }
-    says.role.as_ref().map_or(Ok(()), |role| check_role(role, &config.denied_roles))
+    check_role(identity, &config.denied_roles)?;
+    let role = says.role.as_deref().unwrap_or(identity);
+    check_role(role, &config.denied_roles)?;
+    of_issuer(role)
 }
 
 /// Whether a token may become this role, as far as its name goes (S13).

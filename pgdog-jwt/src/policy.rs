@@ -1,6 +1,9 @@
-//! Whether a token whose signature is good is good *here* and *now*: issuer, audience and times (RFC 7519 section 4.1).
+//! Whether a token whose signature is good is good *here* and *now*: issuer, audience and times (RFC 7519 section 4.1), the
+//! client that it was issued to, its scopes, and whatever else its issuer's entry asks for.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub(crate) mod required;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -12,7 +15,11 @@ use crate::deny::DenyReason;
 pub(crate) fn check(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
     check_issuer(claims, issuer)?;
     check_audience(claims, &issuer.audiences)?;
-    check_times(claims, issuer.leeway, now)
+    let expires_at = check_times(claims, issuer, now)?;
+    required::check_client(claims, &issuer.clients)?;
+    required::check_scopes(claims, &issuer.required_scopes)?;
+    required::check_claims(claims, &issuer.required_claims)?;
+    Ok(expires_at)
 }
 
 /// `iss` compared byte for byte: a trailing slash is a difference.
@@ -49,7 +56,8 @@ pub(crate) fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(),
 }
 
 /// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
-pub(crate) fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) -> Result<SystemTime, DenyReason> {
+pub(crate) fn check_times(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
+    let leeway = issuer.leeway;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let latest = now.saturating_add(leeway);
     let expiry = claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;
@@ -59,14 +67,23 @@ pub(crate) fn check_times(claims: &Claims, leeway: Duration, now: SystemTime) ->
     if claims::date(claims, "nbf")?.is_some_and(|date| date > latest) {
         return Err(DenyReason::NotYetValid);
     }
-    if claims::date(claims, "iat")?.is_some_and(|date| date > latest) {
+    let issued = claims::date(claims, "iat")?;
+    if issued.is_some_and(|date| date > latest) {
         return Err(DenyReason::IssuedInFuture);
+    }
+    if let Some(age) = issuer.max_token_age {
+        let issued = issued.ok_or_else(|| DenyReason::MissingClaim("iat".to_owned()))?;
+        if now > issued.saturating_add(age).saturating_add(leeway) {
+            return Err(DenyReason::TooOld);
+        }
     }
     UNIX_EPOCH.checked_add(expiry).ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::KeySource;
     use crate::json::parse_object;
@@ -117,6 +134,14 @@ mod tests {
         assert_eq!(verdict(&format!("{{\"exp\":{}}}", NOW - 10), &generous), Err(DenyReason::Expired));
         assert!(verdict(&with_exp(&format!("\"nbf\":{0},\"iat\":{0}", NOW + 10)), &generous).is_ok());
         assert!(verdict(&with_exp("\"nbf\":1"), &issuer(|i| i.leeway = Duration::MAX)).is_ok());
+    }
+
+    #[test]
+    fn an_old_token_is_refused_however_long_it_lives() {
+        let issuer = issuer(|i| (i.max_token_age, i.leeway) = (Some(Duration::from_secs(60)), Duration::from_secs(5)));
+        assert!(verdict(&with_exp(&format!("\"iat\":{}", NOW - 65)), &issuer).is_ok());
+        assert_eq!(verdict(&with_exp(&format!("\"iat\":{}", NOW - 66)), &issuer), Err(DenyReason::TooOld));
+        assert_eq!(verdict(&with_exp("\"x\":1"), &issuer), Err(DenyReason::MissingClaim("iat".to_owned())));
     }
 
     #[test]

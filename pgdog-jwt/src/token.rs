@@ -22,6 +22,8 @@ pub(crate) struct Token<'a> {
     /// The name of the algorithm that the token asks for. The key has the last word (S7).
     pub(crate) algorithm: String,
     pub(crate) kid: Option<String>,
+    /// The media type of the token (RFC 7515 section 4.1.9).
+    pub(crate) typ: Option<String>,
     pub(crate) claims: Map<String, Value>,
 }
 
@@ -43,16 +45,19 @@ impl<'a> Token<'a> {
                 return Err(DenyReason::Malformed("its header does not name an algorithm"));
             }
         };
-        let kid = match header.get("kid") {
-            None => None,
-            Some(Value::String(kid)) => Some(kid.clone()),
-            Some(_) => return Err(DenyReason::Malformed("its key ID is not a string")),
+        let text = |name: &str, problem: &'static str| match header.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(DenyReason::Malformed(problem)),
         };
+        let kid = text("kid", "its key ID is not a string")?;
+        let typ = text("typ", "its type is not a string")?;
         Ok(Self {
             signing_input: parts.signing_input,
             signature: decode(parts.signature)?,
             algorithm,
             kid,
+            typ,
             claims: parts.claims()?,
         })
     }

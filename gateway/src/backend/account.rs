@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pgdog_jwt::AuthGrant;
-use pgdog_jwt::config::{IdentityMode, RoleMapping};
+use pgdog_jwt::config::RoleMapping;
 
 use super::cluster::PoolSetSpec;
 use super::identity::{Identity, Subject};
@@ -17,7 +17,7 @@ use crate::config::{Config, Database};
 pub(super) fn mapping<'a>(config: &'a Config, database: &str, grant: &AuthGrant) -> Option<&'a RoleMapping> {
     let core = &config.jwt.as_ref()?.core;
     let mapping = grant.account.as_ref()?.among(&core.role_mappings)?;
-    (core.mode == IdentityMode::ServiceAccount && mapping.serves(database)).then_some(mapping)
+    mapping.serves(database).then_some(mapping)
 }
 
 /// Who the subject of a grant is there.

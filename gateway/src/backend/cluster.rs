@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use pgdog_jwt::config::IdentityMode;
 
 use super::balance::Balancer;
 use super::checkout_error::CheckoutError;
@@ -78,6 +79,8 @@ pub(crate) struct Claimed {
     /// The role in place of its own.
     pub(crate) role: Option<String>,
     pub(crate) read_only: bool,
+    /// Of another issuer, the same name may be another kind of session.
+    pub(crate) mode: IdentityMode,
 }
 
 /// All that two sets of pools must have in common to be the same across a reload.

@@ -259,8 +259,8 @@ impl Monitor {
 }
 
 fn subjects_log_in(config: &Config) -> bool {
-    let mode = config.jwt.as_ref().map(|jwt| jwt.core.mode);
-    matches!(mode, Some(IdentityMode::Login | IdentityMode::Passthrough))
+    let uses = |mode| config.jwt.as_ref().is_some_and(|jwt| jwt.core.uses(mode));
+    uses(IdentityMode::Login) || uses(IdentityMode::Passthrough)
 }
 
 /// The accounts that the configuration knows for a server: its own, the one for token users, those of users.toml.

@@ -174,7 +174,16 @@ impl Registry {
     /// the membership lasts.
     pub(crate) fn for_grant(&self, database: &str, grant: &AuthGrant) -> Result<Membership, NoPool> {
         let cluster = self.clusters.get(database).ok_or(NoPool::UnknownDatabase)?;
-        if grant.account.is_some() || self.has_accounts() {
+        // What the session may do was decided for the mode of its login.
+        let has_account = grant.mode == IdentityMode::ServiceAccount;
+        let same = |core: &JwtConfig| {
+            let is_guarded = has_account || core.is_guarded(grant.mode) == grant.guarded;
+            is_guarded && core.may_be(grant.issuer.as_deref(), grant.mode)
+        };
+        if !self.config.jwt.as_ref().is_some_and(|jwt| same(&jwt.core)) {
+            return Err(NoPool::ModeChanged);
+        }
+        if has_account {
             return self.for_account(database, cluster, grant);
         }
         let user = plan::find_user(&self.config, &grant.user, database);
@@ -182,11 +191,6 @@ impl Registry {
         let provision = grant.provision && self.config.jwt.as_ref().is_some_and(|jwt| jwt.core.auto_provision);
         if user.is_none() && !provision {
             return Err(NoPool::NotProvisioned);
-        }
-        // What the session may do was decided for the mode of its login.
-        let same = |core: &JwtConfig| core.mode == grant.mode && core.is_guarded() == grant.guarded;
-        if !self.config.jwt.as_ref().is_some_and(|jwt| same(&jwt.core)) {
-            return Err(NoPool::ModeChanged);
         }
         let servers = servers(&self.config, database);
         let mode = grant.pool_mode.as_deref().and_then(PoolerMode::from_word);
@@ -204,7 +208,7 @@ impl Registry {
         let (spec, identity) = plan::for_grant(&self.config, &servers, user, grant);
         let named = self.named.get(&key(database, &grant.user));
         let role = grant.server_role.clone().filter(|role| *role != grant.user);
-        let claimed = Claimed { role, read_only: identity.read_only };
+        let claimed = Claimed { role, read_only: identity.read_only, mode: grant.mode };
         let key = PoolKey { claimed, token: TokenKey::of(grant)?, ..key(database, &grant.user) };
         // Pools of one token end with it, whoever it is for.
         let lasts = user.is_some() && key.token.is_none();
@@ -225,16 +229,11 @@ impl Registry {
         Ok(Membership::of(set, identity).in_mode(mode))
     }
 
-    /// Whether all tokens lead to accounts, and none to a role of its own.
-    fn has_accounts(&self) -> bool {
-        self.config.jwt.as_ref().is_some_and(|jwt| jwt.core.mode == IdentityMode::ServiceAccount)
-    }
-
     fn for_account(&self, database: &str, cluster: &Arc<Cluster>, grant: &AuthGrant) -> Result<Membership, NoPool> {
         let mapping = account::mapping(&self.config, database, grant).ok_or(NoPool::NoAccount)?;
         let servers = servers(&self.config, database);
         let identity = account::identity(&self.config, &servers, mapping, grant);
-        let claimed = Claimed { role: None, read_only: identity.read_only };
+        let claimed = Claimed { role: None, read_only: identity.read_only, mode: grant.mode };
         let key = PoolKey { claimed, ..key(database, &mapping.name) };
         let make = || {
             let spec = account::pools(&self.config, &servers, mapping, grant);

@@ -104,7 +104,8 @@ impl Explain {
     /// A token that names nobody is refused before the name matters.
     fn user(&self, token: &str, config: &Config, authenticator: &Authenticator) -> String {
         let claimed = || authenticator.claimed_user(Credential::new(token.as_bytes()));
-        let nobody = || config.jwt.as_ref().and_then(|jwt| jwt.core.user_suffix.clone()).unwrap_or_default();
+        let issuers = || config.jwt.iter().flat_map(|jwt| &jwt.core.issuers);
+        let nobody = || issuers().find_map(|issuer| issuer.user_suffix.clone()).unwrap_or_default();
         self.user.clone().or_else(claimed).unwrap_or_else(nobody)
     }
 }

@@ -18,12 +18,13 @@ fn user(rule: &UserMapping) -> String {
     let claim = rule.claim.as_deref().map_or_else(|| "the identity".to_owned(), |claim| format!("claim \"{claim}\""));
     let from = rule.issuer.as_deref().map_or_else(String::new, |issuer| format!(" of {issuer}"));
     let lower = if rule.lowercase { ", in lower case" } else { "" };
-    format!("\"{}\" for {claim}{from} like /{}/{lower}", rule.user.as_str(), rule.pattern.as_str())
+    let mode = rule.mode.map_or_else(String::new, |mode| format!(", mode {}", mode.word()));
+    format!("\"{}\" for {claim}{from} like /{}/{lower}{mode}", rule.user.as_str(), rule.pattern.as_str())
 }
 
 /// The accounts that a token's roles lead to.
 pub(super) fn servers(page: &mut String, jwt: &Jwt) -> Result {
-    if jwt.core.mode != IdentityMode::ServiceAccount {
+    if !jwt.core.uses(IdentityMode::ServiceAccount) {
         return Ok(());
     }
     let has_default = jwt.core.role_mappings.iter().any(|rule| rule.value.is_none());

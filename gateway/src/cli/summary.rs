@@ -97,9 +97,9 @@ fn tenants(page: &mut String, config: &Config) -> Result {
 /// How one user of `users.toml` proves itself.
 fn method(config: &Config, user: &User) -> String {
     match (config.general.auth_type, &config.jwt) {
-        (AuthType::Jwt, Some(jwt)) if user.has_password() => match &jwt.core.user_suffix {
-            Some(suffix) if user.name.ends_with(suffix.as_str()) => "token".to_owned(),
-            _ => jwt.password_auth_type.word().to_owned(),
+        (AuthType::Jwt, Some(jwt)) if user.has_password() => match jwt.core.has_suffix(&user.name) {
+            true => "token".to_owned(),
+            false => jwt.password_auth_type.word().to_owned(),
         },
         (AuthType::Jwt, _) => "token".to_owned(),
         (AuthType::Trust, _) => "trust (no proof)".to_owned(),
@@ -111,20 +111,15 @@ fn method(config: &Config, user: &User) -> String {
 fn tokens(page: &mut String, jwt: &Jwt) -> Result {
     let core = &jwt.core;
     for issuer in &core.issuers {
-        self::issuer(page, issuer)?;
+        self::issuer(page, issuer, jwt)?;
     }
-    let who = match &core.user_suffix {
-        Some(suffix) => format!("users ending in \"{suffix}\""),
-        None => "every user without a password in users.toml".to_owned(),
-    };
-    writeln!(page, "           for {who}")?;
+    writeln!(page, "sessions")?;
     let user_match = match core.user_match {
         UserMatch::Exact => "must be the user name that the client typed",
         UserMatch::Claim => "decides, whatever user name the client typed",
     };
     writeln!(page, "           the token's identity {user_match}")?;
     identities::users(page, jwt)?;
-    writeln!(page, "           {}", identity(jwt))?;
     let pool = if jwt.shared_pool { "use shared pools" } else { "get a pool at first login" };
     let limit = if jwt.shared_pool { String::new() } else { format!(", up to {}", jwt.max_pools) };
     let provision = match (core.auto_provision, core.auto_provision_read_only) {
@@ -132,7 +127,7 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         (true, false) => format!("{pool}{limit}"),
         (false, _) => "are refused".to_owned(),
     };
-    if core.mode != IdentityMode::ServiceAccount {
+    if core.uses(IdentityMode::Role) || core.uses(IdentityMode::Login) || core.uses(IdentityMode::Passthrough) {
         writeln!(page, "           subjects that users.toml does not name {provision}")?;
     }
     writeln!(page, "           never as {}", core.denied_roles.join(", "))?;
@@ -170,9 +165,9 @@ fn given(settings: &Provisioning) -> String {
 }
 
 /// Who PostgreSQL sees.
-fn identity(jwt: &Jwt) -> String {
+fn identity(jwt: &Jwt, mode: IdentityMode) -> String {
     let account = jwt.core.server_user.as_deref().unwrap_or("the account in users.toml");
-    match jwt.core.mode {
+    match mode {
         IdentityMode::Role => format!("PostgreSQL sees {account}, then the role of the subject"),
         IdentityMode::Login => {
             let by = match jwt.login.auth {
@@ -189,7 +184,7 @@ fn identity(jwt: &Jwt) -> String {
     }
 }
 
-fn issuer(page: &mut String, issuer: &Issuer) -> Result {
+fn issuer(page: &mut String, issuer: &Issuer, jwt: &Jwt) -> Result {
     let from = issuer.issuer.as_deref().unwrap_or("any issuer");
     writeln!(page, "tokens     of {from}")?;
     match &issuer.keys {
@@ -214,7 +209,36 @@ fn issuer(page: &mut String, issuer: &Issuer) -> Result {
         "           identity: claim \"{}\", clocks may differ by {}",
         issuer.username_claim,
         seconds(issuer.leeway)
-    )
+    )?;
+    demands(page, issuer)?;
+    let who = match &issuer.user_suffix {
+        Some(suffix) => format!("users ending in \"{suffix}\""),
+        None => "every user without a password in users.toml".to_owned(),
+    };
+    writeln!(page, "           for {who}")?;
+    writeln!(page, "           {}", identity(jwt, issuer.mode.unwrap_or(jwt.core.mode)))
+}
+
+/// What an issuer's tokens must say besides, and what they may lead to.
+fn demands(page: &mut String, issuer: &Issuer) -> Result {
+    let claims: Vec<_> = issuer.required_claims.iter().map(|required| required.claim.clone()).collect();
+    let lists = [
+        ("types", Some(&issuer.token_types)),
+        ("clients", Some(&issuer.clients)),
+        ("scopes", Some(&issuer.required_scopes)),
+        ("with claims", Some(&claims)),
+        ("databases", issuer.databases.as_ref()),
+        ("roles", issuer.roles.as_ref()),
+    ];
+    for (name, list) in lists {
+        if let Some(list) = list.filter(|list| !list.is_empty()) {
+            writeln!(page, "           {name}: {}", list.join(", "))?;
+        }
+    }
+    if let Some(age) = issuer.max_token_age {
+        writeln!(page, "           not older than {}", seconds(age))?;
+    }
+    if issuer.read_only { writeln!(page, "           read-only") } else { Ok(()) }
 }
 
 fn seconds(duration: Duration) -> String {

@@ -47,12 +47,12 @@ pub(super) fn deny_accounts(jwt: &mut Jwt, databases: &[Database], users: &[User
 
 /// What the mode needs, what it cannot have, and what it leaves unused.
 pub(super) fn check(section: &Section<'_>, jwt: &Jwt, general: &General, databases: &[Database], users: &[User]) {
-    match jwt.core.mode {
-        IdentityMode::Role | IdentityMode::ServiceAccount => {}
-        IdentityMode::Login => check_login(section, &jwt.login, general, databases),
-        IdentityMode::Passthrough => check_passthrough(section, general, databases),
+    if jwt.core.uses(IdentityMode::Passthrough) {
+        check_passthrough(section, general, databases);
     }
-    if jwt.core.mode != IdentityMode::Login {
+    if jwt.core.uses(IdentityMode::Login) {
+        check_login(section, &jwt.login, general, databases);
+    } else {
         let is_set = [
             ("login_auth", jwt.login.auth != LoginAuth::default()),
             ("login_password", section.is_present_key("login_password")),
@@ -68,7 +68,7 @@ pub(super) fn check(section: &Section<'_>, jwt: &Jwt, general: &General, databas
 }
 
 fn logs_in_as_subject(jwt: &Jwt) -> bool {
-    matches!(jwt.core.mode, IdentityMode::Login | IdentityMode::Passthrough)
+    jwt.core.uses(IdentityMode::Login) || jwt.core.uses(IdentityMode::Passthrough)
 }
 
 fn check_login(section: &Section<'_>, login: &SubjectLogin, general: &General, databases: &[Database]) {
@@ -121,7 +121,11 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn check_pools(section: &Section<'_>, jwt: &Jwt, users: &[User]) {
-    let mode = jwt.core.mode.word();
+    let mode = if jwt.core.uses(IdentityMode::Login) { IdentityMode::Login } else { IdentityMode::Passthrough }.word();
+    // A pool that subjects share is theirs whose role is taken.
+    if jwt.core.uses(IdentityMode::Role) {
+        return;
+    }
     if jwt.shared_pool {
         let reason = "a connection on which one subject has logged in cannot become another's";
         section.report.error(

@@ -61,9 +61,9 @@ impl Rules {
     /// What the rest of `[jwt]` makes impossible or useless.
     pub(super) fn check(&self, general: &Section<'_>, own: &Section<'_>, core: &JwtConfig) {
         let report = own.report;
-        if core.mode != IdentityMode::ServiceAccount {
+        if !core.uses(IdentityMode::ServiceAccount) {
             if !self.mappings.is_empty() {
-                let reason = "role mappings are not used unless \"mode\" in [jwt.identity] is \"service_account\"";
+                let reason = "role mappings are not used unless a \"mode\" is \"service_account\"";
                 report.warn(own.spot("role_mappings"), reason);
             }
             return;
@@ -90,7 +90,9 @@ impl Rules {
             (own, "shared_pool"),
             (own, "max_pools"),
         ];
-        for (section, key) in unused {
+        let others = [IdentityMode::Role, IdentityMode::Login, IdentityMode::Passthrough];
+        let is_only_one = !others.into_iter().any(|mode| core.uses(mode));
+        for (section, key) in unused.into_iter().filter(|_| is_only_one) {
             if section.is_present_key(key) {
                 let reason = format!("\"{key}\" is not used while \"mode\" in [jwt.identity] is \"service_account\"");
                 report.warn(section.spot(key), reason);

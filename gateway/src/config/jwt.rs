@@ -1,17 +1,14 @@
 //! Token users: the `jwt_` keys of `[general]` that PgDog pull request 1084 introduced, and our own `[jwt]` table for
 //! what they cannot say. Both build one value.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{
-    Algorithm, DEFAULT_TOKEN_CACHE_SIZE, IdentityMode, Issuer, JwksSource, JwtConfig, KeySource, UserMatch,
-};
+use pgdog_jwt::config::{DEFAULT_TOKEN_CACHE_SIZE, IdentityMode, JwtConfig, UserMatch};
 
 use super::choices::{AuthType, Choice};
 use super::identity::subject_login;
 use super::identity_rules::Rules;
-use super::jwks_url;
+use super::issuers;
 use super::model::{Jwt, User};
 use super::section::Section;
 use super::session;
@@ -30,26 +27,8 @@ const MAX_POOLS: usize = 1_000;
 const ROLE_SETTINGS_TTL: Duration = Duration::from_secs(30);
 /// Largest statement the guard reads, in bytes.
 const MAX_STATEMENT_SIZE: usize = 16 * 1024 * 1024;
-/// How long a key set is used without asking again.
-const CACHE_TTL: Duration = Duration::from_secs(300);
-/// How long known keys outlive an issuer that cannot be reached.
-const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Least time between two fetches that unknown key ids cause.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// Limit for connecting to the issuer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Limit for a whole fetch.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest fetch that may be configured, in milliseconds (S9).
-const LONGEST_FETCH: i64 = 600_000;
-/// The longest time to live, whatever the file says, so that points in time can be computed with it.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// In seconds.
-const HOUR: i64 = 3_600;
-const DAY: i64 = 24 * HOUR;
-const YEAR: i64 = 365 * DAY;
-/// Largest key set, in bytes.
-const MAX_BODY_SIZE: usize = 1024 * 1024;
+const DAY: i64 = 24 * 3_600;
 
 impl Choice for UserMatch {
     const ALL: &'static [(&'static str, Self)] = &[("exact", Self::Exact), ("claim", Self::Claim)];
@@ -64,33 +43,26 @@ pub(super) fn jwt(
     users: &[User],
     rules: &Rules,
 ) -> Option<Jwt> {
-    let keys = keys(general, own);
+    let issuers = issuers::issuers(general, own);
     let mode: IdentityMode = identity.choice("mode").unwrap_or_default();
     let server_user = general.filled("jwt_server_user");
     let max_token_size = own.count("max_token_size", 1).unwrap_or(MAX_TOKEN_SIZE);
     let token_cache_size = own.integer("token_cache_size", 0..=MAX_TOKEN_CACHE_SIZE);
     let token_cache_size =
         token_cache_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_TOKEN_CACHE_SIZE);
-    let issuer = Issuer {
-        issuer: own.filled("issuer"),
-        keys: keys.clone().unwrap_or(KeySource::PemFiles(Vec::new())),
-        audiences: audiences(general),
-        algorithms: algorithms(own),
-        username_claim: general.filled("jwt_username_claim").unwrap_or_else(|| "sub".to_owned()),
-        leeway: own.seconds_up_to("leeway", HOUR).unwrap_or(Duration::ZERO),
-        groups: None,
-    };
+    let modes: Vec<_> = issuers.all.iter().map(|issuer| issuer.mode.unwrap_or(mode)).collect();
+    let mapped = rules.user_mappings.iter().filter_map(|rule| rule.mode);
+    let only_accounts = modes.into_iter().chain(mapped).all(|mode| mode == IdentityMode::ServiceAccount);
     let core = JwtConfig {
-        issuers: vec![issuer],
+        issuers: issuers.all,
         max_token_size,
         token_cache_size,
-        user_suffix: general.filled("jwt_user_suffix"),
         user_match: own.choice("user_match").unwrap_or_default(),
         mode,
         role_mappings: rules.role_mappings(),
         user_mappings: rules.user_mappings.clone(),
         // Where no account logs in for all tokens, none is in danger.
-        denied_roles: denied_roles(own, server_user.as_deref().filter(|_| mode != IdentityMode::ServiceAccount), users),
+        denied_roles: denied_roles(own, server_user.as_deref().filter(|_| !only_accounts), users),
         server_user,
         server_password: general.secret("jwt_server_password"),
         auto_provision: general.boolean("jwt_user_auto_provision").unwrap_or(false),
@@ -103,6 +75,7 @@ pub(super) fn jwt(
     };
     let jwt = Jwt {
         core,
+        has_short_form: issuers.has_short_form,
         allow_plaintext: own.boolean("allow_plaintext").unwrap_or(false),
         password_auth_type: own.choice("password_auth_type").unwrap_or(AuthType::Scram),
         account_pools: rules.account_pools(),
@@ -118,71 +91,17 @@ pub(super) fn jwt(
         proofs: Vec::new(),
         provisioning: None,
     };
-    if own.is_present_key("issuers") {
-        let reason = "[[jwt.issuers]] is not supported yet; describe one issuer with the \"jwt_\" keys and [jwt]";
-        own.report.error(own.spot("issuers"), reason);
-    }
     if auth_type != AuthType::Jwt {
-        if own.is_present() || keys.is_some() {
+        if own.is_present() || issuers.has_short_form {
             let spot = if own.is_present() { own.place() } else { general.spot("jwt_public_key_file") };
             let word = auth_type.word();
             own.report.warn(spot, format!("the token settings are not used while \"auth_type\" is \"{word}\""));
         }
         return None;
     }
-    check(general, own, &jwt, keys.is_some());
+    check(general, own, &jwt, issuers.has_short_form);
     rules.check(general, own, &jwt.core);
     Some(jwt)
-}
-
-/// Files go before the URL, as in pull request 1084.
-fn keys(general: &Section<'_>, own: &Section<'_>) -> Option<KeySource> {
-    let mut files: Vec<PathBuf> = general.path("jwt_public_key_file").into_iter().collect();
-    files.extend(own.strings("key_files").unwrap_or_default().into_iter().map(PathBuf::from));
-    let url = general.filled("jwt_jwks_url");
-    let jwks = JwksSource {
-        url: url.clone().unwrap_or_default(),
-        cache_ttl: general.seconds("jwt_jwks_cache_ttl").unwrap_or(CACHE_TTL).min(LONGEST_TTL),
-        max_stale: own.seconds_up_to("jwks_max_stale", YEAR).unwrap_or(MAX_STALE),
-        min_refresh_interval: own.seconds_up_to("jwks_min_refresh_interval", DAY).unwrap_or(MIN_REFRESH_INTERVAL),
-        connect_timeout: own.millis_up_to("jwks_connect_timeout", LONGEST_FETCH).unwrap_or(CONNECT_TIMEOUT),
-        timeout: own.millis_up_to("jwks_timeout", LONGEST_FETCH).unwrap_or(FETCH_TIMEOUT),
-        max_body_size: own.count("jwks_max_body_size", 1).unwrap_or(MAX_BODY_SIZE),
-    };
-    if let Some(Err(reason)) = url.as_deref().map(jwks_url::check) {
-        general.report.error(general.spot("jwt_jwks_url"), format!("\"jwt_jwks_url\" {reason}"));
-    }
-    if url.is_some() && !files.is_empty() {
-        general.report.warn(general.spot("jwt_jwks_url"), "\"jwt_jwks_url\" is not used beside a key file");
-    }
-    if files.is_empty() { url.map(|_| KeySource::Jwks(jwks)) } else { Some(KeySource::PemFiles(files)) }
-}
-
-fn audiences(general: &Section<'_>) -> Vec<String> {
-    let audiences = general.strings("jwt_audience").unwrap_or_default();
-    audiences.into_iter().filter(|audience| !audience.is_empty()).collect()
-}
-
-fn algorithms(own: &Section<'_>) -> Vec<Algorithm> {
-    let Some(names) = own.strings("algorithms") else {
-        return Algorithm::DEFAULT.to_vec();
-    };
-    let mut algorithms = Vec::new();
-    for name in &names {
-        match Algorithm::from_name(name) {
-            Some(algorithm) if !algorithms.contains(&algorithm) => algorithms.push(algorithm),
-            Some(_) => {}
-            None => {
-                let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
-                let reason = format!("unknown algorithm \"{name}\"; there are {}", known.join(", "));
-                own.report.error(own.spot("algorithms"), reason);
-            }
-        }
-    }
-    if names.is_empty() {
-        own.report.error(own.spot("algorithms"), "\"algorithms\" must name at least one algorithm");
-    }
-    algorithms
 }
 
 /// The server user is denied as well, unless `users.toml` has a user of that name (S13).
@@ -202,13 +121,13 @@ fn denied_roles(own: &Section<'_>, server_user: Option<&str>, users: &[User]) ->
     roles
 }
 
-fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
+fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_short_form: bool) {
     let report = general.report;
     let core = &jwt.core;
     // Other modes need no account, or have one of their own.
-    let needs_account = core.mode == IdentityMode::Role && core.server_user.is_none();
-    if !has_keys {
-        let hint = "set \"jwt_public_key_file\" or \"jwt_jwks_url\"";
+    let needs_account = core.uses(IdentityMode::Role) && core.server_user.is_none();
+    if core.issuers.is_empty() {
+        let hint = "set \"jwt_public_key_file\" or \"jwt_jwks_url\", or add [[jwt.issuers]]";
         report.error(
             general.spot("auth_type"),
             format!("\"auth_type\" = \"jwt\" needs a key to check tokens with; {hint}"),
@@ -226,12 +145,13 @@ fn check(general: &Section<'_>, own: &Section<'_>, jwt: &Jwt, has_keys: bool) {
             format!("\"shared_pool\" needs an account that all subjects share; {hint}"),
         );
     }
-    let provisions = core.auto_provision || core.mode == IdentityMode::ServiceAccount;
+    let provisions = core.auto_provision || core.uses(IdentityMode::ServiceAccount);
     if core.auto_provision_read_only && !provisions {
         let reason = "\"jwt_user_auto_provision_read_only\" has no effect without \"jwt_user_auto_provision\"";
         report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
     }
-    if core.issuers.iter().any(|issuer| issuer.audiences.is_empty()) {
+    // The others were told where they stand.
+    if has_short_form && core.issuers.first().is_some_and(|issuer| issuer.audiences.is_empty()) {
         let reason = "no \"jwt_audience\": a token that was issued for another service logs in here as well";
         report.warn(general.spot("auth_type"), reason);
     }

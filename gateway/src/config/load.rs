@@ -72,7 +72,7 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     warn_without_replica(&databases, jwt.as_ref(), &general_section);
     general_section.finish(unused::GENERAL);
     identity_section.finish(&[]);
-    jwt_section.finish(&["issuers"]);
+    jwt_section.finish(&[]);
 
     let admin_file = if users_file.root().contains_key("admin") { &users_file } else { &pgdog };
     let admin_section = table(admin_file, "admin", "[admin]", report);

@@ -250,6 +250,8 @@ impl User {
 pub(crate) struct Jwt {
     /// What the identity core is told.
     pub(crate) core: JwtConfig,
+    /// Whether the first issuer is that of the `jwt_` keys.
+    pub(crate) has_short_form: bool,
     /// Take tokens over connections without TLS that are neither loopback nor a Unix socket.
     pub(crate) allow_plaintext: bool,
     /// How users of `users.toml` that have a password prove themselves. Never [`AuthType::Jwt`].

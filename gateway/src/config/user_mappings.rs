@@ -17,6 +17,7 @@ pub(super) fn user_mappings(own: &Section<'_>) -> Vec<UserMapping> {
 fn mapping(section: &Section<'_>) -> Option<UserMapping> {
     let (issuer, claim) = (section.filled("issuer"), section.filled("claim"));
     let lowercase = section.boolean("lowercase").unwrap_or(false);
+    let mode = section.choice("mode");
     let (pattern, user) = (section.filled("pattern"), section.filled("user"));
     for (key, is_missing) in [("pattern", pattern.is_none()), ("user", user.is_none())] {
         if is_missing {
@@ -26,5 +27,5 @@ fn mapping(section: &Section<'_>) -> Option<UserMapping> {
     let report = |key: &str, error: String| section.report.error(section.spot(key), format!("\"{key}\" {error}"));
     let pattern = Pattern::new(&pattern?, false).map_err(|error| report("pattern", error.to_string())).ok()?;
     let user = UserTemplate::new(&user?, &pattern).map_err(|error| report("user", error.to_string())).ok()?;
-    Some(UserMapping { issuer, claim, pattern, user, lowercase })
+    Some(UserMapping { issuer, claim, pattern, user, lowercase, mode })
 }

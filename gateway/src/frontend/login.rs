@@ -303,12 +303,9 @@ async fn identify(
     }
 }
 
-/// With a suffix, the users that have it; without one, all but those that users.toml gives a password.
+/// The users that have an issuer's suffix; where an issuer has none, also all but those that users.toml gives a password.
 pub(super) fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool {
-    match &jwt.core.user_suffix {
-        Some(suffix) => user.ends_with(suffix.as_str()),
-        None => !entry.is_some_and(User::has_password),
-    }
+    jwt.core.has_suffix(user) || (jwt.core.takes_any_user() && !entry.is_some_and(User::has_password))
 }
 
 async fn by_token(

@@ -11,7 +11,7 @@ use crate::decision::{AuthContext, AuthDecision, Credential, Groups};
 use crate::deny::DenyReason;
 use crate::groups;
 use crate::identity::{self, account, user};
-use crate::policy;
+use crate::policy::{self, required};
 use crate::session;
 use crate::token::Token;
 
@@ -25,6 +25,8 @@ pub enum Check {
     Issuer,
     /// Whether the issuer may use the algorithm.
     Algorithm,
+    /// Whether the issuer's tokens are of this type.
+    TokenType,
     /// Whether the issuer has the key.
     Key,
     /// Whether the key made the signature.
@@ -33,10 +35,18 @@ pub enum Check {
     Audience,
     /// `exp`, `nbf` and `iat`.
     Times,
+    /// To whom it was issued.
+    Client,
+    /// What it is good for.
+    Scopes,
+    /// Further claims that its issuer's entry wants.
+    RequiredClaims,
     /// Who the token is for, by a claim or a user mapping.
     User,
     /// Whether that is the user whose name was typed.
     UserName,
+    /// Whether its issuer's tokens open the database.
+    Database,
     /// Claims that say what the session may do.
     Claims,
     /// The role mapping, where tokens lead to accounts.
@@ -58,12 +68,17 @@ impl Check {
             Self::Form => "token",
             Self::Issuer => "issuer",
             Self::Algorithm => "algorithm",
+            Self::TokenType => "token type",
             Self::Key => "key",
             Self::Signature => "signature",
             Self::Audience => "audience",
             Self::Times => "times",
+            Self::Client => "client",
+            Self::Scopes => "scopes",
+            Self::RequiredClaims => "required claims",
             Self::User => "user",
             Self::UserName => "user name",
+            Self::Database => "database",
             Self::Claims => "claims policy",
             Self::Account => "role mapping",
             Self::Role => "role",
@@ -130,7 +145,8 @@ impl Authenticator {
         let token = Token::parse(credential.expose(), self.config.max_token_size).ok()?;
         let (issuer, _) = self.issuer_of(&token).ok()?;
         let mut name = user::of(&token.claims, &self.config.issuers[issuer], &self.config).ok()?.name.into_owned();
-        if let Some(suffix) = self.config.user_suffix.as_deref().filter(|suffix| !name.ends_with(suffix)) {
+        let suffix = self.config.issuers[issuer].user_suffix.as_deref();
+        if let Some(suffix) = suffix.filter(|suffix| !name.ends_with(suffix)) {
             name.push_str(suffix);
         }
         Some(name)
@@ -148,8 +164,16 @@ impl Authenticator {
             true => "any".to_owned(),
             false => format!("one of {}", issuer.audiences.join(", ")),
         })?;
-        let times = policy::check_times(claims, issuer.leeway, SystemTime::now());
+        let times = policy::check_times(claims, issuer, SystemTime::now());
         steps.add(Check::Times, times, |expiry| until(*expiry))?;
+        let any_or = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(", ") };
+        let client = required::check_client(claims, &issuer.clients);
+        steps.add(Check::Client, client, |()| any_or(&issuer.clients))?;
+        let scopes = required::check_scopes(claims, &issuer.required_scopes);
+        steps.add(Check::Scopes, scopes, |()| any_or(&issuer.required_scopes))?;
+        let wanted: Vec<String> = issuer.required_claims.iter().map(|required| required.claim.clone()).collect();
+        let required = required::check_claims(claims, &issuer.required_claims);
+        steps.add(Check::RequiredClaims, required, |()| any_or(&wanted))?;
         self.identified(&token, issuer, context, steps)?;
         self.grouped(&token, issuer, context, steps).await
     }
@@ -163,6 +187,8 @@ impl Authenticator {
         let issuer = &self.config.issuers[issuer];
         let algorithm = algorithm_of(token, issuer);
         let algorithm = steps.add(Check::Algorithm, algorithm, |algorithm| algorithm.name().to_owned())?;
+        let token_type = required::check_type(token.typ.as_deref(), &issuer.token_types);
+        steps.add(Check::TokenType, token_type, |()| token.typ.clone().unwrap_or_else(|| "none".to_owned()))?;
         let verified = match keys.prepare(token, algorithm).await {
             Ok(_) => keys.verify(token, algorithm),
             Err(reason) => Err(reason),
@@ -191,22 +217,27 @@ impl Authenticator {
             Some(rule) => format!("{}, by user mapping {}", named.name, rule + 1),
             None => format!("{}, by claim \"{}\"", named.name, issuer.username_claim),
         })?;
-        let same = identity::check_user(context.user, &named.name, config);
+        let mode = config.mode_of(issuer, named.rule);
+        let same = identity::check_user(context.user, &named.name, issuer, config);
         steps.add(Check::UserName, same, |()| match config.user_match {
             UserMatch::Exact => format!("{} may come with this token", context.user),
             UserMatch::Claim => "the token decides, not the name".to_owned(),
         })?;
+        let opens = identity::check_database(context.database, issuer);
+        steps.add(Check::Database, opens, |()| context.database.to_owned())?;
         let says = claim_policy::read(&config.claims, claims, context.database);
         let says = steps.add(Check::Claims, says, allowed)?;
-        let is_account = config.mode == IdentityMode::ServiceAccount;
+        let is_account = mode == IdentityMode::ServiceAccount;
+        let mut account = None;
         if is_account {
             let chosen = account::choose(claims, context.database, config);
-            steps.add(Check::Account, chosen, |chosen| {
+            account = steps.add(Check::Account, chosen, |chosen| {
                 let rule = chosen.rule();
                 format!("rule {} leads to the account {}", rule.name, rule.server_user)
-            })?;
+            });
+            account.as_ref()?;
         }
-        let fit = identity::check_names(&named.name, &says, is_account, config);
+        let fit = identity::check_names(&named.name, &says, account.as_ref(), issuer, config);
         steps.add(Check::Role, fit, |()| match (&says.role, is_account) {
             (_, true) => "the account's".to_owned(),
             (Some(role), false) => format!("{role}, by permission level"),

@@ -90,11 +90,11 @@ pub(crate) fn check(config: &JwtConfig) -> Result<(), ConfigError> {
         }
         check_issuer(issuer)?;
     }
-    if config.mode == IdentityMode::ServiceAccount && config.role_mappings.is_empty() {
+    if config.uses(IdentityMode::ServiceAccount) && config.role_mappings.is_empty() {
         return Err(setting("role_mappings", "must hold a rule in service-account mode"));
     }
     let gives_role = config.claims.levels.iter().any(|level| matches!(level, Level::Role(_)));
-    if config.mode == IdentityMode::ServiceAccount && gives_role {
+    if config.uses(IdentityMode::ServiceAccount) && gives_role {
         return Err(setting("permission_levels", "cannot give roles in service-account mode: role mappings do"));
     }
     for rule in config.role_mappings.iter() {
@@ -111,6 +111,12 @@ fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
     }
     if issuer.username_claim.is_empty() {
         return Err(setting("username_claim", "must not be empty"));
+    }
+    if issuer.user_suffix.as_deref() == Some("") {
+        return Err(setting("user_suffix", "must not be empty"));
+    }
+    if issuer.required_claims.iter().any(|required| required.claim.is_empty()) {
+        return Err(setting("required_claims", "must not hold an empty name"));
     }
     if issuer.algorithms.is_empty() {
         return Err(setting("algorithms", "must name at least one algorithm"));

@@ -1,7 +1,7 @@
 //! From what a token says of its bearer to the name of a user, as `pg_ident.conf` does it: the first rule that matches
 //! decides.
 
-use super::Pattern;
+use super::{IdentityMode, Pattern};
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct UserMapping {
     pub user: UserTemplate,
     /// ASCII letters of the user become lower case, as in a name that PostgreSQL was given without quotes.
     pub lowercase: bool,
+    /// Who the sessions of such users are on the server; `None`: as the issuer says.
+    pub mode: Option<IdentityMode>,
 }
 
 /// The name of a user, with what the groups of a pattern hold in it: `\1` to `\9`, and `\0` for the whole value.
@@ -102,7 +104,7 @@ mod tests {
     fn mapped(pattern: &str, user: &str, value: &str) -> Option<String> {
         let pattern = Pattern::new(pattern, false).unwrap();
         let user = UserTemplate::new(user, &pattern).unwrap();
-        UserMapping { issuer: None, claim: None, pattern, user, lowercase: false }.user(value)
+        UserMapping { issuer: None, claim: None, pattern, user, lowercase: false, mode: None }.user(value)
     }
 
     #[test]

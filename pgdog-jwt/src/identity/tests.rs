@@ -38,7 +38,7 @@ fn by_claim_the_token_wins_over_the_start_up_user() {
 
 #[test]
 fn a_suffix_selects_token_users_and_may_be_missing_in_the_token() {
-    let config = config(|c| c.user_suffix = Some("@example.com".to_owned()));
+    let config = config(|c| c.issuers[0].user_suffix = Some("@example.com".to_owned()));
     assert!(is_token_user("alice@example.com", &config));
     assert!(!is_token_user("alice", &config) && !is_token_user("alice@EXAMPLE.COM", &config));
     assert_eq!(granted("alice@example.com", r#"{"sub":"alice"}"#, &config).unwrap().user, "alice");
@@ -221,7 +221,14 @@ fn an_account_that_no_token_may_have_is_no_account() {
 fn rule(issuer: Option<&str>, claim: &str, pattern: &str, user: &str) -> UserMapping {
     let pattern = Pattern::new(pattern, false).unwrap();
     let user = UserTemplate::new(user, &pattern).unwrap();
-    UserMapping { issuer: issuer.map(str::to_owned), claim: Some(claim.to_owned()), pattern, user, lowercase: true }
+    UserMapping {
+        issuer: issuer.map(str::to_owned),
+        claim: Some(claim.to_owned()),
+        pattern,
+        user,
+        lowercase: true,
+        mode: None,
+    }
 }
 
 #[test]
@@ -260,5 +267,84 @@ fn a_subject_that_logs_in_itself_is_the_account() {
         assert_eq!((grant.server_role.as_deref(), grant.server_password), (Some("alice"), None));
         assert_eq!(code(granted("gateway", r#"{"sub":"gateway"}"#, &config)), "role_denied");
         assert_eq!(code(granted("none", r#"{"sub":"none"}"#, &config)), "role_invalid");
+    }
+}
+
+/// Issuer `a` for users that end in `@a`, issuer `b` for those that end in `@b.a`, and issuer `c` for all others.
+fn three_issuers(change: impl FnOnce(&mut JwtConfig)) -> JwtConfig {
+    config(|c| {
+        let issuer = |name: &str, suffix: Option<&str>| Issuer {
+            issuer: Some(name.to_owned()),
+            user_suffix: suffix.map(str::to_owned),
+            ..c.issuers[0].clone()
+        };
+        c.issuers = vec![issuer("a", Some("@a")), issuer("b", Some("@b.a")), issuer("c", None)];
+        change(c);
+    })
+}
+
+fn granted_by(issuer: usize, user: &str, config: &JwtConfig) -> Result<AuthGrant, DenyReason> {
+    let sub = user.split('@').next().unwrap();
+    let claims = parse_object(format!("{{\"sub\":\"{sub}\"}}").as_bytes()).unwrap();
+    grant(user, "app", &claims, &config.issuers[issuer], SystemTime::UNIX_EPOCH, config)
+}
+
+#[test]
+fn users_with_a_suffix_are_those_of_its_issuer_alone() {
+    for user_match in [UserMatch::Exact, UserMatch::Claim] {
+        let config = three_issuers(|c| c.user_match = user_match);
+        for (user, owner) in [("alice@a", 0), ("alice@b.a", 1), ("alice", 2)] {
+            assert!(is_token_user(user, &config));
+            for issuer in 0..3 {
+                let expected = if issuer == owner { "allowed" } else { "user_mismatch" };
+                assert_eq!(code(granted_by(issuer, user, &config)), expected, "{user} by issuer {issuer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_issuer_opens_its_databases_and_roles_alone() {
+    let only = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+    let config = three_issuers(|c| {
+        (c.issuers[0].databases, c.issuers[0].roles) = (only(&["app_*", "ap"]), None);
+        (c.issuers[1].databases, c.issuers[1].roles) = (only(&["ap*"]), only(&["bob", "team_*"]));
+        (c.issuers[2].databases, c.issuers[2].read_only) = (None, true);
+    });
+    assert_eq!(code(granted_by(0, "alice@a", &config)), "database_denied");
+    assert_eq!(code(granted_by(1, "alice@b.a", &config)), "role_not_of_issuer");
+    assert_eq!(code(granted_by(1, "team_x@b.a", &config)), "allowed");
+    assert!(granted_by(2, "alice", &config).unwrap().read_only);
+}
+
+#[test]
+fn the_mode_is_that_of_the_mapping_or_the_issuer_before_that_of_all() {
+    let config = three_issuers(|c| {
+        (c.mode, c.server_user) = (IdentityMode::Role, Some("gateway".to_owned()));
+        c.issuers[0].mode = Some(IdentityMode::Login);
+    });
+    let of = |config: &JwtConfig, issuer: usize, user: &str| {
+        let grant = granted_by(issuer, user, config).unwrap();
+        (grant.mode, grant.server_user.unwrap(), grant.guarded)
+    };
+    assert_eq!(of(&config, 0, "alice@a"), (IdentityMode::Login, "alice".to_owned(), false));
+    assert_eq!(of(&config, 2, "alice"), (IdentityMode::Role, "gateway".to_owned(), true));
+    assert!(config.uses(IdentityMode::Login) && config.uses(IdentityMode::Role));
+    assert!(!config.uses(IdentityMode::Passthrough) && !config.uses(IdentityMode::ServiceAccount));
+    assert!(config.may_be(Some("a"), IdentityMode::Login) && !config.may_be(Some("a"), IdentityMode::Role));
+    assert!(!config.may_be(Some("unknown"), IdentityMode::Role), "an issuer that is gone leads nowhere");
+
+    let mapped = JwtConfig {
+        user_mappings: vec![
+            UserMapping { mode: Some(IdentityMode::Passthrough), ..rule(None, "sub", "(a.*)", "\\1") },
+            rule(None, "sub", "(.*)", "\\1"),
+        ],
+        ..config
+    };
+    assert_eq!(of(&mapped, 0, "alice@a").0, IdentityMode::Passthrough);
+    assert_eq!(of(&mapped, 0, "bob@a").0, IdentityMode::Login);
+    assert_eq!(of(&mapped, 2, "bob").0, IdentityMode::Role);
+    for mode in [IdentityMode::Passthrough, IdentityMode::Login] {
+        assert!(mapped.may_be(Some("a"), mode));
     }
 }

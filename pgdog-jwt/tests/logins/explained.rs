@@ -1,9 +1,12 @@
 //! The explanation of a login is that of its decision: the last step says what `authenticate` said.
 
 use crate::common::{RSA, TestKey, claims, file, now, pem_config};
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey, Header};
 use pgdog_jwt::config::{
-    Algorithm, ClaimPolicy, IdentityMode, Level, Pattern, RoleMapping, UserMapping, UserMatch, UserTemplate, ValueMatch,
+    Algorithm, ClaimPolicy, IdentityMode, Level, Pattern, RequiredClaim, RoleMapping, UserMapping, UserMatch,
+    UserTemplate, ValueMatch, Wanted,
 };
 use pgdog_jwt::session::{OneVariable, Template, Variable};
 use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Check, Credential, Explanation, JwtConfig};
@@ -40,10 +43,15 @@ fn all_claims() -> Vec<Value> {
         json!({"roles": ["stranger"]}),
         json!({"groups": "one"}),
         json!({"groups": [7]}),
+        json!({"azp": "elsewhere"}),
+        json!({"scope": "other"}),
+        json!({"verified": "yes"}),
+        json!({"iat": now() - 5000}),
     ];
     let good = json!({
         "sub": "alice", "email": "alice", "exp": now() + 60, "iss": "https://id.example", "aud": "db",
-        "level": 2, "tenant": "acme", "roles": "reader",
+        "level": 2, "tenant": "acme", "roles": "reader", "azp": "tool", "scope": "db", "verified": true,
+        "iat": now(),
     });
     let merge = |change: Value| {
         let mut all = good.clone();
@@ -52,11 +60,12 @@ fn all_claims() -> Vec<Value> {
         }
         all
     };
-    let without = ["exp", "aud", "iss", "sub", "email", "level", "tenant", "roles"].map(|name| {
-        let mut all = good.clone();
-        all.as_object_mut().unwrap().remove(name);
-        all
-    });
+    let without = ["exp", "aud", "iss", "sub", "email", "level", "tenant", "roles", "azp", "scope", "verified", "iat"]
+        .map(|name| {
+            let mut all = good.clone();
+            all.as_object_mut().unwrap().remove(name);
+            all
+        });
     changes.into_iter().map(merge).chain(without).collect()
 }
 
@@ -120,6 +129,7 @@ fn configs(pem: &str) -> Vec<JwtConfig> {
         user: UserTemplate::new("\\1", &pattern).unwrap(),
         pattern,
         lowercase: false,
+        mode: None,
     };
     let account = RoleMapping {
         name: "readers".to_owned(),
@@ -142,7 +152,18 @@ fn configs(pem: &str) -> Vec<JwtConfig> {
             config.mode = IdentityMode::ServiceAccount;
             config.role_mappings = vec![account.clone()].into();
         }),
-        with(&|config| config.user_suffix = Some("@example.com".to_owned())),
+        with(&|config| {
+            let issuer = &mut config.issuers[0];
+            issuer.clients = vec!["tool".to_owned()];
+            issuer.required_scopes = vec!["db".to_owned()];
+            let wanted = Wanted::OneOf(vec![json!(true)]);
+            issuer.required_claims = vec![RequiredClaim { claim: "verified".to_owned(), wanted }];
+            issuer.max_token_age = Some(Duration::from_secs(60));
+        }),
+        with(&|config| config.issuers[0].token_types = vec!["at+jwt".to_owned()]),
+        with(&|config| config.issuers[0].databases = Some(vec!["other".to_owned()])),
+        with(&|config| config.issuers[0].roles = Some(vec!["b*".to_owned()])),
+        with(&|config| config.issuers[0].user_suffix = Some("@example.com".to_owned())),
     ]
 }
 
@@ -194,6 +215,8 @@ async fn the_steps_say_what_the_decision_says() {
         "algorithm_mismatch",
         "algorithm_not_allowed",
         "bad_signature",
+        "claim_mismatch",
+        "client_denied",
         "database_denied",
         "empty_credential",
         "expired",
@@ -202,6 +225,7 @@ async fn the_steps_say_what_the_decision_says() {
         "issued_in_future",
         "malformed_token",
         "missing_claim",
+        "missing_scope",
         "missing_variable",
         "no_role_mapping",
         "no_user_mapping",
@@ -209,7 +233,10 @@ async fn the_steps_say_what_the_decision_says() {
         "permission_denied",
         "role_denied",
         "role_invalid",
+        "role_not_of_issuer",
         "token_too_large",
+        "token_too_old",
+        "token_type_denied",
         "unsupported_header",
         "user_mismatch",
         "wrong_audience",
@@ -239,6 +266,7 @@ async fn a_token_says_who_would_come_with_it() {
     let plain = Authenticator::new(pem_config(&[&file])).unwrap();
     assert_eq!(named(&plain, &token).as_deref(), Some("alice"));
     assert_eq!(named(&plain, "hunter2"), None);
-    let suffix = JwtConfig { user_suffix: Some("@example.com".to_owned()), ..pem_config(&[&file]) };
+    let mut suffix = pem_config(&[&file]);
+    suffix.issuers[0].user_suffix = Some("@example.com".to_owned());
     assert_eq!(named(&Authenticator::new(suffix).unwrap(), &token).as_deref(), Some("alice@example.com"));
 }

@@ -195,7 +195,7 @@ fn a_remembered_token_is_decided_like_a_new_one() {
         |config| {
             config.issuers[0].issuer = Some("https://i".to_owned());
             config.issuers[0].leeway = Duration::from_secs(5000);
-            config.user_suffix = Some("@sso".to_owned());
+            config.issuers[0].user_suffix = Some("@sso".to_owned());
         },
     ];
     let pairs = changes.map(|change| {

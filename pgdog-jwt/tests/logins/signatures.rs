@@ -202,7 +202,8 @@ async fn a_role_of_any_script_logs_in_as_itself() {
 async fn users_without_the_suffix_are_not_token_users() {
     let key = TestKey::ed25519("k");
     let file = crate::common::file(&key.pair.public_key_pem());
-    let config = JwtConfig { user_suffix: Some("@sso".to_owned()), ..pem_config(&[&file]) };
+    let mut config = pem_config(&[&file]);
+    config.issuers[0].user_suffix = Some("@sso".to_owned());
     let authenticator = Authenticator::new(config).unwrap();
     assert_eq!(verdict(&authenticator, "alice", "password").await, "skip");
     assert_eq!(verdict(&authenticator, "alice@sso", "password").await, "malformed_token");

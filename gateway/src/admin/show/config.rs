@@ -148,7 +148,6 @@ fn tokens(config: &Config) -> Vec<Entry> {
     let mut entries = vec![
         ("general", "jwt_server_user", core.server_user.clone()),
         ("general", "jwt_server_password", secret(core.server_password.as_ref())),
-        ("general", "jwt_user_suffix", core.user_suffix.clone()),
         ("general", "jwt_user_auto_provision", shown(core.auto_provision)),
         ("general", "jwt_user_auto_provision_read_only", shown(core.auto_provision_read_only)),
         ("jwt", "max_token_size", shown(core.max_token_size)),
@@ -175,7 +174,7 @@ fn tokens(config: &Config) -> Vec<Entry> {
     entries.extend(session(core));
     entries.extend(proofs(&jwt.proofs));
     entries.extend(super::provisioning::entries(jwt));
-    for issuer in &core.issuers {
+    if let Some(issuer) = core.issuers.first().filter(|_| jwt.has_short_form) {
         let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         entries.extend([
             ("general", "jwt_audience", shown(issuer.audiences.join(", "))),
@@ -183,6 +182,11 @@ fn tokens(config: &Config) -> Vec<Entry> {
             ("jwt", "issuer", issuer.issuer.clone()),
             ("jwt", "algorithms", shown(algorithms.join(", "))),
             ("jwt", "leeway", shown(issuer.leeway.as_secs())),
+            ("general", "jwt_user_suffix", issuer.user_suffix.clone()),
+            ("jwt", "max_token_age", issuer.max_token_age.and_then(|age| shown(age.as_secs()))),
+            ("jwt", "token_types", shown(issuer.token_types.join(", "))),
+            ("jwt", "clients", shown(issuer.clients.join(", "))),
+            ("jwt", "required_scopes", shown(issuer.required_scopes.join(", "))),
         ]);
         if let KeySource::Jwks(source) = &issuer.keys {
             entries.extend([

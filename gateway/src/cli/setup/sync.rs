@@ -111,7 +111,10 @@ impl Sync {
         }
         // Nobody types a user name here, nor one database: the token says who it is for.
         let claims = ClaimPolicy { database: None, ..jwt.core.claims.clone() };
-        let core = JwtConfig { user_match: UserMatch::Claim, user_suffix: None, claims, ..jwt.core.clone() };
+        let mut core = JwtConfig { user_match: UserMatch::Claim, claims, ..jwt.core.clone() };
+        for issuer in &mut core.issuers {
+            (issuer.user_suffix, issuer.databases) = (None, None);
+        }
         let authenticator = Authenticator::new(core)?;
         for path in &self.token_file {
             for (at, token) in read(path)?.lines().map(str::trim).enumerate().filter(|(_, token)| !token.is_empty()) {

@@ -4,6 +4,7 @@ mod documents;
 mod files;
 mod identities;
 mod identity;
+mod issuers;
 mod proof;
 mod provisioning;
 mod sections;

@@ -19,7 +19,7 @@ fn the_two_forms_of_the_token_settings_build_one_value() {
     assert_eq!(issuer.algorithms, [Algorithm::ES256, Algorithm::RS256]);
     assert_eq!((issuer.leeway, issuer.username_claim.as_str()), (Duration::from_secs(5), "email"));
     assert_eq!(issuer.keys, KeySource::PemFiles(vec!["public.pem".into(), "other.pem".into()]));
-    assert_eq!((jwt.core.user_match, jwt.core.user_suffix.as_deref()), (UserMatch::Claim, Some("@jwt")));
+    assert_eq!((jwt.core.user_match, issuer.user_suffix.as_deref()), (UserMatch::Claim, Some("@jwt")));
     assert_eq!((jwt.core.max_token_size, jwt.max_password_size), (1000, 1256));
     assert_eq!(jwt.core.token_cache_size, 7);
     let default = load(TOKENS, "").config.jwt.expect("token users");
@@ -74,7 +74,6 @@ fn token_settings_that_cannot_work_are_refused() {
         ("[[databases]]", "[jwt]\nalgorithms = []\n[[databases]]", "pgdog.toml:7: \"algorithms\" must name"),
         ("[[databases]]", "[jwt]\ndeny_roles = [\"*a\"]\n[[databases]]", "pgdog.toml:7: \"*a\" in \"deny_roles\""),
         ("[[databases]]", "[jwt]\npassword_auth_type = \"jwt\"\n[[databases]]", "pgdog.toml:7: \"password_auth_type\""),
-        ("[[databases]]", "[[jwt.issuers]]\n[[databases]]", "pgdog.toml:6: [[jwt.issuers]] is not supported yet"),
     ] {
         let message = error(&TOKENS.replace(from, to), "");
         assert!(message.starts_with(expected), "{message}");

@@ -4,7 +4,7 @@ mod names;
 mod page;
 
 use clap::Args;
-use pgdog_jwt::config::IdentityMode;
+use pgdog_jwt::config::{IdentityMode, Issuer};
 
 use super::{Failure, Paths};
 use crate::config::{Config, Jwt, LoginAuth, TlsVerify};
@@ -54,13 +54,18 @@ impl Hba {
     fn text(&self, config: &Config) -> Result<String, Failure> {
         let jwt = config.jwt.as_ref().ok_or("\"auth_type\" is not \"jwt\": there are no subjects to let in")?;
         let mut page = Page::default();
-        match jwt.core.mode {
-            IdentityMode::Role => self.role(config, jwt, &mut page)?,
-            IdentityMode::Login => self.login(config, jwt, &mut page)?,
-            IdentityMode::Passthrough => self.passthrough(config, jwt, &mut page)?,
-            IdentityMode::ServiceAccount => {
-                return Err("each account of mode = \"service_account\" logs in by its own password".into());
-            }
+        let uses = |mode| jwt.core.uses(mode);
+        if uses(IdentityMode::Role) {
+            self.role(config, jwt, &mut page)?;
+        }
+        if uses(IdentityMode::Login) {
+            self.login(config, jwt, &mut page)?;
+        }
+        if uses(IdentityMode::Passthrough) {
+            self.passthrough(config, jwt, &mut page)?;
+        }
+        if page.is_empty() {
+            return Err("each account of mode = \"service_account\" logs in by its own password".into());
         }
         Ok(page.text())
     }
@@ -115,7 +120,8 @@ impl Hba {
         if self.postgres < KNOWS_OAUTH {
             return Err("mode = \"passthrough\" needs PostgreSQL 18".into());
         }
-        let issuer = jwt.core.issuers.iter().find_map(|issuer| issuer.issuer.as_deref());
+        let shows_tokens = |issuer: &&Issuer| jwt.core.may_be(issuer.issuer.as_deref(), IdentityMode::Passthrough);
+        let issuer = jwt.core.issuers.iter().filter(shows_tokens).find_map(|issuer| issuer.issuer.as_deref());
         let issuer = issuer.ok_or("\"issuer\" in [jwt] is not set, and PostgreSQL must know whose tokens to take")?;
         let roles = self.roles(page)?;
         page.setting("oauth_validator_libraries = 'your_validator'   # checks the tokens");

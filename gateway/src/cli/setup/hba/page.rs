@@ -28,6 +28,10 @@ impl Page {
         self.settings.push(line.to_owned());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.hba.is_empty()
+    }
+
     pub(super) fn text(self) -> String {
         let mut text = String::new();
         let columns = "# TYPE   DATABASE        USER            ADDRESS            METHOD";
