@@ -9,7 +9,7 @@ CARGO := set -e; . .build/env; cargo
 GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog-jwt-gateway)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-integration conversations lint fmt bench clean
+.PHONY: help demo test test-rust test-integration conversations lint fmt bench bench-full bench-instructions bench-micro clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,10 +48,28 @@ fmt: ## Format all code
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
-bench: ## Measure against PostgreSQL alone and PgBouncer; see bench/
-	@scripts/setup build postgres
+# Plots are drawn for results that are kept.
+PLOTS = $(if $(findstring --save,$(ARGS)),plots)
+
+bench: ## Measure against PostgreSQL alone and PgBouncer, a few minutes; see bench/
+	@scripts/setup build postgres $(PLOTS)
 	@$(GATEWAY)
 	@exec env PYTHONPATH=integration $(PYTHON) bench/run.py $(ARGS)
+
+bench-full: ## The same with every scenario, about an hour and a half
+	@scripts/setup build postgres $(PLOTS)
+	@$(GATEWAY)
+	@exec env PYTHONPATH=integration $(PYTHON) bench/run.py --full $(ARGS)
+
+bench-instructions: ## Count the instructions of one query through the gateway; needs valgrind
+	@scripts/setup build postgres
+	@$(GATEWAY)
+	@exec env PYTHONPATH=integration $(PYTHON) bench/instructions.py $(ARGS)
+
+bench-micro: ## Measure what a token costs in the core, beside the bare signature check; ARGS="cached" for some of it
+	@scripts/setup build
+	@$(CARGO) bench --locked -p pgdog-jwt --bench token_cost -- $(ARGS)
+	@$(CARGO) bench --locked -p pgdog-jwt --bench burst
 
 clean: ## Remove everything that was built or installed here
 	rm -rf target .venv .build .pytest_cache .ruff_cache

@@ -16,6 +16,7 @@ from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged,
 from harness.accounts import READERS, WRITERS, account_tables, create_accounts, drop_accounts
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
+from harness.proof import CLAIMS, ClaimsServer, Session, oldest_and_newest
 from harness.provisioning import Place, installations, place_of
 from harness.target import Target
 from harness.wire import Wire
@@ -184,6 +185,63 @@ def logged(gateway: Target) -> Target:
         pytest.skip("reads the gateway's log, and the gateway runs elsewhere")
     gateway.process.mark()
     return gateway
+
+
+VERSIONS = [] if is_external() else oldest_and_newest()
+
+
+@pytest.fixture(scope="session", params=VERSIONS, ids=lambda one: f"PostgreSQL {one.version}")
+def verifying(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[ClaimsServer]:
+    server = ClaimsServer(workspace, request.param)
+    yield server
+    server.server.stop()
+
+
+@pytest.fixture
+def verifier(verifying: ClaimsServer) -> Iterator[ClaimsServer]:
+    """A PostgreSQL whose database verifies claims."""
+    yield verifying
+    verifying.close_sessions()
+
+
+@pytest.fixture
+def proven(verifier: ClaimsServer) -> Session:
+    """Alice, with claims that are proven."""
+    return verifier.subject("alice", CLAIMS)
+
+
+@pytest.fixture
+def thief(verifier: ClaimsServer) -> Session:
+    """May run any SQL, is nobody's subject, and has no proof."""
+    return verifier.session(role="bob")
+
+
+@pytest.fixture(scope="session", params=VERSIONS, ids=lambda one: f"PostgreSQL {one.version}")
+def protecting(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[ClaimsServer]:
+    server = ClaimsServer(workspace, request.param, pgvpd=True)
+    server.execute(
+        "CREATE ROLE owner LOGIN PASSWORD 'gateway-secret'; CREATE ROLE app_user; GRANT app_user TO gateway"
+    )
+    yield server
+    server.server.stop()
+
+
+@pytest.fixture
+def protector(protecting: ClaimsServer) -> Iterator[ClaimsServer]:
+    """A PostgreSQL with the helpers for row-level security. Schema `t` is empty and belongs to `owner`."""
+    protecting.execute("DROP SCHEMA IF EXISTS t CASCADE; CREATE SCHEMA t AUTHORIZATION owner")
+    protecting.execute("GRANT USAGE ON SCHEMA t TO PUBLIC")
+    yield protecting
+    protecting.close_sessions()
+
+
+@pytest.fixture
+def owner(protector: ClaimsServer) -> Session:
+    """Makes tables that everyone may use."""
+    owner = protector.session(user="owner")
+    owner.run("SET search_path = t, public")
+    owner.run("ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO PUBLIC")
+    return owner
 
 
 @pytest.fixture(scope="module")

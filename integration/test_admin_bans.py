@@ -152,6 +152,8 @@ def test_every_command_is_listed_by_help(target: Target) -> None:
         "UNBAN",
         "KILL",
         "FLUSH",
+        "REVOKE",
+        "UNREVOKE",
         "SHUTDOWN",
     }
 

@@ -1,7 +1,7 @@
 """The guard against every way out that we know, in every form of the protocol and every kind of pool.
 
 Whether an attempt was refused or did no harm, the client is who it was afterwards, with the settings that the
-guard keeps; and so is the next client of the same server connection.
+guard keeps and the variable that its token gave it; and so is the next client of the same server connection.
 """
 
 from __future__ import annotations
@@ -14,33 +14,38 @@ from typing import Any
 import pytest
 
 from conftest import MakeGateway
-from harness import Cluster, escapes, primary_alone
+from harness import Cluster, escape_statements, escapes, primary_alone
 from harness import wire as w
 from harness.cluster import DATABASE, SERVER_USER
-from harness.escapes import Escape
+from harness.escape_statements import Escape
 from harness.target import Target
 from harness.wire import Message, ServerError, Wire
 
-WHO = "SELECT 'who', current_user, session_user"
-STATE = """
-    SELECT current_user, session_user, current_setting('role'), pg_client_encoding(),
-           current_setting('standard_conforming_strings'), current_setting('default_transaction_read_only')
+VARIABLE = "app.tenant_id"
+WHO = f"SELECT 'who', current_user, session_user, current_setting('{VARIABLE}', true)"
+# How a row of it begins.
+IS_WHO = b"\0\4\0\0\0\3who"
+STATE = f"""
+    SELECT current_user, session_user, current_setting('{VARIABLE}', true), current_setting('role'),
+           pg_client_encoding(), current_setting('standard_conforming_strings'),
+           current_setting('default_transaction_read_only')
 """
 ROLE = [
     *escapes.escapes("role", "bob", everywhere=True),
     *escapes.escapes("session_authorization", SERVER_USER, everywhere=False),
-    *escapes.OF_THE_IDENTITY,
+    *escape_statements.OF_THE_IDENTITY,
 ]
 READING = [
     *escapes.escapes("standard_conforming_strings", "off", everywhere=False),
     *escapes.escapes("client_encoding", "SJIS", everywhere=False),
-    *escapes.OF_THE_READING,
+    *escape_statements.OF_THE_READING,
 ]
-CODE = list(escapes.code("role", "bob"))
+CLAIM = list(escapes.escapes(VARIABLE, "evil", everywhere=True))
+CODE = [*escapes.code("role", "bob"), *escapes.code(VARIABLE, "evil")]
 READ_ONLY = [
     *escapes.escapes("default_transaction_read_only", "off", everywhere=True),
     *escapes.escapes("transaction_read_only", "off", everywhere=False),
-    *escapes.OF_THE_TRANSACTION,
+    *escape_statements.OF_THE_TRANSACTION,
 ]
 
 Form = Callable[[Wire, str], Iterator[Message]]
@@ -118,25 +123,30 @@ def hideout(cluster: Any) -> Iterator[None]:
 
 
 class Attack:
-    """One client that tries, and one that gets the server connection after it."""
+    """One client that tries, and one that gets the server connection after it, each of another tenant."""
 
     def __init__(self, target: Target, user: str, other: str, *, session: bool = False, code: bool = False):
         self.target, self.session, self.code = target, session, code
-        self.users = (user, other)
-        self.wire = target.wire(user)
-        self.expected = {name: self.state_of(name) for name in self.users}
-        assert self.expected[user][:2] == (user, SERVER_USER)
+        self.first, self.next = (user, "one"), (other, "two")
+        self.wire = self.newcomer(self.first)
+        self.expected = {who: self.state_of(who) for who in (self.first, self.next)}
+        for (name, tenant), state in self.expected.items():
+            assert state[:3] == (name, SERVER_USER, tenant)
         self.refused = 0
         self.every = 40 if session else 8
 
-    def state_of(self, name: str) -> tuple[str | None, ...]:
+    def newcomer(self, who: tuple[str, str]) -> Wire:
+        name, tenant = who
+        return self.target.wire(name, self.target.issuer.token(name, tenant=tenant))
+
+    def state_of(self, who: tuple[str, str]) -> tuple[str | None, ...]:
         """As a newcomer finds it."""
         if self.session:
             self.wire.close()
-        with self.target.wire(name) as wire:
+        with self.newcomer(who) as wire:
             state = wire.rows(STATE)[0]
         if self.session:
-            self.wire = self.target.wire(self.users[0])
+            self.wire = self.newcomer(self.first)
         return state
 
     def attempt(self, form: Form, escape: Escape) -> None:
@@ -146,8 +156,8 @@ class Attack:
                 for message in form(self.wire, text):
                     if message.type == "E" and message.fields["C"] == "42501":
                         self.refused += 1
-                    if message.type == "D" and message.body.startswith(b"\0\3\0\0\0\3who") and not self.code:
-                        assert message.row[1:] == self.expected[self.users[0]][:2], where
+                    if message.type == "D" and message.body.startswith(IS_WHO) and not self.code:
+                        assert message.row[1:] == self.expected[self.first][:3], where
             self.wire.query("ROLLBACK")
             # What a library would leave holds the session to its server.
             gone = escape[0].startswith("LOAD")
@@ -155,21 +165,20 @@ class Attack:
             gone = True
         if gone:
             self.wire.close()
-            self.wire = self.target.wire(self.users[0])
-        assert self.wire.rows(STATE)[0] == self.expected[self.users[0]], where
+            self.wire = self.newcomer(self.first)
+        assert self.wire.rows(STATE)[0] == self.expected[self.first], where
 
     def look_at_the_next(self, wire: Wire | None, where: object) -> None:
-        user = self.users[1]
         try:
-            state = wire.rows(STATE)[0] if wire else self.state_of(user)
+            state = wire.rows(STATE)[0] if wire else self.state_of(self.next)
         except ServerError as error:
             raise AssertionError(f"the next client after {where}: {error}") from None
-        assert state == self.expected[user], f"the next client after {where}"
+        assert state == self.expected[self.next], f"the next client after {where}"
 
     def run(self, attempts: list[tuple[Form, Escape]]) -> None:
         """The next client comes now and then: in session mode when the first one has left."""
         with contextlib.ExitStack() as stack:
-            other = None if self.session else stack.enter_context(self.target.wire(self.users[1]))
+            other = None if self.session else stack.enter_context(self.newcomer(self.next))
             for start in range(0, len(attempts), self.every):
                 some = attempts[start : start + self.every]
                 for form, escape in some:
@@ -193,7 +202,12 @@ def make(make_gateway: MakeGateway, cluster: Cluster) -> Callable[..., Target]:
     def make(pool: str, mode: str, guard: str, **tables: Any) -> Target:
         return make_gateway(
             general={"default_pool_size": 1, "pooler_mode": mode, "checkout_timeout": 5_000},
-            jwt={"shared_pool": pool == "shared", "guard": guard, "role_settings_ttl": 0},
+            jwt={
+                "shared_pool": pool == "shared",
+                "guard": guard,
+                "role_settings_ttl": 0,
+                "session": {"variables": {VARIABLE: "{tenant}"}},
+            },
             **{"databases": [primary_alone(cluster)], **tables},
         )
 
@@ -204,6 +218,22 @@ def test_no_form_of_the_protocol_lets_one_out(make: Callable[..., Target]) -> No
     attack = Attack(make("shared", "transaction", "strict"), "alice", "bob")
     attempts = list(itertools.product(FORMS, ROLE))
     attack.run(attempts)
+    assert attack.refused > len(attempts) // 2
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session", "statement"])
+@pytest.mark.parametrize("pool", ["own", "shared"])
+def test_no_attempt_changes_a_variable_from_a_claim(
+    make: Callable[..., Target], pool: str, mode: str
+) -> None:
+    """Every attempt in one form of the protocol, another one for each kind of pool."""
+    is_session, other = mode == "session", "bob" if pool == "shared" else "alice"
+    forms = OUTSIDE if mode == "statement" else FORMS
+    first = ["own", "shared"].index(pool) * 3 + ["transaction", "session", "statement"].index(mode)
+    attempts = [escape for escape in CLAIM if works_in(mode, escape)]
+
+    attack = Attack(make(pool, mode, "strict"), "alice", other, session=is_session)
+    attack.run(in_turn(forms[first % len(forms) :] + forms[: first % len(forms)], attempts))
     assert attack.refused > len(attempts) // 2
 
 
@@ -243,7 +273,7 @@ def test_nobody_that_only_reads_writes(
         "reader",
         session=mode == "session",
     )
-    assert attack.expected["reader"][5] == "on"
+    assert attack.expected[attack.first][-1] == "on"
     attack.run(in_turn(FORMS, READ_ONLY))
     with cluster.admin() as admin:
         rows = admin.execute("SELECT body FROM notes WHERE owner = 'reader'").fetchall()
@@ -257,6 +287,28 @@ def test_without_a_guard_they_do_get_out(cluster: Cluster, extensions: list[str]
         wire.login("gateway_trust", DATABASE, "", role="alice")
         out = [escape for escape in ROLE + CODE if gets_out(wire, escape)]
     assert len(out) > (150 if "tablefunc" in extensions else 140), len(out)
+
+
+def test_without_a_guard_they_do_change_the_variable(cluster: Cluster, extensions: list[str]) -> None:
+    with Wire(cluster.primary.host, cluster.primary.port) as wire:
+        wire.login("gateway_trust", DATABASE, "", role="alice")
+        out = [escape for escape in CLAIM if changes(wire, escape)]
+    assert len(out) > (150 if "tablefunc" in extensions else 140), len(out)
+
+
+def changes(wire: Wire, escape: Escape) -> bool:
+    values = set()
+    for text in escape:
+        if "\0" in text:
+            return False
+        wire.query(f"SET {VARIABLE} = 'one'")
+        answer = wire.query(text)
+        values.add(
+            wire.value(f"SELECT current_setting('{VARIABLE}', true)") if answer[-1].body != b"E" else "one"
+        )
+    wire.query("ROLLBACK")
+    wire.query("DISCARD ALL; SET ROLE alice")
+    return "evil" in values
 
 
 def gets_out(wire: Wire, escape: Escape) -> bool:

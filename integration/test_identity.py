@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness import eventually
+from harness import eventually, primary_alone
 from harness.target import Target
 from harness.wire import ServerError
 
@@ -156,7 +156,11 @@ def test_statements_that_reset_everything_keep_the_subject(gateway: Target, stat
         assert wire.value("SELECT DISTINCT owner FROM notes") == "alice"
 
 
-def test_a_role_that_disappears_ends_the_next_login_with_an_error(gateway: Target, cluster: Any) -> None:
+def test_a_role_that_disappears_ends_the_next_login_with_an_error(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    # A replica may not have heard of it yet.
+    gateway = make_gateway(databases=[primary_alone(cluster)])
     with cluster.admin() as admin:
         admin.execute("CREATE ROLE fleeting")
         admin.execute("GRANT subjects TO fleeting; GRANT fleeting TO gateway")

@@ -20,9 +20,13 @@ from harness import (
     eventually,
     find_installations,
     merged,
+    tenants,
 )
 from harness import wire as w
 from harness.external import is_external
+from harness.introspection import OpaqueIssuer
+from harness.issuer import encode_segment
+from harness.oauthbearer import log_in
 from harness.rules import ADMIN, BASE_HBA, reload, run_setup, sections
 from harness.target import Target
 from harness.wire import Wire
@@ -125,6 +129,37 @@ def test_the_server_knows_the_subject_by_its_own_token(start: Callable[..., Targ
     assert target.gateway.last_login(user="alice")["role"] == "alice"
 
 
+def test_an_opaque_token_is_passed_on_as_it_is(start: Callable[..., Target]) -> None:
+    opaque = OpaqueIssuer()
+    try:
+        target = start(jwt={"issuers": [opaque.table()]})
+        # Of two parts and no JWT, and readable for the validator.
+        token = f"opaque.{encode_segment({'sub': 'alice'})}"
+        opaque.learn(token, "alice")
+
+        with target.wire("alice", token) as wire:
+            assert wire.rows(WHO) == [("alice", "alice", "oauth:alice")]
+        assert opaque.asked == [token]
+        assert target.refusal("alice", f"opaque.{encode_segment({'sub': 'bob'})}")["C"] == "28000"
+    finally:
+        opaque.close()
+
+
+def test_a_token_that_came_over_oauthbearer_goes_on_so(
+    start: Callable[..., Target], cluster: Cluster
+) -> None:
+    target = start(jwt={"client_flow": "oauthbearer"})
+    issuer = target.issuer
+
+    for name in ("alice", "bob"):
+        with log_in(target, name, issuer.token(name)) as wire:
+            assert wire.rows(WHO) == [(name, name, f"oauth:{name}")]
+    for token in (issuer.token("bob"), issuer.token("alice", refused_by_server=True)):
+        with pytest.raises(w.ServerError) as refusal:
+            log_in(target, "alice", token)
+        assert refusal.value.fields["M"] == 'authentication failed for user "alice"'
+
+
 def test_a_token_over_a_unix_socket(start: Callable[..., Target], cluster: Cluster) -> None:
     primary = cluster.primary
     with (primary.data / "pg_hba.conf").open("a") as file:
@@ -207,7 +242,7 @@ def test_a_session_ends_with_its_token(start: Callable[..., Target], cluster: Cl
     with target.wire("carol", target.issuer.token("carol", expires_in=3)) as wire:
         assert wire.rows(WHO) == [("carol", "carol", "oauth:carol")]
 
-        assert ends(wire)["C"] == "28000"
+        assert ends(wire)["C"] == "57P01"
         assert wire.closed_by_peer()
 
     eventually(lambda: connections_of(cluster, "carol") == 0, "the end of the server connection")
@@ -219,7 +254,7 @@ def test_a_transaction_that_rests_ends_with_the_token(start: Callable[..., Targe
         wire.rows("BEGIN")
         wire.rows("INSERT INTO notes (body) VALUES ('never to be seen')")
 
-        assert ends(wire)["C"] == "28000"
+        assert ends(wire)["C"] == "57P01"
 
     eventually(lambda: connections_of(cluster, "carol") == 0, "the end of the server connection")
     with target.wire("carol") as wire:
@@ -236,7 +271,7 @@ def test_what_runs_when_the_token_ends_may_finish_and_nothing_begins(
         answers = [message for message in wire.until_ready() if message.type == "D"]
 
         assert [message.row for message in answers] == [("in time",)]
-        assert ends(wire)["C"] == "28000"
+        assert ends(wire)["C"] == "57P01"
     eventually(lambda: connections_of(cluster, "carol") == 0, "the end of the server connection")
 
 
@@ -249,8 +284,41 @@ def test_a_batch_that_never_ends_ends_with_the_token(start: Callable[..., Target
             # A Flush gives the answers; a Sync never comes.
             wire.send(w.parse("SELECT pg_sleep(0.01)"), w.bind(), w.execute(), w.FLUSH)
             answer = next(message for message in iter(wire.receive, None) if message.type in "CE")
-        assert answer.fields["C"] == "28000"
+        assert answer.fields["C"] == "57P01"
     eventually(lambda: connections_of(cluster, "carol") == 0, "the end of the server connection")
+
+
+def test_a_session_without_a_server_connection_takes_a_new_token(
+    start: Callable[..., Target], cluster: Cluster
+) -> None:
+    target = start(databases=alone(cluster))
+    with target.wire("carol", target.issuer.token("carol", expires_in=4)) as wire:
+        before = wire.value(PID)
+        token = target.issuer.token("carol", expires_in=300)
+        assert w.types_of(wire.query(f"SET pgdog_jwt.token = '{token}'")) == "CZ"
+        assert wire.value(PID) != before
+        eventually(
+            lambda: connections_of(cluster, "carol") == 1, "the end of the first token's connection", 15
+        )
+        assert wire.rows(WHO) == [("carol", "carol", "oauth:carol")]
+
+        wire.rows("CREATE TEMPORARY TABLE mine (id int)")
+        token = target.issuer.token("carol", expires_in=300)
+        assert w.error_of(wire.query(f"SET pgdog_jwt.token = '{token}'"))["C"] == "0A000"
+        assert wire.value("SELECT count(*) FROM mine") == "0"
+
+
+def test_a_session_that_keeps_its_server_connection_keeps_its_token(
+    start: Callable[..., Target], cluster: Cluster
+) -> None:
+    target = start(general={"pooler_mode": "session"}, databases=alone(cluster))
+    with target.wire("carol", target.issuer.token("carol", expires_in=4)) as wire:
+        token = target.issuer.token("carol")
+        assert w.types_of(wire.query(f"SET pgdog_jwt.token = '{token}'")) == "CZ"
+        wire.value(PID)
+        messages = wire.query(f"SET pgdog_jwt.token = '{target.issuer.token('carol')}'")
+        assert w.error_of(messages)["C"] == "0A000"
+        assert wire.rows(WHO) == [("carol", "carol", "oauth:carol")]
 
 
 def test_postgresql_itself_keeps_a_subject_what_it_is(start: Callable[..., Target], cluster: Cluster) -> None:
@@ -343,3 +411,20 @@ def test_replication_is_not_for_tokens_that_end(start: Callable[..., Target], cl
     target = start(general={"pooler_mode": "session"}, databases=alone(cluster))
 
     assert target.refusal("alice", replication="database")["C"] == "0A000"
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_tenant_in_the_user_name(start: Callable[..., Target], cluster: Cluster, mode: str) -> None:
+    target = start(general={"pooler_mode": mode}, databases=alone(cluster), tenants=tenants.TENANTS)
+
+    tenants.has_its_tenant(target, "alice")
+    tenants.keeps_its_tenant(target, "alice")
+
+
+def test_tenants_of_one_token_take_turns_on_its_connection(
+    start: Callable[..., Target], cluster: Cluster
+) -> None:
+    general = {"default_pool_size": 1}
+    target = start(general=general, databases=alone(cluster), tenants=tenants.TENANTS)
+
+    tenants.share_one_server(target, "alice", cluster)

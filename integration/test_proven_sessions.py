@@ -83,6 +83,19 @@ def test_sessions_that_take_turns_on_one_server_prove_their_own(target: Target) 
             ]
 
 
+@pytest.mark.parametrize("holds", [False, True], ids=["free", "holds a server"])
+def test_a_renewed_token_proves_its_own_claims(target: Target, holds: bool) -> None:
+    with client(target, tenant_id="acme", level=1) as wire:
+        if holds:
+            wire.query("CREATE TEMPORARY TABLE held (a int)")
+        assert one(wire, ROWS) == ("a1,a2",)
+        token = target.issuer.token("alice", tenant_id="other", level=2)
+        assert w.types_of(wire.query(f"SET \"pgdog_jwt.token\" = '{token}'")) == "CZ"
+        assert one(wire, CLAIMS) == ("alice", "other", "2")
+        assert one(wire, ROWS) == ("o1",)
+        assert wire.value("SELECT count(*) FROM pg_tables WHERE tablename = 'held'") == str(int(holds))
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -103,6 +116,9 @@ def test_what_resets_everything_leaves_the_proof(target: Target, sql: str) -> No
     with client(target, tenant_id="acme") as wire:
         wire.query(sql)
         assert one(wire, ROWS) == ("a1,a2",)
+        for text in ("BEGIN", "RESET ALL", "COMMIT"):
+            wire.query(text)
+            assert one(wire, ROWS) == ("a1,a2",)
 
 
 def test_a_proof_of_one_session_is_nothing_in_another(target: Target, database: Any) -> None:

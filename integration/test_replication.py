@@ -501,3 +501,15 @@ def test_a_refused_login_is_told_apart_in_the_log(target: Target) -> None:
         target.wire("streamer", replication="true")
 
     assert target.gateway.last_login(user="streamer", decision="refused")["reason"] == "replication"
+
+
+def test_a_stream_ends_with_its_token(target: Target, cluster: Any, slot: str) -> None:
+    with target.wire(
+        "streamer", target.issuer.token("streamer", expires_in=6), replication="database"
+    ) as wire:
+        start(wire, slot)
+        message = wire.receive()
+        while message.type == "d":
+            message = wire.receive()
+        assert (message.type, message.fields["C"]) == ("E", "57P01")
+        assert wire.closed_by_peer()

@@ -109,6 +109,26 @@ def test_what_resets_everything_leaves_them(target: Target, sql: str) -> None:
         assert wire.value(TENANT) == "acme"
 
 
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("extended", [False, True])
+def test_so_does_a_reset_in_a_transaction(target: Target, extended: bool, end: str) -> None:
+    with client(target, tenant_id="acmé", level=3) as wire:
+        for savepoint in ("SELECT 1", "SAVEPOINT s"):
+            for sql in ("BEGIN", savepoint):
+                wire.query(sql)
+            wire.send(w.extended("RESET ALL") if extended else w.query("RESET ALL"))
+            assert "E" not in w.types_of(wire.until_ready())
+            assert one(wire, ALL) == ("alice", "acmé", "", "3")
+            if savepoint == "SAVEPOINT s":
+                wire.query("ROLLBACK TO s")
+                assert one(wire, ALL) == ("alice", "acmé", "", "3")
+            wire.query(end)
+            assert one(wire, ALL) == ("alice", "acmé", "", "3")
+        wire.send(w.query("BEGIN"), w.query("RESET ALL"), w.query(ALL), w.query(end), w.query(ALL))
+        rows = [message.row for _ in range(5) for message in wire.until_ready() if message.type == "D"]
+        assert rows == [("alice", "acmé", "", "3")] * 2
+
+
 def test_settings_of_the_clients_own_live_beside_them(target: Target) -> None:
     with client(target, tenant_id="acme") as wire:
         wire.query("SET app.theme = 'dark'")

@@ -20,14 +20,14 @@ class CertificatePair:
     key: bytes
 
 
-def self_signed(*names: str) -> CertificatePair:
-    """A certificate for these host names and addresses, which is its own authority."""
+def self_signed(*names: str, authority: bool = True) -> CertificatePair:
+    """A certificate for these host names and addresses, which is its own authority, and may say so."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     certificate = (
         _builder(subject, subject, key.public_key(), datetime.timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(authority, 0 if authority else None), critical=True)
         .sign(key, hashes.SHA256())
     )
     return CertificatePair(_pem(certificate), _key_pem(key))

@@ -17,6 +17,15 @@ from .server import Server
 from .workspace import Workspace
 
 SCRIPTS = Path(__file__).parents[2] / "sql"
+CLAIMS = {"sub": "alice", "tenant_id": "acme", "realm": {"roles": ["a", "b"]}, "name": "Zoë 名前 \U0001f600"}
+# What is no proof.
+MAC = "A" * 43
+GARBAGE = [
+    "", " ", ".", "...", "v1", "v1...", "null", "{}", "\n", "%", "\\", "'", "v1.k1..", "v1.k1.e30.",
+    "a" * 100_000, "." * 100_000, f"v1.k1.{'A' * 2_000_000}.{MAC}", f"v1.{'k' * 10_000}.e30.{MAC}",
+    f"v1.k1.ä.{MAC}", f"v1.k1.e30.{'ä' * 43}", f"v1.k1.e30.{MAC}\n", f"\nv1.k1.e30.{MAC}",
+    f"v1.k1.e30.{MAC}.", f"v1.k1.e3+.{MAC}", f"v1.k1.e3 .{MAC}",
+]  # fmt: skip
 KEY_ID = "k1"
 SECRET = "a secret that the gateway and the owner share"
 PASSWORD = "gateway-secret"
@@ -155,3 +164,11 @@ class ClaimsServer:
     def close_sessions(self) -> None:
         while self.sessions:
             self.sessions.pop().close()
+
+
+def nothing_or_data_error(session: Session) -> bool:
+    """Fail closed: no claims. Bytes that are no text at all end in PostgreSQL's own error about them."""
+    try:
+        return session.claims() is None
+    except psycopg.DataError as error:
+        return SECRET not in str(error)

@@ -155,8 +155,10 @@ class Userinfo:
                 if status == 302:
                     self.send_header("Location", "http://127.0.0.1:1/")
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                # Whoever has waited too long, or read enough, is gone.
+                with contextlib.suppress(ConnectionError):
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""

@@ -1,24 +1,35 @@
 //! The walk of one login through the core, and the value that a host keeps for it.
 
 mod explain;
+mod introspected;
+mod steps;
+mod turn;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest;
 
 use crate::cache::{CacheStats, Place, TokenCache, Verified};
-use crate::claims;
-use crate::config::{self, Algorithm, ConfigError, IdentityMode, Issuer, JwtConfig, KeySource, Secret};
-use crate::decision::{AuthContext, AuthDecision, AuthGrant};
+use crate::claims::{self, Claims};
+use crate::config::{self, Algorithm, ConfigError, IdentityMode, Issuer, JwtConfig, Secret};
+use crate::decision::{AuthContext, AuthDecision, AuthGrant, Credential};
 use crate::deny::DenyReason;
 use crate::identity;
+use crate::introspection::{self, Introspection};
 use crate::keys::Keys;
 use crate::policy::{self, required};
+use crate::revocation::{Revocations, TokenIdentity};
 use crate::status::IssuerStatus;
 use crate::token::{self, Token};
 use crate::userinfo::{self, Userinfo};
 
-pub use explain::{Check, Explanation, Step};
+use turn::Flights;
+
+pub use explain::Explanation;
+pub use steps::{Check, Step};
 
 /// Decides logins. Make one, share it by reference or in an `Arc` with every task on every tokio runtime of the process.
 ///
@@ -29,8 +40,13 @@ pub struct Authenticator {
     keys: Vec<Keys>,
     /// As many. Who is asked for groups that a token does not name.
     userinfo: Vec<Option<Arc<Userinfo>>>,
+    /// As many. Who is asked about tokens that are no JWTs.
+    introspection: Vec<Option<Introspection>>,
+    revocations: Arc<Revocations>,
     /// What was verified already; `None` when the configuration wants no cache.
     cache: Option<TokenCache>,
+    /// Tokens that are being checked.
+    flights: Flights,
 }
 
 impl Authenticator {
@@ -40,40 +56,32 @@ impl Authenticator {
     /// # Errors
     /// A setting that cannot work, or a key file that cannot be read, by name.
     pub fn new(config: JwtConfig) -> Result<Self, ConfigError> {
-        Self::build(config, Keys::open, &[])
+        Self::build(config, None)
     }
 
-    /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, so that a reload
-    /// neither asks the issuer nor forgets its keys; key files are read again. No verified token is remembered.
+    /// An authenticator for a changed configuration. Key sets whose source has not changed are kept, or taken over where
+    /// only its limits have, so that a reload neither asks the issuer nor forgets its keys; key files and the revocation
+    /// file are read again. No revocation is forgotten. No verified token is remembered.
     ///
     /// # Errors
     /// As [`new`](Self::new). `self` stays as it is.
     pub fn reconfigured(&self, config: JwtConfig) -> Result<Self, ConfigError> {
-        let open = |issuer: &Issuer| match self.known_keys(issuer) {
-            Some(keys) => Ok(keys),
-            None => Keys::open(issuer),
-        };
-        Self::build(config, open, &self.userinfo)
+        Self::build(config, Some(self))
     }
 
-    fn build(
-        config: JwtConfig,
-        open: impl Fn(&Issuer) -> Result<Keys, ConfigError>,
-        known: &[Option<Arc<Userinfo>>],
-    ) -> Result<Self, ConfigError> {
+    fn build(config: JwtConfig, previous: Option<&Self>) -> Result<Self, ConfigError> {
+        let known_keys = previous.map_or(&[][..], |previous| &previous.keys);
+        let known = previous.map_or(&[][..], |previous| &previous.userinfo);
+        let known_introspection = previous.map_or(&[][..], |previous| &previous.introspection);
         config::check(&config)?;
-        let keys = config.issuers.iter().map(open).collect::<Result<_, _>>()?;
+        let keys = config.issuers.iter().map(|issuer| Keys::open(issuer, known_keys)).collect::<Result<_, _>>()?;
         let userinfo = config.issuers.iter().map(|issuer| userinfo::open(issuer, known)).collect::<Result<_, _>>()?;
+        let introspection = config.issuers.iter().map(|issuer| introspection::open(issuer, known_introspection));
+        let introspection = introspection.collect::<Result<_, _>>()?;
         let cache = TokenCache::new(config.token_cache_size)?;
-        Ok(Self { config, keys, userinfo, cache })
-    }
-
-    fn known_keys(&self, issuer: &Issuer) -> Option<Keys> {
-        let KeySource::Jwks(source) = &issuer.keys else {
-            return None;
-        };
-        let serves = |keys: &&Keys| matches!(keys, Keys::Jwks(store) if store.serves(source, &issuer.algorithms));
-        self.keys.iter().find(serves).cloned()
+        let revocations = Revocations::open(&config, previous.map(|previous| &previous.revocations))?;
+        let flights = Flights::new();
+        Ok(Self { config, keys, userinfo, introspection, revocations, cache, flights })
     }
 
     /// Whether a start-up user logs in with a token, so that a host knows which credential to ask for.
@@ -81,12 +89,26 @@ impl Authenticator {
         identity::is_token_user(user, &self.config)
     }
 
-    /// Fetches the key sets that were not fetched yet and returns when that has succeeded, failed or timed out. Optional:
-    /// a host that calls it when it starts spares its first client the wait.
+    /// Fetches the key sets that nobody keeps fresh yet, all at the same time, and returns when that has succeeded, failed or
+    /// timed out. Optional: a host that calls it when it starts, and after a change of its configuration, spares the next
+    /// client the wait.
     pub async fn warm(&self) {
-        for keys in &self.keys {
-            if let Keys::Jwks(store) = keys {
-                store.warm().await;
+        Keys::warm(&self.keys).await;
+    }
+
+    /// What is revoked. Logins are checked against it here; the host ends the sessions that are there when it changes.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// How long, from now on, a token that exists may still be good, by the greatest age that its issuer's entry allows;
+    /// `None`: for how long is not known. `issuer` is the value of `iss`; `None`: whoever issued it.
+    pub fn longest_life(&self, issuer: Option<&str>) -> Option<Duration> {
+        let longest = |issuer: &Issuer| Some(issuer.max_token_age?.saturating_add(issuer.leeway.saturating_mul(2)));
+        match issuer {
+            Some(_) => longest(&self.config.issuers[self.config.issuer_named(issuer)?]),
+            None => {
+                self.config.issuers.iter().map(longest).try_fold(Duration::ZERO, |most, life| Some(most.max(life?)))
             }
         }
     }
@@ -96,19 +118,22 @@ impl Authenticator {
         self.config.issuers.iter().zip(&self.keys).map(|(issuer, keys)| keys.status(issuer)).collect()
     }
 
-    /// Decides one login. Waits only when the token needs a key that is not known, or leaves its groups to the userinfo
-    /// endpoint, and for each no longer than the source's `timeout`. May be dropped at any time. Runs on a tokio runtime
-    /// with I/O and time enabled.
+    /// Decides one login. Waits only when the token needs a key that is not known, is one that the issuer is asked about, or
+    /// leaves its groups to the userinfo endpoint, and for each no longer than the source's `timeout`; and for its turn to be
+    /// checked. May be dropped at any time. Runs on a tokio runtime with I/O and time enabled.
     pub async fn authenticate(&self, context: AuthContext<'_>) -> AuthDecision {
         if !self.is_token_user(context.user) {
             return AuthDecision::Skip;
         }
         let decided = match self.decide(&context).await {
-            Ok(grant) => self.complete(grant, &context).await,
+            Ok(grant) => match self.confirm(grant, &context).await {
+                Ok(grant) => self.complete(grant, &context).await,
+                Err(reason) => Err(reason),
+            },
             Err(reason) => Err(reason),
         };
         match decided {
-            Ok(grant) => AuthDecision::Allow(Box::new(grant)),
+            Ok(grant) => AuthDecision::Allow(Box::new(with_fingerprint(grant, context.credential))),
             Err(reason) => AuthDecision::Deny(reason),
         }
     }
@@ -132,11 +157,14 @@ impl Authenticator {
     /// The signature comes before any claim is believed: the reason in the audit log is then true, and what it names was
     /// said by the issuer.
     ///
-    /// Nothing is awaited between the last look into the cache and the new entry, so logins with one new token verify it
-    /// at most once on each thread.
+    /// Logins with one new token go one behind the other, and look into the cache once more when it is their turn: it is
+    /// checked once.
     async fn decide(&self, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
         let credential = context.credential.expose();
         token::check_size(credential, self.config.max_token_size)?;
+        if let Some(issuer) = self.reader_of(context) {
+            return self.decide_unread(issuer, context).await;
+        }
         let place = self.cache.as_ref().and_then(|cache| cache.place(credential));
         if let Some(decision) = self.decide_known(place.as_ref(), context) {
             return decision;
@@ -145,8 +173,13 @@ impl Authenticator {
         let (issuer, keys) = self.issuer_of(&token)?;
         let algorithm = algorithm_of(&token, &self.config.issuers[issuer])?;
         required::check_type(token.typ.as_deref(), &self.config.issuers[issuer].token_types)?;
-        let waited = keys.prepare(&token, algorithm).await?;
-        if waited && let Some(decision) = self.decide_known(place.as_ref(), context) {
+        keys.prepare(&token, algorithm).await?;
+        let _alone = match &place {
+            Some(place) => Some(self.flights.board(place.number()).await),
+            None => None,
+        };
+        let _turn = turn::take().await;
+        if let Some(decision) = self.decide_known(place.as_ref(), context) {
             return decision;
         }
         if let Some(place) = &place {
@@ -154,7 +187,7 @@ impl Authenticator {
         }
         let key_set = keys.verify(&token, algorithm)?;
         let verified = Verified { claims: token.claims, issuer, key_set };
-        let grant = self.grant(&verified, context)?;
+        let grant = self.grant(&verified.claims, issuer, context)?;
         if let Some(place) = place {
             place.keep(verified, grant.expires_at.checked_add(self.config.issuers[issuer].leeway));
         }
@@ -170,7 +203,7 @@ impl Authenticator {
     ) -> Option<Result<AuthGrant, DenyReason>> {
         let place = place?;
         let verified = place.find(|verified| self.keys[verified.issuer].in_use() == Some(verified.key_set))?;
-        let decision = self.grant(&verified, context);
+        let decision = self.grant(&verified.claims, verified.issuer, context);
         if matches!(decision, Err(DenyReason::Expired)) {
             place.forget();
         }
@@ -178,17 +211,36 @@ impl Authenticator {
     }
 
     /// All that depends on the moment and on who asks: never remembered.
-    fn grant(&self, verified: &Verified, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
-        let issuer = &self.config.issuers[verified.issuer];
-        let expires_at = policy::check(&verified.claims, issuer, SystemTime::now())?;
+    fn grant(&self, claims: &Claims, issuer: usize, context: &AuthContext<'_>) -> Result<AuthGrant, DenyReason> {
+        let issuer = &self.config.issuers[issuer];
+        let expires_at = policy::check(claims, issuer, SystemTime::now())?;
+        self.check_revoked(claims, issuer)?;
         let (user, database) = (context.user, context.database);
-        let mut grant = identity::grant(user, database, &verified.claims, issuer, expires_at, &self.config)?;
+        let mut grant = identity::grant(user, database, claims, issuer, expires_at, &self.config)?;
         if grant.mode == IdentityMode::Passthrough {
             // A token that was verified is ASCII: this never fails.
             let token = std::str::from_utf8(context.credential.expose());
             grant.token = Some(Secret::new(token.map_err(|_| DenyReason::Malformed("it is not ASCII text"))?));
         }
         Ok(grant)
+    }
+
+    /// Whether the token was taken back. Asked before who the bearer is: of a token that is no good, nothing else matters.
+    fn check_revoked(&self, claims: &Claims, issuer: &Issuer) -> Result<(), DenyReason> {
+        if self.revocations.is_empty() {
+            return Ok(());
+        }
+        let subject = claims::optional_string(claims, "sub")?.filter(|subject| !subject.is_empty());
+        let subject = match subject {
+            Some(subject) => Cow::Borrowed(subject),
+            None => identity::user::of(claims, issuer, &self.config)?.name,
+        };
+        self.revocations.check(&TokenIdentity {
+            issuer: claims::optional_string(claims, "iss")?,
+            subject: &subject,
+            token_id: claims.get("jti").and_then(|id| id.as_str()),
+            issued_at: claims::moment(claims, "iat")?,
+        })
     }
 
     /// The one issuer, by its number, whose keys the token is checked with: the one that it names, else the one without a
@@ -198,6 +250,15 @@ impl Authenticator {
         let issuer = self.config.issuer_named(named).ok_or(DenyReason::WrongIssuer)?;
         Ok((issuer, &self.keys[issuer]))
     }
+}
+
+/// What stands for a token that its issuer gave no name of its own.
+fn with_fingerprint(grant: AuthGrant, credential: Credential<'_>) -> AuthGrant {
+    if grant.token_id.as_deref().is_some_and(|id| !id.is_empty()) {
+        return grant;
+    }
+    let digest = digest::digest(&digest::SHA256, credential.expose());
+    AuthGrant { fingerprint: digest.as_ref().try_into().ok(), ..grant }
 }
 
 /// The token's algorithm, if the issuer may use it.

@@ -111,6 +111,11 @@ impl Place<'_> {
         &shards[usize::from(self.fingerprint.0[0]) % shards.len()]
     }
 
+    /// A number that two tokens have in common by chance alone, and that nobody outside can know.
+    pub(crate) fn number(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.fingerprint.0[1], self.fingerprint.0[2]]))
+    }
+
     /// What is known of the token. If it does not count any more, it is forgotten.
     pub(crate) fn find(&self, counts: impl FnOnce(&Verified) -> bool) -> Option<Arc<Verified>> {
         let known = self.shard().lock().find(&self.fingerprint)?;

@@ -1,6 +1,6 @@
 //! Reading single claims: by name or path, with the type that the claim must have.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ pub(crate) type Claims = Map<String, Value>;
 
 /// The last second of the year 9999. A later date is a mistake (milliseconds, for instance), and a token that lives
 /// until then was never meant to expire.
-const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
+pub(crate) const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
 /// Finds a claim by `path`: the exact name first, so that names with dots or slashes can be written as they are; then
 /// the longest beginning, up to a dot, that names an object, and the rest inside it.
@@ -68,6 +68,11 @@ pub(crate) fn date(claims: &Claims, name: &str) -> Result<Option<Duration>, Deny
         Some(date) if date <= LAST_DATE => Ok(Some(date)),
         _ => Err(DenyReason::InvalidClaim(name.to_owned())),
     }
+}
+
+/// The same, as a moment.
+pub(crate) fn moment(claims: &Claims, name: &str) -> Result<Option<SystemTime>, DenyReason> {
+    Ok(date(claims, name)?.and_then(|date| UNIX_EPOCH.checked_add(date)))
 }
 
 #[cfg(test)]

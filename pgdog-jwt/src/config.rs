@@ -3,7 +3,9 @@
 
 mod check;
 mod groups;
+mod introspection;
 mod issuer;
+mod key_source;
 mod pattern;
 mod role_mapping;
 mod user_mapping;
@@ -11,16 +13,18 @@ mod user_mapping;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use check::ConfigError;
-pub(crate) use check::{check, printable};
+pub(crate) use check::{check, check_url, printable};
 pub use groups::{GroupSource, UserinfoSource};
+pub use introspection::{ClientAuth, ClientKey, IntrospectionSource};
 pub use issuer::{Issuer, RequiredClaim, Wanted};
+pub use key_source::{DEFAULT_MAX_KEYS, JwksSource, KeySource, Proxy};
 pub use pattern::{Pattern, PatternError};
 pub use role_mapping::{ChosenMapping, RoleMapping, ValueMatch};
 pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
 
+pub use crate::revocation::DEFAULT_MAX_REVOCATIONS;
 use crate::session::Variable;
 
 /// Largest token accepted unless the configuration says otherwise, in bytes.
@@ -89,6 +93,10 @@ pub struct JwtConfig {
     pub host_variables: bool,
     /// Whether the host proves claims to databases, so that a grant has them.
     pub proves_claims: bool,
+    /// Where revocations are kept; `None`: in memory, until the process ends. The file must be there.
+    pub revocation_file: Option<PathBuf>,
+    /// Most revocations that may hold at a time.
+    pub max_revocations: usize,
 }
 
 /// Which claims say what a session may do; what is not named is not looked at. Names are paths, as that of the user.
@@ -146,6 +154,8 @@ impl JwtConfig {
             kept_claims: Vec::new(),
             host_variables: false,
             proves_claims: false,
+            revocation_file: None,
+            max_revocations: DEFAULT_MAX_REVOCATIONS,
         }
     }
 
@@ -196,7 +206,7 @@ impl JwtConfig {
     }
 
     /// The longest suffix that a start-up user's name has: the users with it are those of its issuers alone.
-    pub(crate) fn suffix_of(&self, user: &str) -> Option<&str> {
+    pub fn suffix_of(&self, user: &str) -> Option<&str> {
         let suffixes = self.issuers.iter().filter_map(|issuer| issuer.user_suffix.as_deref());
         suffixes.filter(|suffix| user.ends_with(suffix)).max_by_key(|suffix| suffix.len())
     }
@@ -210,62 +220,6 @@ impl JwtConfig {
     /// Whether sessions have settings that say who they are.
     pub fn carries_claims(&self) -> bool {
         !self.variables.is_empty() || self.proves_claims || self.host_variables
-    }
-}
-
-/// Where an issuer's public keys come from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum KeySource {
-    /// Files with PEM public keys or certificates, read again when they change.
-    PemFiles(Vec<PathBuf>),
-    /// A JSON Web Key Set (RFC 7517) behind a URL.
-    Jwks(JwksSource),
-}
-
-/// A key set behind a URL, and the limits of fetching it (S8, S9).
-#[derive(Clone, PartialEq)]
-pub struct JwksSource {
-    /// `https://…`, or `http://` to a loopback address.
-    pub url: String,
-    /// How long a fetched set is used without asking again.
-    pub cache_ttl: Duration,
-    /// How long known keys keep working while the issuer cannot be reached, counted from the last good fetch. Less
-    /// than `cache_ttl` means `cache_ttl`.
-    pub max_stale: Duration,
-    /// Least time between two fetches that an unknown `kid` causes.
-    pub min_refresh_interval: Duration,
-    /// Limit for making the connection.
-    pub connect_timeout: Duration,
-    /// Limit for the whole fetch.
-    pub timeout: Duration,
-    /// Largest key set accepted, in bytes.
-    pub max_body_size: usize,
-}
-
-impl fmt::Debug for JwksSource {
-    /// Without what follows a `?` in the URL, which may be an access key (S5).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwksSource")
-            .field("url", &printable(&self.url))
-            .field("cache_ttl", &self.cache_ttl)
-            .field("max_stale", &self.max_stale)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
-
-impl JwksSource {
-    /// The defaults, for this URL.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            cache_ttl: Duration::from_secs(300),
-            max_stale: Duration::from_secs(24 * 60 * 60),
-            min_refresh_interval: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(10),
-            max_body_size: 1024 * 1024,
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{ChosenMapping, IdentityMode, Secret};
 use crate::deny::DenyReason;
+use crate::revocation::TokenIdentity;
 
 /// The bytes that a client sent where a password would go. Never printed (S5).
 #[derive(Clone, Copy)]
@@ -104,8 +105,14 @@ pub struct AuthGrant {
     pub issuer: Option<String>,
     /// `jti`.
     pub token_id: Option<String>,
+    /// `iat`.
+    pub issued_at: Option<SystemTime>,
     /// `exp`.
     pub expires_at: SystemTime,
+    /// `exp` and the issuer's leeway: until then the token would let somebody in.
+    pub valid_until: SystemTime,
+    /// SHA-256 of a token without `jti`, which tells it from others. `None` where there is a `jti`.
+    pub fingerprint: Option<[u8; 32]>,
     /// The groups that the subject is in. `None` exactly when the configuration does not ask for them.
     pub groups: Option<Groups>,
 }
@@ -117,6 +124,18 @@ pub struct Groups {
     pub names: Vec<String>,
     /// When the issuer said so; `None`: it did not say when.
     pub as_of: Option<SystemTime>,
+}
+
+impl AuthGrant {
+    /// What revocations are compared with.
+    pub fn token_identity(&self) -> TokenIdentity<'_> {
+        TokenIdentity {
+            issuer: self.issuer.as_deref(),
+            subject: &self.subject,
+            token_id: self.token_id.as_deref(),
+            issued_at: self.issued_at,
+        }
+    }
 }
 
 impl fmt::Debug for AuthGrant {

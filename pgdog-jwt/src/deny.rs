@@ -50,6 +50,15 @@ pub enum DenyReason {
     /// A claim has another type than it must have, or a value that makes no sense.
     #[error("the token's claim {0:?} is not usable")]
     InvalidClaim(String),
+    /// The issuer says that the token is not active (RFC 7662 section 2.2): expired, revoked, or not one of its own.
+    #[error("the issuer says that the token is not active")]
+    TokenInactive,
+    /// The issuer did not say whether the token is active.
+    #[error("the issuer cannot be asked about the token: {0}")]
+    IntrospectionUnavailable(String),
+    /// What the issuer says of the token is not what the token says of itself.
+    #[error("the issuer's answer is about another token: {0:?} differs")]
+    IntrospectionMismatch(&'static str),
     /// `aud` does not name this service.
     #[error("the token is for another audience")]
     WrongAudience,
@@ -62,6 +71,9 @@ pub enum DenyReason {
     /// `iat` is in the future.
     #[error("the token was issued in the future")]
     IssuedInFuture,
+    /// The token, its subject, its issuer, or everything that was issued as early, has been revoked.
+    #[error("the token is revoked {0}")]
+    Revoked(&'static str),
     /// `iat` is longer ago than tokens of this issuer may be used.
     #[error("the token is too old")]
     TooOld,
@@ -136,10 +148,14 @@ impl DenyReason {
             Self::BadSignature => "bad_signature",
             Self::MissingClaim(_) => "missing_claim",
             Self::InvalidClaim(_) => "invalid_claim",
+            Self::TokenInactive => "token_inactive",
+            Self::IntrospectionUnavailable(_) => "introspection_unavailable",
+            Self::IntrospectionMismatch(_) => "introspection_mismatch",
             Self::WrongAudience => "wrong_audience",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
+            Self::Revoked(_) => "revoked",
             Self::TooOld => "token_too_old",
             Self::ClientDenied => "client_denied",
             Self::MissingScope(_) => "missing_scope",
@@ -160,7 +176,7 @@ impl DenyReason {
 
     /// Whether the same token may be accepted later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::GroupsUnavailable(_))
+        matches!(self, Self::KeysUnavailable | Self::GroupsUnavailable(_) | Self::IntrospectionUnavailable(_))
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn grant(
     };
     check_names(identity, &says, account.as_ref(), issuer, config)?;
     let subject = claims::optional_string(claims, "sub")?.filter(|subject| !subject.is_empty());
+    let token_id = claims::optional_string(claims, "jti")?;
     let role = says.role.unwrap_or_else(|| identity.to_owned());
     let (server_user, server_password) = login(&role, mode, config);
     let grant = AuthGrant {
@@ -68,8 +69,11 @@ pub(crate) fn grant(
         claims: config.proves_claims.then(|| Arc::new(claims.clone())),
         subject: subject.unwrap_or(identity).to_owned(),
         issuer: claims::optional_string(claims, "iss")?.map(str::to_owned),
-        token_id: claims.get("jti").and_then(|id| id.as_str()).map(str::to_owned),
+        token_id: token_id.map(str::to_owned),
+        issued_at: claims::moment(claims, "iat")?,
         expires_at,
+        valid_until: expires_at.checked_add(issuer.leeway).unwrap_or(expires_at),
+        fingerprint: None,
         groups: groups::said(claims, issuer.groups.as_ref())?,
     };
     Ok(match account {

@@ -6,9 +6,11 @@
 //! pools and opens no PostgreSQL socket.
 //!
 //! A login walks through the modules in this order: `token` (the bytes become one parsed JWS) → `keys` (a key that the
-//! issuer published has signed it) → `policy` (issuer, audience, times) → `identity` (claims become a role) →
+//! issuer published has signed it) → `policy` (issuer, audience, times) → `revocation` (nobody has taken it
+//! back) → `identity` (claims become a role) →
 //! `decision` (what the host is told). `config` holds what the host said, `authenticator` ties the walk together, `cache`
-//! lets a token that was verified before skip the first two steps. Beside the walk, `proof` signs claims for the database.
+//! lets a token that was verified before skip the first two steps, `introspection` asks the issuer where only it can read the
+//! token. Beside the walk, `proof` signs claims for the database.
 
 //!
 //! ```no_run
@@ -39,6 +41,7 @@
 
 pub mod config;
 pub mod proof;
+pub mod revocation;
 pub mod session;
 pub mod token;
 
@@ -48,9 +51,11 @@ mod claim_policy;
 mod claims;
 mod decision;
 mod deny;
+mod file;
 mod groups;
 mod http;
 mod identity;
+mod introspection;
 mod json;
 mod keys;
 mod policy;
@@ -63,4 +68,4 @@ pub use config::{ConfigError, JwtConfig};
 pub use decision::{AuthContext, AuthDecision, AuthGrant, Credential, Groups};
 pub use deny::DenyReason;
 pub use identity::check_role;
-pub use status::{IssuerStatus, KeyStatus};
+pub use status::{IntrospectionStatus, IssuerStatus, KeyState, KeyStatus};

@@ -3,7 +3,7 @@
 
 pub(crate) mod required;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -55,35 +55,65 @@ pub(crate) fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(),
     if for_us { Ok(()) } else { Err(DenyReason::WrongAudience) }
 }
 
-/// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
+/// All that is said of time. Returns the moment that `exp` names.
 pub(crate) fn check_times(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
-    let leeway = issuer.leeway;
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let latest = now.saturating_add(leeway);
+    let expiry = check_expiry(claims, issuer, now)?;
+    check_not_before(claims, issuer, now)?;
+    check_issued_at(claims, issuer, now)?;
+    Ok(expiry)
+}
+
+/// What [`check_times`] says, and would say next if that were right.
+pub(crate) fn wrong_times(claims: &Claims, issuer: &Issuer, now: SystemTime) -> impl Iterator<Item = DenyReason> {
+    let reasons = [
+        check_expiry(claims, issuer, now).err(),
+        check_not_before(claims, issuer, now).err(),
+        check_issued_at(claims, issuer, now).err(),
+    ];
+    reasons.into_iter().flatten()
+}
+
+/// The moment of expiry is already too late (RFC 7519 section 4.1.4: "on or after which").
+fn check_expiry(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
     let expiry = claims::date(claims, "exp")?.ok_or_else(|| DenyReason::MissingClaim("exp".to_owned()))?;
-    if now >= expiry.saturating_add(leeway) {
+    if since_1970(now) >= expiry.saturating_add(issuer.leeway) {
         return Err(DenyReason::Expired);
-    }
-    if claims::date(claims, "nbf")?.is_some_and(|date| date > latest) {
-        return Err(DenyReason::NotYetValid);
-    }
-    let issued = claims::date(claims, "iat")?;
-    if issued.is_some_and(|date| date > latest) {
-        return Err(DenyReason::IssuedInFuture);
-    }
-    if let Some(age) = issuer.max_token_age {
-        let issued = issued.ok_or_else(|| DenyReason::MissingClaim("iat".to_owned()))?;
-        if now > issued.saturating_add(age).saturating_add(leeway) {
-            return Err(DenyReason::TooOld);
-        }
     }
     UNIX_EPOCH.checked_add(expiry).ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
 }
 
+fn check_not_before(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), DenyReason> {
+    match claims::date(claims, "nbf")? {
+        Some(date) if date > since_1970(now).saturating_add(issuer.leeway) => Err(DenyReason::NotYetValid),
+        _ => Ok(()),
+    }
+}
+
+fn check_issued_at(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), DenyReason> {
+    let now = since_1970(now);
+    let issued = claims::date(claims, "iat")?;
+    if issued.is_some_and(|date| date > now.saturating_add(issuer.leeway)) {
+        return Err(DenyReason::IssuedInFuture);
+    }
+    if let Some(age) = issuer.max_token_age {
+        let issued = issued.ok_or_else(|| DenyReason::MissingClaim("iat".to_owned()))?;
+        if now > issued.saturating_add(age).saturating_add(issuer.leeway) {
+            return Err(DenyReason::TooOld);
+        }
+    }
+    Ok(())
+}
+
+/// A clock before 1970 shows 1970.
+fn since_1970(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod clock_tests;
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::KeySource;
     use crate::json::parse_object;

@@ -14,6 +14,9 @@ use crate::json;
 /// are not implemented; `enc` and `zip` (RFC 7516) belong to encrypted tokens.
 const UNSUPPORTED_HEADERS: [&str; 4] = ["crit", "b64", "enc", "zip"];
 
+/// Shortest bearer token that an issuer is asked about, in bytes: 128 bits as hexadecimal digits have 32, as base64 22.
+const MIN_BEARER_SIZE: usize = 20;
+
 /// A token that is well-formed and not verified. It has no `Debug`: it holds what must not be printed (S5).
 pub(crate) struct Token<'a> {
     /// What the signature covers: header and payload as they were sent.
@@ -70,6 +73,33 @@ pub(crate) fn check_size(credential: &[u8], max_size: usize) -> Result<(), DenyR
         size if size > max_size => Err(DenyReason::TooLarge),
         _ => Ok(()),
     }
+}
+
+/// Whether a credential has the three parts of a compact JWS, whatever is in them: such a one is never shown to an issuer
+/// before its signature was found good.
+pub(crate) fn has_jws_form(credential: &[u8]) -> bool {
+    let is_encoded = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut parts = credential.split(|byte| *byte == b'.');
+    parts.by_ref().take(3).filter(|part| part.iter().all(is_encoded)).count() == 3 && parts.next().is_none()
+}
+
+/// Whether a credential may be a bearer token, and is not shorter than tokens are that cannot be guessed (RFC 6749 section
+/// 10.10), as most passwords are.
+pub(crate) fn check_bearer(credential: &[u8]) -> Result<(), DenyReason> {
+    if !is_b64token(credential) {
+        return Err(DenyReason::Malformed("it is not a bearer token"));
+    }
+    match credential.len() < MIN_BEARER_SIZE {
+        true => Err(DenyReason::Malformed("it is shorter than a bearer token")),
+        false => Ok(()),
+    }
+}
+
+/// Whether all of it may stand behind `Bearer` (RFC 6750 section 2.1). Anything else could end the field that holds it.
+pub fn is_b64token(token: &[u8]) -> bool {
+    let end = token.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (bare, _) = token.split_at(end);
+    !bare.is_empty() && bare.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
 }
 
 /// The three segments, still encoded.

@@ -1,5 +1,6 @@
 //! What the administrator types. Words are taken in any case, a semicolon may follow, names may be quoted as in SQL.
 
+use super::revoke;
 use super::table::Table;
 
 /// A table that can be asked for.
@@ -18,11 +19,13 @@ pub(super) enum Topic {
     Bans,
     Subjects,
     Keys,
+    Introspection,
+    Revocations,
     Help,
 }
 
 /// Every topic with its word, in the order of SHOW HELP, and what it shows.
-pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
+pub(super) const TOPICS: [(&str, Topic, &str); 16] = [
     ("CLIENTS", Topic::Clients, "clients: who, from where, what they do"),
     ("SERVERS", Topic::Servers, "connections to PostgreSQL"),
     ("POOLS", Topic::Pools, "pools: connections in use and free, clients that wait"),
@@ -31,6 +34,8 @@ pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
     ("USERS", Topic::Users, "users of users.toml"),
     ("SUBJECTS", Topic::Subjects, "token subjects that are logged in"),
     ("KEYS", Topic::Keys, "issuers and their public keys"),
+    ("INTROSPECTION", Topic::Introspection, "issuers that are asked about tokens"),
+    ("REVOCATIONS", Topic::Revocations, "tokens that are no good any more"),
     ("PREPARED", Topic::Prepared, "prepared statements that follow their clients"),
     ("BANS", Topic::Bans, "servers that get no reads while there is another"),
     ("LISTS", Topic::Lists, "how many of everything"),
@@ -40,7 +45,7 @@ pub(super) const TOPICS: [(&str, Topic, &str); 14] = [
 ];
 
 /// The commands that do something, as they are typed, and what they do.
-pub(super) const ACTIONS: [(&str, &str); 9] = [
+pub(super) const ACTIONS: [(&str, &str); 11] = [
     ("RELOAD", "read the configuration again; a bad file changes nothing"),
     ("FLUSH RESOLVERS", "forget the results of resolvers; new logins ask again"),
     ("RECONNECT [db]", "replace all connections to PostgreSQL, each when nobody uses it"),
@@ -52,6 +57,11 @@ pub(super) const ACTIONS: [(&str, &str); 9] = [
     ),
     ("UNBAN [server | db]", "end a BAN, and the ban of a server that failed"),
     ("KILL <id | user>", "cut off one client, or all clients of a user or subject"),
+    (
+        "REVOKE …",
+        "TOKEN 'jti', SUBJECT 'sub' [ISSUER 'iss'], ISSUER 'iss', with [ISSUED BEFORE 'moment' | NOW]: end its sessions for good",
+    ),
+    ("UNREVOKE <id | …>", "end a REVOKE"),
     ("SHUTDOWN", "end the process when the clients have left, or at shutdown_timeout"),
 ];
 
@@ -69,6 +79,8 @@ pub(super) enum Command {
     Ban(Option<String>),
     Unban(Option<String>),
     Kill(String),
+    Revoke(revoke::Whom),
+    Unrevoke(revoke::Which),
     Shutdown,
     /// Nothing between two semicolons.
     Empty,
@@ -163,6 +175,9 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
             }
             _ => Err(NotACommand(format!("SHOW {} takes no such argument", what.text.to_ascii_uppercase()))),
         };
+    }
+    if let Some(command) = revoke::parse(words) {
+        return command;
     }
     let database = |make: fn(Option<String>) -> Command| match rest {
         [] => Ok(make(None)),

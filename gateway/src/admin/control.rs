@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::run::Outcome;
 use crate::app::{self, state::App};
+use crate::audit::{Event, Record};
 use crate::backend::cluster::PoolSet;
 use crate::backend::gate;
 use crate::frontend::sessions::{self, Registration};
+use crate::stats::Card;
 use crate::wire::PgError;
 
 /// How often PAUSE looks whether servers are still in use.
@@ -95,11 +97,17 @@ pub(super) fn kill(registration: &Registration, whom: &str) -> Result<Outcome, P
     let own = registration.process();
     let number: Option<u32> = whom.parse().ok();
     let by_number = |process: u32| number == Some(process) && process != own;
-    let mut ended = sessions::end(|process, _| by_number(process));
+    let killed = |process: u32, card: &Card| {
+        let administrator = &registration.meter.card().about.user;
+        Record::of_session(Event::Kill, process, card).by(administrator).send();
+    };
+    let mut ended = sessions::end(|process, card| by_number(process).then(|| killed(process, card)).is_some());
     if ended == 0 {
-        ended = sessions::end(|process, about| {
+        ended = sessions::end(|process, card| {
+            let about = &card.about;
             let subject = about.token.as_ref().map(|token| token.subject.as_str());
-            process != own && (about.user == whom || subject == Some(whom))
+            let is_meant = process != own && (about.user == whom || subject == Some(whom));
+            is_meant.then(|| killed(process, card)).is_some()
         });
     }
     match ended {

@@ -1,12 +1,17 @@
 //! Metrics as OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/). Labels are databases, servers,
 //! issuers and words of fixed lists: their number is bounded by the configuration, never by who logs in.
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
+use pgdog_jwt::{IssuerStatus, KeyState};
+
 use super::process::process;
 use crate::app::state::{App, Generation};
+use crate::audit;
 use crate::frontend::sessions;
 use crate::stats::{self, State, Sums, Totals, events};
 
@@ -59,9 +64,14 @@ pub(super) fn render(app: &'static App) -> String {
     servers(&mut page, &state);
     databases(&mut page);
     logins(&mut page);
+    refusals::limits(&mut page);
+    refusals::revocations(&mut page, app);
     keys(&mut page, &state);
+    introspection(&mut page, &state);
     verified_tokens(&mut page, &state);
+    limited_tokens(&mut page);
     resolvers(&mut page, &state);
+    audit(&mut page);
     gateway(&mut page);
     page.text.push_str("# EOF\n");
     page.text
@@ -244,7 +254,7 @@ fn logins(page: &mut Page) {
 fn keys(page: &mut Page, state: &Generation) {
     let Some(authenticator) = &state.authenticator else { return };
     let issuers = authenticator.status();
-    let named = |issuer: &pgdog_jwt::IssuerStatus| issuer.issuer.clone().unwrap_or_default();
+    let named = |issuer: &IssuerStatus| issuer.issuer.clone().unwrap_or_default();
     page.family("keys", "gauge", "Public keys that are known of an issuer.");
     for issuer in &issuers {
         page.sample("keys", &[("issuer", &named(issuer))], issuer.keys.len());
@@ -255,10 +265,40 @@ fn keys(page: &mut Page, state: &Generation) {
             page.sample("keys_age_seconds", &[("issuer", &named(issuer))], age.as_secs_f64());
         }
     }
+    page.family("keys_usable", "gauge", "Whether logins can go by the keys of an issuer: 1 or 0.");
+    for issuer in &issuers {
+        let usable = matches!(issuer.state, KeyState::Fresh | KeyState::Stale);
+        page.sample("keys_usable", &[("issuer", &named(issuer))], u8::from(usable));
+    }
     page.family("key_fetches", "counter", "Fetches of key sets, by what came of them.");
     for issuer in &issuers {
-        for (outcome, count) in [("fetched", issuer.fetches), ("failed", issuer.failures)] {
+        let fetched = issuer.fetches.saturating_sub(issuer.unchanged);
+        for (outcome, count) in [("fetched", fetched), ("unchanged", issuer.unchanged), ("failed", issuer.failures)] {
             page.sample("key_fetches_total", &[("issuer", &named(issuer)), ("outcome", outcome)], count);
+        }
+    }
+}
+
+/// Issuers that are asked about tokens.
+fn introspection(page: &mut Page, state: &Generation) {
+    let Some(authenticator) = &state.authenticator else { return };
+    let issuers = authenticator.introspection_status();
+    let named = |issuer: &pgdog_jwt::IntrospectionStatus| issuer.issuer.clone().unwrap_or_default();
+    page.family("introspection_cache_entries", "gauge", "Tokens whose state at their issuer is remembered.");
+    for issuer in &issuers {
+        for (state, count) in [("active", issuer.active), ("inactive", issuer.inactive)] {
+            page.sample("introspection_cache_entries", &[("issuer", &named(issuer)), ("state", state)], count);
+        }
+    }
+    page.family("introspection_running", "gauge", "Questions about tokens that are on their way.");
+    for issuer in &issuers {
+        page.sample("introspection_running", &[("issuer", &named(issuer))], issuer.running);
+    }
+    page.family("introspection_requests", "counter", "Questions about tokens, by what came of them.");
+    for issuer in &issuers {
+        let answered = issuer.requests.saturating_sub(issuer.failures);
+        for (outcome, count) in [("answered", answered), ("failed", issuer.failures)] {
+            page.sample("introspection_requests_total", &[("issuer", &named(issuer)), ("outcome", outcome)], count);
         }
     }
 }
@@ -272,6 +312,26 @@ fn verified_tokens(page: &mut Page, state: &Generation) {
     page.sample("token_cache_hits_total", &[], cache.hits);
     page.family("token_cache_misses", "counter", "Logins whose token had to be verified.");
     page.sample("token_cache_misses_total", &[], cache.misses);
+}
+
+fn limited_tokens(page: &mut Page) {
+    page.family("limited_tokens", "gauge", "Tokens whose sessions are counted, or whose first address is remembered.");
+    page.sample("limited_tokens", &[], crate::frontend::limited_tokens());
+}
+
+/// Events of a destination of their own.
+fn audit(page: &mut Page) {
+    let counts: Vec<_> = audit::sink::counts().collect();
+    page.family("audit_events", "counter", "Audit events that were written.");
+    for (event, written, _) in &counts {
+        page.sample("audit_events_total", &[("event", event.name())], written);
+    }
+    page.family("audit_events_lost", "counter", "Audit events that could not be written.");
+    for (event, _, lost) in &counts {
+        page.sample("audit_events_lost_total", &[("event", event.name())], lost);
+    }
+    page.family("audit_up", "gauge", "0: audit events cannot be written.");
+    page.sample("audit_up", &[], u8::from(!audit::sink::is_failing()));
 }
 
 fn gateway(page: &mut Page) {

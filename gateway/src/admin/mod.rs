@@ -14,6 +14,7 @@ mod health;
 pub(crate) mod http;
 mod metrics;
 mod process;
+mod revoke;
 mod run;
 mod show;
 mod table;

@@ -4,6 +4,7 @@ use tracing::info;
 
 use super::command::{Command, Topic};
 use super::control;
+use super::revoke;
 use super::show;
 use super::table::Table;
 use crate::app::state::App;
@@ -49,7 +50,11 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Show(topic, database) => {
             let table = show::show(app, registration, *topic, database.as_deref());
             let tag = if *topic == Topic::Help { "SHOW HELP" } else { "SHOW" };
-            Ok(Outcome::table(tag, table))
+            let mut outcome = Outcome::table(tag, table);
+            if *topic == Topic::Revocations {
+                outcome.notices.extend(app.revocations().and_then(|list| revoke::in_memory(&list)));
+            }
+            Ok(outcome)
         }
         Command::Answer(table) => Ok(Outcome::table("SELECT", table.clone())),
         Command::Accept(tag) => Ok(Outcome::tag(tag)),
@@ -66,6 +71,8 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Ban(whom) => control::ban(app, whom.as_deref(), true),
         Command::Unban(whom) => control::ban(app, whom.as_deref(), false),
         Command::Kill(whom) => control::kill(registration, whom),
+        Command::Revoke(whom) => revoke::revoke(app, registration, whom).await,
+        Command::Unrevoke(which) => revoke::unrevoke(app, registration, which).await,
         Command::Shutdown => {
             app.shutdown.notify_one();
             Ok(Outcome::tag("SHUTDOWN"))
@@ -84,6 +91,8 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Ban(_) => Some("BAN"),
         Command::Unban(_) => Some("UNBAN"),
         Command::Kill(_) => Some("KILL"),
+        Command::Revoke(_) => Some("REVOKE"),
+        Command::Unrevoke(_) => Some("UNREVOKE"),
         Command::Shutdown => Some("SHUTDOWN"),
         Command::Show(..) | Command::Empty | Command::Answer(_) | Command::Accept(_) => None,
     }

@@ -67,7 +67,7 @@ impl Value {
         time.map_or(Self::Null, Self::Time)
     }
 
-    fn as_text(&self) -> Option<String> {
+    pub(super) fn as_text(&self) -> Option<String> {
         match self {
             Self::Null => None,
             Self::Text(text) => Some(text.clone()),

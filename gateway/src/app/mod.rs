@@ -2,18 +2,21 @@
 
 mod listener;
 mod notify;
+mod revocations;
 mod shutdown;
 pub(crate) mod state;
 mod unix_socket;
 pub(crate) mod worker;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin::{averages, http};
+use crate::audit;
 use crate::backend::janitor;
 use crate::cli::Paths;
 use crate::config::Loaded;
@@ -33,7 +36,10 @@ pub(crate) fn run(loaded: Loaded, paths: Paths) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(serve(loaded, paths)) {
+    let outcome = runtime.block_on(serve(loaded, paths));
+    // The system may look for an issuer's name for long, on a thread that cannot be stopped: nothing waits for that.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error.as_ref()),
     }
@@ -51,6 +57,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let mut interrupt = signal(SignalKind::interrupt())?;
     let inherited = listener::inherited()?;
     let generation = Generation::build(loaded.config, None)?;
+    audit::install(audit::prepare(&generation.config.audit)?)?;
     let workers = Workers::start(generation.config.general.workers)?;
     let listeners = match inherited {
         none if none.is_empty() => listener::bind(&generation.config.general).await?,
@@ -64,7 +71,9 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     tokio::spawn(janitor::run(app));
     tokio::spawn(upkeep::run(app));
     tokio::spawn(averages::run());
+    tokio::spawn(revocations::run(app));
     tokio::spawn(resolvers::verify(app.state()));
+    tokio::spawn(fetch_keys(app.state()));
     let http = tokio::spawn(http::serve(app, endpoints));
     for listener in &listeners {
         info!(event = "listening", address = %listener.address(), tls = app.state().tls.is_some(), "listening");
@@ -94,7 +103,25 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let _ = accepting.await;
     let limit = app.state().config.general.shutdown_timeout;
     shutdown::drain(limit, shared.then_some(workers), &mut terminate, &mut interrupt).await;
+    audit::flush().await;
     Ok(())
+}
+
+/// Asks issuers for their keys, so that no login has to wait for what could have been known. Nothing waits for this: an
+/// issuer that is down keeps no gateway from starting.
+async fn fetch_keys(generation: Arc<Generation>) {
+    if let Some(authenticator) = &generation.authenticator {
+        authenticator.warm().await;
+    }
+}
+
+/// Whoever has moved the audit file away waits for a new one, also when the configuration has a mistake.
+fn reopen_audit(app: &App) {
+    let reopened = audit::prepare(&app.state().config.audit);
+    match reopened.and_then(|prepared| audit::install(prepared).map_err(|error| error.to_string())) {
+        Ok(()) => {}
+        Err(reason) => error!(event = "audit", reason, "the audit file stays as it is"),
+    }
 }
 
 /// Reads the configuration again and says so in the log; what came of it is given back.
@@ -110,9 +137,11 @@ pub(crate) fn reload(app: &App) -> Result<Vec<String>, String> {
             }
             info!(event = "reload", decision = "accepted", "reload");
             tokio::spawn(resolvers::verify(app.state()));
+            tokio::spawn(fetch_keys(app.state()));
         }
         Err(reason) => {
             error!(event = "reload", decision = "refused", reason, "reload refused: the old configuration stays");
+            reopen_audit(app);
         }
     }
     outcome

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pgdog_jwt::Authenticator;
 use tokio::sync::Notify;
 
+use crate::audit;
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
 use crate::config::{Config, Guard};
 use crate::frontend::passwords::Passwords;
+use crate::frontend::person;
 use crate::net::options::TcpOptions;
 use crate::net::tls::{self, ClientTls};
 use crate::provisioning::Provisioner;
@@ -53,6 +55,10 @@ pub(crate) struct App {
     /// The administrator asked the process to end.
     pub(crate) shutdown: Notify,
 }
+
+/// Tokens are not accepted.
+#[derive(Debug)]
+pub(crate) struct NoTokens;
 
 /// Why a configuration that reads well cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +145,9 @@ fn protected(config: &Config) -> impl Iterator<Item = Box<str>> {
     let proves = config.jwt.as_ref().is_some_and(|jwt| jwt.core.proves_claims);
     let proof = proves.then(|| Box::from(pgdog_jwt::proof::SETTING));
     let scoped = config.scope_variables().map(Into::into);
-    variables.map(|variable| variable.pattern().into()).chain(proof).chain(scoped)
+    let is_named = config.jwt.as_ref().is_some_and(|jwt| jwt.application_name.is_some());
+    let name = is_named.then(|| Box::from(person::APPLICATION_NAME));
+    variables.map(|variable| variable.pattern().into()).chain(proof).chain(scoped).chain(name)
 }
 
 impl App {
@@ -166,13 +174,24 @@ impl App {
         self.generation.load_full()
     }
 
+    /// No reload begins or ends while this is held.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.reloading.lock()
+    }
+
+    /// As [`alone`](Self::alone), if it can be had at once.
+    pub(super) fn try_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        self.reloading.try_lock()
+    }
+
     /// Reads the files again. On any error the old configuration stays as it is.
     pub(crate) fn reload(&self) -> Result<Vec<String>, String> {
-        let _alone = self.reloading.lock();
+        let _alone = self.alone();
         let loaded = self.paths.load().map_err(|error| error.to_string())?;
         let previous = self.state();
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         let next = Generation::build(loaded.config, Some(&previous)).map_err(|error| error.to_string())?;
+        audit::install(audit::prepare(&next.config.audit)?).map_err(|error| error.to_string())?;
         let next = Arc::new(next);
         self.generation.store(next.clone());
         next.registry.replace(&previous.registry);

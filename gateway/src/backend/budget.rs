@@ -137,7 +137,7 @@ impl Budget {
             while state.used > state.limit {
                 let Some(server) = state.evict() else { break };
                 state.used -= 1;
-                outgoing.leaving.push(server);
+                outgoing.leaving.push(*server);
             }
         });
     }
@@ -172,20 +172,20 @@ impl Budget {
     }
 
     /// Decides about a connection that comes back while somebody may be waiting: `None` when it had to make room.
-    pub(super) fn claim(&self, mut server: Unconfirmed) -> Option<Unconfirmed> {
+    pub(super) fn claim(&self, mut server: Box<Unconfirmed>) -> Option<Box<Unconfirmed>> {
         let mut kept = None;
         self.change(|state, outgoing| {
             if state.used > state.limit {
                 state.used -= 1;
                 server.slot.give_share();
-                outgoing.leaving.push(server);
+                outgoing.leaving.push(*server);
                 return;
             }
             let own = server.slot.pool().first_arrival();
             match state.first_hungry() {
                 Some((pool, arrived)) if own.is_none_or(|own| arrived < own) => {
                     server.slot.give_share();
-                    kept = state.grant(&pool, Some(Box::new(server)), outgoing).map(|server| *server);
+                    kept = state.grant(&pool, Some(server), outgoing);
                     if let Some(server) = &mut kept {
                         server.slot.keep_share();
                     }
@@ -243,7 +243,7 @@ impl State {
                 break;
             }
             let Some(server) = self.evict() else { break };
-            if let Some(server) = self.grant(&pool, Some(Box::new(server)), outgoing) {
+            if let Some(server) = self.grant(&pool, Some(server), outgoing) {
                 // The waiter got a connection of its own pool in this moment.
                 self.used -= 1;
                 outgoing.leaving.push(*server);
@@ -279,7 +279,7 @@ impl State {
     }
 
     /// The connection that was idle for longest, out of its pool. Its share of the budget is the caller's.
-    fn evict(&mut self) -> Option<Unconfirmed> {
+    fn evict(&mut self) -> Option<Box<Unconfirmed>> {
         loop {
             let Entry { at, pool } = self.idle.pop()?;
             let Some(pool) = pool.upgrade() else { continue };

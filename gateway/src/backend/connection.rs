@@ -68,6 +68,12 @@ impl Reports {
 /// for others (PostgreSQL documentation, SET TRANSACTION). Several statements in one query are a transaction.
 pub(super) const PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;";
 
+/// For the rest of the transaction: what a session allows its own statements is no limit for those of the gateway.
+pub(super) const UNHURRIED: &str = "SET LOCAL statement_timeout TO 0;";
+
+/// How often SQL is sent that the session's `statement_timeout` cuts short.
+const ATTEMPTS: usize = 3;
+
 /// Why a conversation with a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConversationError {
@@ -81,6 +87,13 @@ pub(crate) enum ConversationError {
     TooLarge,
     #[error("{}", .0.message)]
     Refused(ErrorFields),
+}
+
+impl ConversationError {
+    /// `query_canceled`: the statement was cut short, by a time limit or a cancel request.
+    pub(super) fn is_canceled(&self) -> bool {
+        matches!(self, Self::Refused(fields) if fields.code == "57014")
+    }
 }
 
 /// What a query of the gateway's own came back with.
@@ -265,6 +278,26 @@ impl Connection {
         message::query(&mut out, sql.as_bytes());
         self.send(&out).await?;
         self.answer(false).await
+    }
+
+    /// The same for SQL that must not fail because of the `statement_timeout` that a session has left. That is in force until
+    /// SQL that ends it was read, so a long text may come too late: then it follows in a transaction that has begun with it.
+    pub(crate) async fn query_unhurried(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        let mut outcome = self.query(sql).await;
+        for _ in 1..ATTEMPTS {
+            if !outcome.as_ref().is_err_and(ConversationError::is_canceled) {
+                break;
+            }
+            outcome = match self.query(&format!("BEGIN ISOLATION LEVEL READ COMMITTED;{UNHURRIED}")).await {
+                Ok(_) => self.query(sql).await,
+                Err(error) => Err(error),
+            };
+            if self.status != b'I' {
+                let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+                outcome = self.query(end).await.and(outcome);
+            }
+        }
+        outcome
     }
 
     /// The same for one statement, which leaves the client's unnamed statement and portal alone.

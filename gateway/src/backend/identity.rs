@@ -9,12 +9,13 @@ use pgdog_jwt::proof;
 
 use super::connection::{Answer, Connection, ConversationError, PLAINLY};
 use super::held::Held;
-use super::identity_sql::{CLEAN, question, statement};
+use super::identity_sql::{CLEAN, question, statement, write_variables};
 use super::pool::Pool;
 use super::proven::{Process, Proven};
 use super::server::Server;
 use super::settings::Settings;
 use super::slot::Slot;
+use crate::app::worker;
 use crate::wire::ErrorFields;
 
 /// What every server connection of a session must be.
@@ -77,6 +78,8 @@ pub(crate) enum IdentityError {
     NoProof(ErrorFields),
     #[error("the server reads strings otherwise than the guard")]
     HidesQuotes,
+    #[error("the session's encoding has no room for the values of its variables")]
+    Encoding,
     /// A setting that the session asked for; its identity is right.
     #[error("{}", .0.message)]
     Setting(ErrorFields),
@@ -87,7 +90,8 @@ pub(crate) enum IdentityError {
 impl From<ConversationError> for IdentityError {
     fn from(error: ConversationError) -> Self {
         match error {
-            ConversationError::Refused(fields) => Self::Refused(fields),
+            // A server that ends has said nothing of the identity.
+            ConversationError::Refused(fields) if !fields.is_fatal() => Self::Refused(fields),
             other => Self::Lost(other),
         }
     }
@@ -121,15 +125,16 @@ impl Unconfirmed {
         slot: Slot,
         identity: &Arc<Identity>,
         held: Held,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Box<Self>, IdentityError> {
         let applied = Arc::new(Settings::default());
         let epoch = slot.pool().node.observed.epoch();
         let login = Box::default();
         let (known, holder, process, proven_until) = (None, None, None, None);
         let unnamed = 0;
-        let mut server =
+        let server =
             Self { connection, known, holder, login, epoch, applied, held, unnamed, slot, process, proven_until };
-        let answer = server.connection.query(&question()).await?;
+        let mut server = Box::new(server);
+        let answer = server.connection.query_unhurried(&question()).await?;
         server.login = answer.value(1).into();
         server.learn(&answer);
         server.check(identity, &answer)?;
@@ -139,14 +144,17 @@ impl Unconfirmed {
 
     /// Moves the socket to the reactor of the worker that runs this.
     #[inline]
-    pub(super) fn adopt(self) -> Option<Self> {
+    pub(super) fn adopt(self: Box<Self>) -> Option<Box<Self>> {
+        if self.connection.worker() == worker::current() {
+            return Some(self);
+        }
         let connection = self.connection.adopt().ok()?;
-        Some(Self { connection, ..self })
+        Some(Box::new(Self { connection, ..*self }))
     }
 
     /// Makes the connection the wanted identity with the wanted settings, in one round trip, in none when it is already.
     pub(crate) async fn confirm(
-        mut self,
+        mut self: Box<Self>,
         identity: &Arc<Identity>,
         settings: &Arc<Settings>,
     ) -> Result<Server, IdentityError> {
@@ -220,36 +228,57 @@ impl Unconfirmed {
 
     /// `confirm` without waiting, when nothing has to change.
     #[inline]
-    pub(crate) fn confirm_now(self, identity: &Arc<Identity>, settings: &Arc<Settings>) -> Result<Server, Box<Self>> {
+    pub(crate) fn confirm_now(
+        self: Box<Self>,
+        identity: &Arc<Identity>,
+        settings: &Arc<Settings>,
+    ) -> Result<Server, Box<Self>> {
         let known = self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity));
         let applied = Arc::ptr_eq(&self.applied, settings) || *self.applied == **settings;
         let certain = known && applied && !self.is_outdated(identity) && self.fits(identity).is_ok();
-        if certain { Ok(Server::new(self)) } else { Err(Box::new(self)) }
+        if certain { Ok(Server::new(self)) } else { Err(self) }
     }
 
     /// Takes on the identity and asks for it, all in one transaction: PostgreSQL does the whole of it, or nothing.
     /// `before` and `after` are SQL that goes with it.
     async fn establish(&mut self, identity: &Identity, before: &str, after: &str) -> Result<(), IdentityError> {
         self.unnamed = 0;
-        self.proven_until = None;
-        let proof = match &identity.proven {
-            None => None,
-            Some(proven) => {
-                let process = self.process().await?;
-                let role = identity.role.as_deref().unwrap_or(&self.login);
-                let (proof, until) = proven.prove(role, &self.slot.pool().spec.database, process);
-                self.proven_until = Some(until);
-                Some(proof)
-            }
-        };
+        let proof = self.prove(identity).await?;
         let sql = statement(identity, proof.as_deref(), before, after);
         self.make_ascii_safe(&sql).await?;
         let epoch = self.slot.pool().node.observed.epoch();
-        let answer = self.connection.query(&sql).await?;
+        let answer = self.connection.query_unhurried(&sql).await?;
         self.learn(&answer);
         self.check(identity, &answer)?;
         self.epoch = epoch;
         Ok(())
+    }
+
+    /// Gives the variables that say who the session is their values again: RESET ALL in an open transaction has taken them.
+    pub(crate) async fn keep_variables(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+        let proof = self.prove(identity).await?;
+        let mut sql = String::new();
+        write_variables(identity, proof.as_deref(), &mut sql);
+        if sql.is_empty() {
+            return Ok(());
+        }
+        if !sql.is_ascii() && self.connection.parameter("client_encoding").is_some_and(|encoding| encoding != "UTF8") {
+            // The server would read other characters.
+            return Err(IdentityError::Encoding);
+        }
+        self.connection.query_aside(&sql).await?;
+        Ok(())
+    }
+
+    /// A proof of the identity's claims, where it proves them.
+    async fn prove(&mut self, identity: &Identity) -> Result<Option<String>, IdentityError> {
+        self.proven_until = None;
+        let Some(proven) = &identity.proven else { return Ok(None) };
+        let process = self.process().await?;
+        let role = identity.role.as_deref().unwrap_or(&self.login);
+        let (proof, until) = proven.prove(role, &self.slot.pool().spec.database, process);
+        self.proven_until = Some(until);
+        Ok(Some(proof))
     }
 
     /// The server process, for proofs: asked once.
@@ -257,8 +286,8 @@ impl Unconfirmed {
         if let Some(process) = self.process {
             return Ok(process);
         }
-        let answer = self.connection.query(proof::BACKEND_QUERY).await.map_err(|error| match error {
-            ConversationError::Refused(fields) => IdentityError::NoProof(fields),
+        let answer = self.connection.query_unhurried(proof::BACKEND_QUERY).await.map_err(|error| match error {
+            ConversationError::Refused(fields) if !fields.is_fatal() => IdentityError::NoProof(fields),
             other => IdentityError::Lost(other),
         })?;
         let (pid, start) = (answer.value(0).parse(), answer.value(1).parse());
@@ -321,8 +350,8 @@ impl Unconfirmed {
             }
             self.unnamed = 0;
             self.make_ascii_safe(&sql).await?;
-            self.connection.query(&sql).await.map_err(|error| match error {
-                ConversationError::Refused(fields) => IdentityError::Setting(fields),
+            self.connection.query_unhurried(&sql).await.map_err(|error| match error {
+                ConversationError::Refused(fields) if !fields.is_fatal() => IdentityError::Setting(fields),
                 other => IdentityError::Lost(other),
             })?;
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use pgdog_jwt::proof;
 
-use super::connection::PLAINLY;
+use super::connection::{PLAINLY, UNHURRIED};
 use super::identity::{Identity, WHO};
 use super::settings::{Settings, quote_identifier};
 
@@ -19,12 +19,25 @@ pub(crate) fn statement(identity: &Identity, proof: Option<&str>, before: &str, 
     let mut sql = String::with_capacity(before.len() + after.len() + 512);
     sql.push_str(PLAINLY);
     sql.push_str(before);
+    sql.push_str(UNHURRIED);
     match &identity.role {
         Some(role) => {
             let _ = write!(sql, "SET ROLE {};", quote_identifier(role));
         }
         None => sql.push_str("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE;"),
     }
+    write_variables(identity, proof, &mut sql);
+    if !after.is_empty() {
+        sql.push_str(after);
+        // It may have set the limit that holds for the session.
+        sql.push_str(UNHURRIED);
+    }
+    sql.push_str(WHO);
+    sql
+}
+
+/// Sets the variables that say who the session is, all in one statement; none where there are none.
+pub(crate) fn write_variables(identity: &Identity, proof: Option<&str>, sql: &mut String) {
     let mut variables = Settings::default();
     for (name, value) in identity.variables.iter() {
         variables.set(name, value);
@@ -32,13 +45,10 @@ pub(crate) fn statement(identity: &Identity, proof: Option<&str>, before: &str, 
     if let Some(proof) = proof {
         variables.set(proof::SETTING, proof);
     }
-    Settings::default().write_difference(&variables, &mut sql);
-    sql.push_str(after);
-    sql.push_str(WHO);
-    sql
+    Settings::default().write_difference(&variables, sql);
 }
 
 /// Asks who a connection is that its start-up packet has made what it must be.
 pub(crate) fn question() -> String {
-    format!("{PLAINLY}{WHO}")
+    format!("{PLAINLY}{UNHURRIED}{WHO}")
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::connection::{Connection, ConversationError, PLAINLY};
+use super::connection::{Answer, Connection, ConversationError, PLAINLY, UNHURRIED};
 use super::health;
 use super::settings::{Settings, quote_literal};
 
@@ -19,15 +19,27 @@ const NOT_KEPT: [&str; 5] = [
 /// The settings that the session has changed, as they are now. `named` are those that PostgreSQL does not list:
 /// variables of applications (`app.tenant`), and `role` where the session may change it.
 pub(crate) async fn settings(connection: &mut Connection, named: &[String]) -> Result<Settings, ConversationError> {
-    let mut sql = format!(
-        "{PLAINLY}SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
-         WHERE s.source OPERATOR(pg_catalog.=) 'session'",
-    );
+    let mut list = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
+                    WHERE s.source OPERATOR(pg_catalog.=) 'session'"
+        .to_owned();
     for name in named {
         let name = quote_literal(name);
-        let _ = write!(sql, " UNION ALL SELECT {name}, pg_catalog.current_setting({name}, true)");
+        let _ = write!(list, " UNION ALL SELECT {name}, pg_catalog.current_setting({name}, true)");
     }
-    let answer = connection.query(&sql).await?;
+    match connection.query(&format!("{PLAINLY}{list}")).await {
+        // The session's own limit is too short for it. To be lifted, it must be known.
+        Err(error) if error.is_canceled() => {
+            let limit = connection.query("SHOW statement_timeout").await?;
+            let answer = connection.query_unhurried(&format!("{PLAINLY}{UNHURRIED}{list}")).await?;
+            let mut settings = listed(&answer);
+            settings.set("statement_timeout", limit.value(0));
+            Ok(settings)
+        }
+        outcome => Ok(listed(&outcome?)),
+    }
+}
+
+fn listed(answer: &Answer) -> Settings {
     let mut settings = Settings::default();
     for row in &answer.rows {
         let [Some(name), Some(value)] = row.as_slice() else { continue };
@@ -36,7 +48,7 @@ pub(crate) async fn settings(connection: &mut Connection, named: &[String]) -> R
             settings.set(name, value);
         }
     }
-    Ok(settings)
+    settings
 }
 
 /// Whether the session has state that cannot follow it to another server: temporary objects, cursors that outlive their
@@ -50,8 +62,8 @@ pub(crate) async fn is_held(
         let _ = write!(names, ",{}", quote_literal(name));
     }
     let answer = connection
-        .query(&format!(
-            "{PLAINLY}SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+        .query_unhurried(&format!(
+            "{PLAINLY}{UNHURRIED}SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
              OR EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable) \
              OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
                         AND (p.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::text[])) IS NOT TRUE) \

@@ -44,7 +44,7 @@ impl Pool {
         mut slot: Slot,
         deadline: Option<Instant>,
         patient: bool,
-    ) -> Result<Unconfirmed, CheckoutError> {
+    ) -> Result<Box<Unconfirmed>, CheckoutError> {
         if self.spec.proof.has_expired() {
             return Err(CheckoutError::TokenExpired);
         }

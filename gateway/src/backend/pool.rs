@@ -107,13 +107,13 @@ pub(super) struct Inner {
 }
 
 pub(super) struct Idle {
-    pub(super) server: Unconfirmed,
+    pub(super) server: Box<Unconfirmed>,
     pub(super) since: Instant,
 }
 
 /// The first step of a check-out.
 enum Found {
-    Idle(Box<Idle>),
+    Idle(Idle),
     Slot(Slot),
     Wait(oneshot::Receiver<Handover>),
 }
@@ -125,7 +125,7 @@ impl Pool {
 
     /// A free connection, if there is one at once that needs no check and is the right identity already.
     #[inline]
-    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish) -> Option<Unconfirmed> {
+    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish) -> Option<Box<Unconfirmed>> {
         loop {
             let server = {
                 let mut inner = self.inner.lock();
@@ -146,7 +146,7 @@ impl Pool {
     }
 
     /// A connection: a free one, a new one, or the next that comes back.
-    pub(crate) async fn check_out(self: &Arc<Self>, wish: &Wish) -> Result<Unconfirmed, CheckoutError> {
+    pub(crate) async fn check_out(self: &Arc<Self>, wish: &Wish) -> Result<Box<Unconfirmed>, CheckoutError> {
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         loop {
             let found = self.find(wish).ok_or(CheckoutError::Closed)?;
@@ -165,7 +165,7 @@ impl Pool {
                 Found::Wait(receiver) => match self.wait(receiver, deadline).await? {
                     Handover::Slot(slot) => return self.connect(slot, deadline, false).await,
                     Handover::Server(server) => {
-                        if let Some(server) = usable(*server) {
+                        if let Some(server) = usable(server) {
                             return Ok(server);
                         }
                     }
@@ -188,7 +188,7 @@ impl Pool {
             }
             let idle = if self.spec.shared { inner.take_for(wish) } else { inner.take_idle() };
             if let Some(idle) = idle {
-                return Some(Found::Idle(Box::new(idle)));
+                return Some(Found::Idle(idle));
             }
             if !std::mem::take(&mut may_grow) || inner.size >= self.spec.size {
                 break;
@@ -233,15 +233,14 @@ impl Pool {
 
     /// Takes a connection back: for the client that has waited longest, or among the free ones.
     #[inline]
-    pub(crate) fn check_in(server: Unconfirmed) {
+    pub(crate) fn check_in(server: Box<Unconfirmed>) {
         let pool = server.slot.pool().clone();
         if server.connection.is_spent() {
             return;
         }
         let budget = &pool.node.budget;
         let claimed = if budget.is_pressed() { budget.claim(server) } else { Some(server) };
-        let Some(server) = claimed else { return };
-        let mut server = Box::new(server);
+        let Some(mut server) = claimed else { return };
         let mut inner = pool.inner.lock();
         while let Some(waiter) = inner.waiters.pop_front() {
             match waiter.sender.send(Handover::Server(server)) {
@@ -255,7 +254,7 @@ impl Pool {
             return;
         }
         let since = Instant::now();
-        inner.idle.push_back(Idle { server: *server, since });
+        inner.idle.push_back(Idle { server, since });
         let is_news = budget.is_limited() && !std::mem::replace(&mut inner.listed.idle, true);
         drop(inner);
         if is_news {

@@ -2,7 +2,6 @@
 //! stayed the same, so that connections survive (S12).
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,7 +33,7 @@ pub(crate) struct Registry {
     subjects: Mutex<Subjects>,
     unused: Arc<Unused>,
     /// Pools that token subjects share, by whether they are read-only, made at their first login.
-    shared: Mutex<HashMap<(PoolKey, bool), Arc<PoolSet>>>,
+    shared: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
     /// Pools of accounts, by the name of the role mapping, made at the first login that it is for.
     accounts: Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
     /// In which resolvers run, by database.
@@ -196,11 +195,12 @@ impl Registry {
         let mode = grant.pool_mode.as_deref().and_then(PoolerMode::from_word);
         if let Some(identity) = plan::shared_identity(&self.config, &servers, user, grant) {
             let (login, _) = plan::token_account(&self.config, grant);
-            let key = (key(database, login), identity.read_only);
+            let claimed = Claimed { role: None, read_only: identity.read_only, mode: grant.mode };
+            let key = PoolKey { claimed, ..key(database, login) };
             let mut sets = self.shared.lock();
             let make = || {
                 let spec = plan::for_sharing(&self.config, &servers, grant, database, identity.read_only);
-                PoolSet::new(key.0.clone(), spec, cluster.clone(), None)
+                PoolSet::new(key.clone(), spec, cluster.clone(), None)
             };
             let set = sets.entry(key.clone()).or_insert_with(make).clone();
             return Ok(Membership::of(set, identity).in_mode(mode));
@@ -320,9 +320,9 @@ impl Registry {
 }
 
 /// Takes over the sets that stay, and closes the others. What was made anew in the meantime stays as it is.
-fn take_over<K: Eq + Hash>(
-    new: &Mutex<HashMap<K, Arc<PoolSet>>>,
-    old: &Mutex<HashMap<K, Arc<PoolSet>>>,
+fn take_over(
+    new: &Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
+    old: &Mutex<HashMap<PoolKey, Arc<PoolSet>>>,
     stays: impl Fn(&PoolSet) -> bool,
 ) {
     let mut new = new.lock();

@@ -19,13 +19,13 @@ const MAX_SQL_STATEMENTS: usize = 1000;
 
 /// A checked-out server connection.
 pub(crate) struct Server {
-    inner: Unconfirmed,
+    inner: Box<Unconfirmed>,
     /// The session may have left something behind: settings, statements, temporary tables.
     dirty: bool,
 }
 
 impl Server {
-    pub(super) fn new(inner: Unconfirmed) -> Self {
+    pub(super) fn new(inner: Box<Unconfirmed>) -> Self {
         Self { inner, dirty: false }
     }
 
@@ -202,6 +202,11 @@ impl Server {
         self.inner.known = None;
     }
 
+    /// See [`Unconfirmed::keep_variables`].
+    pub(crate) async fn keep_variables(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+        self.inner.keep_variables(identity).await
+    }
+
     /// Whether the identity is certain, as the server's role is now.
     #[inline]
     pub(crate) fn identity_known(&self) -> bool {
@@ -245,6 +250,11 @@ impl Server {
         }
         drop(self.take_asides());
         if self.status() == b'I' { Ok(()) } else { Err(ResetError::StillInTransaction) }
+    }
+
+    /// Its session has another identity from now on and is the same session: what it left here stays.
+    pub(crate) fn stay_with(&mut self, identity: &Arc<Identity>) {
+        self.inner.holder = Some(identity.clone());
     }
 
     /// Confirms the identity again, in the same hands.

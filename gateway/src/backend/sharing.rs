@@ -81,7 +81,7 @@ impl Pool {
 
     /// Gives up the connection that was free for longest, if that was since `at` or before; and says since when the next
     /// one is free. `None`: none is, and the pool is not listed any more.
-    pub(super) fn evict(&self, at: Instant) -> (Option<Unconfirmed>, Option<Instant>) {
+    pub(super) fn evict(&self, at: Instant) -> (Option<Box<Unconfirmed>>, Option<Instant>) {
         let mut inner = self.inner.lock();
         let due = inner.idle.front().is_some_and(|idle| idle.since <= at);
         let evicted = if due { inner.idle.pop_front() } else { None };

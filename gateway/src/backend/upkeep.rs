@@ -21,7 +21,7 @@ impl Pool {
     }
 
     /// Checks a connection. `None`: it is gone, the next one may do. No answer in time is the server's failure.
-    pub(super) async fn check(&self, mut server: Unconfirmed) -> Result<Option<Unconfirmed>, CheckoutError> {
+    pub(super) async fn check(&self, mut server: Box<Unconfirmed>) -> Result<Option<Box<Unconfirmed>>, CheckoutError> {
         let limits = self.spec.limits;
         match tokio::time::timeout(limits.healthcheck_timeout, server.connection.query(CHECK)).await {
             Ok(Ok(_)) => Ok(Some(server)),
@@ -84,7 +84,7 @@ impl Pool {
 
 /// The connection, if it is alive, on this worker's reactor.
 #[inline]
-pub(super) fn usable(server: Unconfirmed) -> Option<Unconfirmed> {
+pub(super) fn usable(server: Box<Unconfirmed>) -> Option<Box<Unconfirmed>> {
     if server.connection.has_expired() {
         return None;
     }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pgdog_jwt::config::KeySource;
+use pgdog_jwt::config::{ClientAuth, KeySource};
 
 use super::{Paths, summary};
-use crate::config::{Config, PasswordSource};
+use crate::config::{Config, SecretSource};
 
 /// Prints warnings and errors on standard error, the meaning on standard output.
 pub(super) fn check(paths: &Paths) -> ExitCode {
@@ -49,16 +49,39 @@ fn unreadable_files(config: &Config) -> Vec<String> {
     .filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
     .collect();
     let provisioning = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.as_ref());
-    if let Some(PasswordSource::File(path)) = provisioning.map(|settings| &settings.admin_password) {
+    if let Some(SecretSource::File(path)) = provisioning.map(|settings| &settings.admin_password) {
         files.push(("admin_password_file", path.as_path()));
     }
     for issuer in config.jwt.iter().flat_map(|jwt| &jwt.core.issuers) {
-        if let KeySource::PemFiles(paths) = &issuer.keys {
-            files.extend(paths.iter().map(|path| ("jwt_public_key_file", path.as_path())));
+        match &issuer.keys {
+            KeySource::PemFiles(paths) => {
+                files.extend(paths.iter().map(|path| ("jwt_public_key_file", path.as_path())));
+            }
+            KeySource::PemDirectory(path) => files.push(("key_directory", path)),
+            KeySource::JwksFile(path) => files.push(("jwks_file", path)),
+            KeySource::Jwks(source) | KeySource::Discovery(source) => {
+                files.extend(source.ca_file.as_deref().map(|path| ("jwks_ca_file", path)));
+                files.extend(source.bearer_token_file.as_deref().map(|path| ("jwks_bearer_token_file", path)));
+            }
+            KeySource::JwksInline(_) | KeySource::None => {}
+        }
+        if let Some(source) = &issuer.introspection {
+            files.extend(source.ca_file.as_deref().map(|path| ("jwks_ca_file", path)));
+            if let ClientAuth::PrivateKey(key) = &source.client_auth {
+                files.push(("introspection_client_key_file", key.file.as_path()));
+            }
         }
     }
     let unreadable = |(key, path): (&str, &Path)| {
         File::open(path).err().map(|error| format!("\"{key}\": {} cannot be read: {error}", path.display()))
     };
-    files.into_iter().filter_map(unreadable).collect()
+    files.into_iter().filter_map(unreadable).chain(broken_revocations(config)).collect()
+}
+
+/// A list of revocations that the gateway would not start with.
+fn broken_revocations(config: &Config) -> Option<String> {
+    let core = &config.jwt.as_ref()?.core;
+    let path = core.revocation_file.as_deref()?;
+    let problem = pgdog_jwt::revocation::check_file(path, core.max_revocations).err()?;
+    Some(format!("\"revocation_file\": {}: {problem}", path.display()))
 }

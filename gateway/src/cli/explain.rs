@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use pgdog_jwt::token::inspect;
 use pgdog_jwt::{Authenticator, Credential};
 
 use super::{Failure, Paths};
@@ -84,7 +85,7 @@ impl Explain {
         let (page, is_in) = runtime.block_on(async {
             let generation = Arc::new(Generation::build(loaded.config, None)?);
             let authenticator = generation.authenticator.as_deref().ok_or("tokens are not accepted: see auth_type")?;
-            let user = self.user(&token, &generation.config, authenticator);
+            let user = self.user(&token, &generation.config, authenticator)?;
             let rehearsal = rehearse(&user, &database, &token, &generation, authenticator).await;
             let page = page::page(&generation.config, &user, &database, &token, &rehearsal);
             Ok::<_, Failure>((page, rehearsal.outcome.is_ok()))
@@ -101,11 +102,15 @@ impl Explain {
         }
     }
 
-    /// A token that names nobody is refused before the name matters.
-    fn user(&self, token: &str, config: &Config, authenticator: &Authenticator) -> String {
+    /// A JWT that names nobody is refused before the name matters. Who else is asked depends on the name.
+    fn user(&self, token: &str, config: &Config, authenticator: &Authenticator) -> Result<String, Failure> {
+        let is_asked = !authenticator.introspection_status().is_empty() && inspect(token).is_err();
+        if self.user.is_none() && is_asked {
+            return Err("name the user with --user: it decides which issuer is asked about the token".into());
+        }
         let claimed = || authenticator.claimed_user(Credential::new(token.as_bytes()));
         let issuers = || config.jwt.iter().flat_map(|jwt| &jwt.core.issuers);
         let nobody = || issuers().find_map(|issuer| issuer.user_suffix.clone()).unwrap_or_default();
-        self.user.clone().or_else(claimed).unwrap_or_else(nobody)
+        Ok(self.user.clone().or_else(claimed).unwrap_or_else(nobody))
     }
 }

@@ -13,6 +13,7 @@ mod setup;
 mod setup_sql;
 mod summary;
 pub(crate) mod time;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +81,8 @@ enum Token {
     Mint(mint::Mint),
     /// Decode a token without checking it
     Inspect(inspect::Inspect),
+    /// Check a token as a login would, and print what came of it as JSON
+    Verify(verify::Verify),
     /// Print a proof of claims that SQL functions verify
     Prove(prove::Prove),
 }
@@ -121,6 +124,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Explain(explain)) => explain.run(&paths),
         Some(Command::Token(Token::Mint(mint))) => done(mint.run()),
         Some(Command::Token(Token::Inspect(inspect))) => done(inspect.run()),
+        Some(Command::Token(Token::Verify(verify))) => verify.run(&paths),
         Some(Command::Token(Token::Prove(prove))) => done(prove.run()),
         Some(Command::Setup(setup)) => done(setup.run(&paths)),
     };

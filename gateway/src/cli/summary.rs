@@ -6,7 +6,9 @@ use std::time::Duration;
 use pgdog_jwt::config::{IdentityMode, Issuer, KeySource, UserMatch};
 
 use super::identities;
-use crate::config::{AuthType, Choice, Config, Database, Databases, Guard, Jwt, LoginAuth, Provisioning, User};
+use crate::config::{
+    AuthType, Choice, ClientFlow, Config, Database, Databases, Guard, Jwt, LoginAuth, Provisioning, User,
+};
 
 /// The page.
 pub(super) fn summary(config: &Config) -> String {
@@ -135,6 +137,12 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
     writeln!(page, "           roles with SUPERUSER or BYPASSRLS: {privileged}")?;
     let plaintext = if jwt.allow_plaintext { "accepted from anywhere" } else { "accepted from this machine only" };
     writeln!(page, "           without TLS: {plaintext}")?;
+    let shown = match jwt.oauth.client_flow {
+        ClientFlow::Password => "as a password",
+        ClientFlow::OauthBearer => "over SASL OAUTHBEARER",
+        ClientFlow::Both => "as a password, or over SASL OAUTHBEARER by clients that ask for it",
+    };
+    writeln!(page, "           shown {shown}")?;
     let guard = match jwt.guard {
         Guard::Strict => "strict",
         Guard::Standard => "standard",
@@ -187,18 +195,25 @@ fn identity(jwt: &Jwt, mode: IdentityMode) -> String {
 fn issuer(page: &mut String, issuer: &Issuer, jwt: &Jwt) -> Result {
     let from = issuer.issuer.as_deref().unwrap_or("any issuer");
     writeln!(page, "tokens     of {from}")?;
-    match &issuer.keys {
-        KeySource::PemFiles(paths) => {
-            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-            writeln!(page, "           keys: {}", names.join(", "))?;
-        }
-        KeySource::Jwks(source) => {
-            // A query may hold an access key (S5).
-            let url = source.url.split(['?', '#']).next().unwrap_or("");
+    if let Some(filled) = jwt.preset_of(issuer.issuer.as_deref()) {
+        writeln!(page, "           preset: {}", filled.text())?;
+    }
+    let place = issuer.keys.place();
+    match issuer.keys.fetched() {
+        None => writeln!(page, "           keys: {place}")?,
+        Some(source) => {
+            let found = if matches!(issuer.keys, KeySource::Discovery(_)) { "where the metadata of " } else { "" };
+            let says = if found.is_empty() { "" } else { " says" };
             let ttl = seconds(source.cache_ttl);
             let stale = seconds(source.max_stale);
-            writeln!(page, "           keys: {url}, for {ttl}, up to {stale} while it is down")?;
+            writeln!(page, "           keys: {found}{place}{says}, for {ttl}, up to {stale} while it is down")?;
         }
+    }
+    if let Some(source) = &issuer.introspection {
+        let url = source.url.split(['?', '#']).next().unwrap_or("");
+        let which = if source.introspect_jwts { "every token" } else { "tokens that are no JWTs" };
+        let (auth, ttl) = (source.client_auth.name(), seconds(source.cache_ttl));
+        writeln!(page, "           asked about {which}: {url}, by {auth}; an answer counts for {ttl}")?;
     }
     let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
     writeln!(page, "           algorithms: {}", algorithms.join(", "))?;

@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 24 * 60 * 60;
 
+/// The last one of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
@@ -12,13 +15,23 @@ pub(super) fn now() -> i64 {
 
 /// `2026-02-03 04:05:06 UTC`. `None` for years that no token means.
 pub(crate) fn date(seconds: i64) -> Option<String> {
-    if !(0..=253_402_300_799).contains(&seconds) {
+    if !(0..=LAST_SECOND).contains(&seconds) {
         return None;
     }
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let rest = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"))
+}
+
+/// `2026-02-03T04:05:06.000007Z` (RFC 3339), in the years that it can write.
+pub(crate) fn timestamp(time: SystemTime) -> String {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX).min(LAST_SECOND);
+    let (year, month, day) = civil(seconds.div_euclid(DAY));
+    let rest = seconds.rem_euclid(DAY);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", elapsed.subsec_micros())
 }
 
 /// The date of a day, counted from 1970-01-01, by walking over the years. Months are counted from 1.
@@ -69,6 +82,12 @@ mod tests {
         }
         assert_eq!(date(-1), None);
         assert_eq!(date(i64::MAX), None);
+    }
+
+    #[test]
+    fn timestamps_have_microseconds() {
+        let time = UNIX_EPOCH + std::time::Duration::from_micros(951_782_400_000_007);
+        assert_eq!(timestamp(time), "2000-02-29T00:00:00.000007Z");
     }
 
     #[test]

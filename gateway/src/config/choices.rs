@@ -48,6 +48,19 @@ choice! {
 }
 
 choice! {
+    /// How clients show their tokens.
+    ClientFlow {
+        /// As a password in clear text.
+        #[default]
+        Password = "password",
+        /// Over SASL OAUTHBEARER (RFC 7628).
+        OauthBearer = "oauthbearer",
+        /// As a password, or over OAUTHBEARER by clients that ask for it.
+        Both = "both",
+    }
+}
+
+choice! {
     /// Whether clients may bring passwords that only PostgreSQL knows. Only `disabled` works here.
     PassthroughAuth {
         #[default]
@@ -189,6 +202,38 @@ choice! {
         Strict = "strict",
         /// Allows them, and checks the connection's identity before it is used again.
         Standard = "standard",
+    }
+}
+
+choice! {
+    /// Where the audit events go.
+    AuditDestination {
+        /// Among the other lines of the log.
+        #[default]
+        Log = "log",
+        Stderr = "stderr",
+        File = "file",
+    }
+}
+
+choice! {
+    /// What becomes of logins while the audit events cannot be written.
+    AuditFailure {
+        #[default]
+        RefuseLogins = "refuse_logins",
+        /// They go on, and their events go to the log.
+        Continue = "continue",
+    }
+}
+
+choice! {
+    /// What is recorded of statements.
+    StatementAudit {
+        #[default]
+        None = "none",
+        /// One number for all statements that differ in constants alone.
+        Fingerprint = "fingerprint",
+        Text = "text",
     }
 }
 

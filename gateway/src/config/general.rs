@@ -8,10 +8,19 @@ use super::choices::{AuthType, Choice, PassthroughAuth};
 use super::model::{Admin, General, Tcp};
 use super::section::Section;
 
+/// The steps at which refusals are answered.
+const REFUSAL_DELAY: Duration = Duration::from_millis(50);
+/// Most failed logins that may be counted, and most of those that are remembered (S9).
+const MOST_FAILURES: i64 = 10_000_000;
+
 /// Reads the keys of `[general]` that are not about tokens.
 pub(super) fn general(section: &Section<'_>) -> General {
     let millis = |key, default| section.millis(key).unwrap_or(Duration::from_millis(default));
     let unlimited = |key| section.millis(key).unwrap_or(Duration::MAX);
+    let count_up_to = |key, default| {
+        let number = section.integer(key, 1..=MOST_FAILURES);
+        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+    };
     let general = General {
         host: section.filled("host").unwrap_or_else(|| "0.0.0.0".to_owned()),
         port: section.port("port").unwrap_or(6432),
@@ -34,6 +43,12 @@ pub(super) fn general(section: &Section<'_>) -> General {
         client_idle_timeout: unlimited("client_idle_timeout"),
         client_idle_in_transaction_timeout: unlimited("client_idle_in_transaction_timeout"),
         client_login_timeout: millis("client_login_timeout", 60_000),
+        login_failures_per_address: section.count("login_failures_per_address", 1).unwrap_or(600),
+        login_failures_per_address_burst: count_up_to("login_failures_per_address_burst", 1_000),
+        login_failures_per_user: section.count("login_failures_per_user", 1).unwrap_or(60),
+        login_failures_per_user_burst: count_up_to("login_failures_per_user_burst", 500),
+        login_failures_tracked: count_up_to("login_failures_tracked", 65_536),
+        login_refusal_delay: section.millis_within("login_refusal_delay", 0..=10_000).unwrap_or(REFUSAL_DELAY),
         server_lifetime: millis("server_lifetime", 86_400_000),
         server_lifetime_jitter: millis("server_lifetime_jitter", 0),
         rollback_timeout: millis("rollback_timeout", 5_000),

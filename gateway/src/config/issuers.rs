@@ -1,47 +1,34 @@
 //! Whose tokens are taken: the short form of one issuer in `[general]` and `[jwt]`, and `[[jwt.issuers]]` for any number.
 //! What an entry does not say, it has from the short form.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use pgdog_jwt::config::{Algorithm, IntrospectionSource, Issuer, JwksSource, KeySource};
 
-use pgdog_jwt::config::{Algorithm, Issuer, JwksSource, KeySource};
-
-use super::jwks_url;
+use super::client_flow::{self, Oauth};
+use super::introspection::introspection;
+use super::key_sources::{self, Otherwise};
+use super::presets::{Filled, Preset};
 use super::required_claims::required_claims;
 use super::section::Section;
 
-/// How long a key set is used without asking again.
-const CACHE_TTL: Duration = Duration::from_secs(300);
-/// How long known keys outlive an issuer that cannot be reached.
-const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Least time between two fetches that unknown key ids cause.
-const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// Limit for connecting to the issuer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Limit for a whole fetch.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest fetch that may be configured, in milliseconds (S9).
-const LONGEST_FETCH: i64 = 600_000;
-/// The longest time to live, whatever the file says, so that points in time can be computed with it.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// In seconds.
 const HOUR: i64 = 3_600;
-const DAY: i64 = 24 * HOUR;
-const YEAR: i64 = 365 * DAY;
-/// Largest key set, in bytes.
-const MAX_BODY_SIZE: usize = 1024 * 1024;
+const YEAR: i64 = 365 * 24 * HOUR;
 
 /// The issuers of the configuration.
 pub(super) struct Issuers {
     pub(super) all: Vec<Issuer>,
     /// Whether the short form has keys, and so is an issuer.
     pub(super) has_short_form: bool,
+    /// What presets have filled in.
+    pub(super) filled: Vec<Filled>,
+    /// How their tokens are shown.
+    pub(super) oauth: Oauth,
 }
 
 /// Reads both forms.
 pub(super) fn issuers(general: &Section<'_>, own: &Section<'_>) -> Issuers {
-    let jwks = short_jwks(general, own);
-    let keys = short_keys(general, own, &jwks);
+    let jwks = key_sources::short_jwks(general, own);
+    let keys = key_sources::short(general, own, &jwks);
     let short = Issuer {
         issuer: own.filled("issuer"),
         audiences: filled(general.strings("jwt_audience").unwrap_or_default()),
@@ -56,30 +43,53 @@ pub(super) fn issuers(general: &Section<'_>, own: &Section<'_>) -> Issuers {
     }
     let has_short_form = keys.is_some();
     let defaults = short.clone();
+    let discovery = client_flow::discovery(own, &short, None);
+    let scope = own.is_present_key("oauth_scope").then(|| discovery.scope.clone());
+    let mut discoveries: Vec<_> = has_short_form.then_some(discovery).into_iter().collect();
     let mut all: Vec<Issuer> = keys.map(|keys| Issuer { keys, ..short }).into_iter().collect();
+    let mut filled = Vec::new();
     for section in tables {
-        let issuer = issuer(&section, &defaults, &jwks);
+        let preset: Option<Preset> = section.choice("preset");
+        let issuer = issuer(&section, general, preset, &defaults, &jwks);
+        filled.extend(preset.map(|preset| preset.filled_in(&section, &issuer)));
         if issuer.issuer.is_some() && all.iter().any(|other| other.issuer == issuer.issuer) {
             section.report.error(section.spot("issuer"), "another issuer has the same \"issuer\"");
         }
+        discoveries.push(client_flow::discovery(&section, &issuer, scope.as_deref()));
         section.finish(&[]);
         all.push(issuer);
     }
-    Issuers { all, has_short_form }
+    Issuers { all, has_short_form, filled, oauth: client_flow::oauth(own, discoveries) }
 }
 
 /// One of `[[jwt.issuers]]`.
-fn issuer(section: &Section<'_>, defaults: &Issuer, jwks: &JwksSource) -> Issuer {
-    let name = section.filled("issuer");
+fn issuer(
+    section: &Section<'_>,
+    general: &Section<'_>,
+    preset: Option<Preset>,
+    defaults: &Issuer,
+    jwks: &JwksSource,
+) -> Issuer {
+    let name = section.filled("issuer").or_else(|| preset?.issuer());
     if name.is_none() {
         let reason = "[[jwt.issuers]] needs an \"issuer\": the value of \"iss\" in its tokens";
         section.report.error(section.place(), reason);
     }
+    let named = name.as_deref().unwrap_or_default();
+    let defaults = preset.map_or_else(|| defaults.clone(), |preset| preset.defaults(named, defaults.clone()));
     let audiences = section.strings("audiences").map(filled);
-    let issuer = policy(section, defaults.clone());
+    let mut issuer = policy(section, defaults);
+    if let Some(preset) = preset {
+        issuer.required_claims = preset.beside(named, issuer.required_claims);
+    }
+    let asked = introspection(section, general);
+    let otherwise = Otherwise { preset, is_asked: asked.is_some() };
+    let (keys, jwks) = key_sources::of_issuer(section, name.as_deref(), key_sources::shared(jwks), otherwise);
+    // Where its keys come from, answers come from in the same way.
+    let introspection = asked.map(|source| IntrospectionSource { proxy: jwks.proxy, ca_file: jwks.ca_file, ..source });
     let issuer = Issuer {
         issuer: name,
-        keys: keys(section, jwks),
+        keys,
         audiences: audiences.unwrap_or(issuer.audiences),
         username_claim: section.filled("username_claim").unwrap_or(issuer.username_claim),
         user_suffix: section.filled("user_suffix").or(issuer.user_suffix),
@@ -87,9 +97,13 @@ fn issuer(section: &Section<'_>, defaults: &Issuer, jwks: &JwksSource) -> Issuer
         roles: patterns(section, "roles"),
         read_only: section.boolean("read_only").unwrap_or(false),
         mode: section.choice("mode"),
+        introspection,
         ..issuer
     };
-    if issuer.audiences.is_empty() {
+    if let Some(preset) = preset {
+        preset.check(section, &issuer);
+    }
+    if issuer.audiences.is_empty() && preset.is_none_or(Preset::has_audience) {
         let reason = "no \"audiences\": a token that was issued for another service logs in here as well";
         section.report.warn(section.place(), reason);
     }
@@ -108,86 +122,6 @@ fn policy(section: &Section<'_>, defaults: Issuer) -> Issuer {
         required_claims: required_claims(section).unwrap_or(defaults.required_claims),
         ..defaults
     }
-}
-
-/// Files go before the URL, as in pull request 1084.
-fn short_keys(general: &Section<'_>, own: &Section<'_>, jwks: &JwksSource) -> Option<KeySource> {
-    let mut files: Vec<PathBuf> = general.path("jwt_public_key_file").into_iter().collect();
-    files.extend(key_files(own));
-    let has_url = !jwks.url.is_empty();
-    if has_url && !files.is_empty() {
-        general.report.warn(general.spot("jwt_jwks_url"), "\"jwt_jwks_url\" is not used beside a key file");
-    }
-    match files.is_empty() {
-        true => has_url.then(|| KeySource::Jwks(jwks.clone())),
-        false => Some(KeySource::PemFiles(files)),
-    }
-}
-
-/// The key set of the short form. Without a URL, it is what other issuers have their limits from.
-fn short_jwks(general: &Section<'_>, own: &Section<'_>) -> JwksSource {
-    let url = url(general, "jwt_jwks_url");
-    let ttl = general.seconds("jwt_jwks_cache_ttl").unwrap_or(CACHE_TTL).min(LONGEST_TTL);
-    let defaults = JwksSource {
-        cache_ttl: ttl,
-        max_stale: MAX_STALE,
-        min_refresh_interval: MIN_REFRESH_INTERVAL,
-        connect_timeout: CONNECT_TIMEOUT,
-        timeout: FETCH_TIMEOUT,
-        max_body_size: MAX_BODY_SIZE,
-        ..JwksSource::new(url.unwrap_or_default())
-    };
-    limits(own, defaults)
-}
-
-fn keys(section: &Section<'_>, jwks: &JwksSource) -> KeySource {
-    let files = key_files(section);
-    let url = url(section, "jwks_url");
-    let ttl = section.seconds("jwks_cache_ttl").map_or(jwks.cache_ttl, |ttl| ttl.min(LONGEST_TTL));
-    let jwks = limits(section, JwksSource { cache_ttl: ttl, ..jwks.clone() });
-    match (files.is_empty(), url) {
-        (true, Some(url)) => KeySource::Jwks(JwksSource { url, ..jwks }),
-        (true, None) => {
-            let reason = "[[jwt.issuers]] needs keys to check tokens with; set \"jwks_url\" or \"key_files\"";
-            section.report.error(section.place(), reason);
-            KeySource::PemFiles(files)
-        }
-        (false, url) => {
-            if url.is_some() {
-                let reason = "set one of \"jwks_url\" and \"key_files\"";
-                section.report.error(section.spot("jwks_url"), reason);
-            }
-            KeySource::PemFiles(files)
-        }
-    }
-}
-
-/// The limits of fetching that `[jwt]` and `[[jwt.issuers]]` may set.
-fn limits(section: &Section<'_>, defaults: JwksSource) -> JwksSource {
-    JwksSource {
-        max_stale: section.seconds_up_to("jwks_max_stale", YEAR).unwrap_or(defaults.max_stale),
-        min_refresh_interval: section
-            .seconds_up_to("jwks_min_refresh_interval", DAY)
-            .unwrap_or(defaults.min_refresh_interval),
-        connect_timeout: section
-            .millis_up_to("jwks_connect_timeout", LONGEST_FETCH)
-            .unwrap_or(defaults.connect_timeout),
-        timeout: section.millis_up_to("jwks_timeout", LONGEST_FETCH).unwrap_or(defaults.timeout),
-        max_body_size: section.count("jwks_max_body_size", 1).unwrap_or(defaults.max_body_size),
-        ..defaults
-    }
-}
-
-fn key_files(section: &Section<'_>) -> Vec<PathBuf> {
-    section.strings("key_files").unwrap_or_default().into_iter().map(PathBuf::from).collect()
-}
-
-fn url(section: &Section<'_>, key: &'static str) -> Option<String> {
-    let url = section.filled(key)?;
-    if let Err(reason) = jwks_url::check(&url) {
-        section.report.error(section.spot(key), format!("\"{key}\" {reason}"));
-    }
-    Some(url)
 }
 
 /// Names, and prefixes followed by one `*`.

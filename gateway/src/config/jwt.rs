@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use pgdog_jwt::config::{DEFAULT_TOKEN_CACHE_SIZE, IdentityMode, JwtConfig, UserMatch};
+use pgdog_jwt::config::{DEFAULT_MAX_REVOCATIONS, DEFAULT_TOKEN_CACHE_SIZE, IdentityMode, JwtConfig, UserMatch};
 
+use super::application_name::NameTemplate;
 use super::choices::{AuthType, Choice};
 use super::identity::subject_login;
 use super::identity_rules::Rules;
 use super::issuers;
+use super::life;
 use super::model::{Jwt, User};
 use super::section::Section;
 use super::session;
@@ -72,11 +74,15 @@ pub(super) fn jwt(
         kept_claims: Vec::new(),
         host_variables: false,
         proves_claims: false,
+        revocation_file: own.path("revocation_file"),
+        max_revocations: own.count("max_revocations", 1).unwrap_or(DEFAULT_MAX_REVOCATIONS),
     };
     let jwt = Jwt {
         core,
         has_short_form: issuers.has_short_form,
+        presets: issuers.filled,
         allow_plaintext: own.boolean("allow_plaintext").unwrap_or(false),
+        oauth: issuers.oauth,
         password_auth_type: own.choice("password_auth_type").unwrap_or(AuthType::Scram),
         account_pools: rules.account_pools(),
         role_mappings_from_env: rules.from_env,
@@ -88,8 +94,10 @@ pub(super) fn jwt(
         guard: own.choice("guard").unwrap_or_default(),
         login: subject_login(general, identity),
         max_statement_size: own.count("max_statement_size", 1).unwrap_or(MAX_STATEMENT_SIZE),
+        life: life::life(own),
         proofs: Vec::new(),
         provisioning: None,
+        application_name: application_name(own),
     };
     if auth_type != AuthType::Jwt {
         if own.is_present() || issuers.has_short_form {
@@ -102,6 +110,13 @@ pub(super) fn jwt(
     check(general, own, &jwt, issuers.has_short_form);
     rules.check(general, own, &jwt.core);
     Some(jwt)
+}
+
+/// The name of sessions in PostgreSQL.
+fn application_name(own: &Section<'_>) -> Option<NameTemplate> {
+    let parsed = NameTemplate::parse(&own.filled("application_name")?);
+    let wrong = |problem| own.report.error(own.spot("application_name"), format!("\"application_name\" {problem}"));
+    parsed.map_err(wrong).ok()
 }
 
 /// The server user is denied as well, unless `users.toml` has a user of that name (S13).

@@ -5,12 +5,13 @@ use super::file::{File, Report, tables};
 use super::model::{Config, Database, Jwt, User};
 use super::section::{Env, Section};
 use super::{
-    Role, Text, databases, general, identity, identity_rules, jwt, proof, provisioning, resolvers, scope, tenants,
-    unused, users,
+    Role, Text, audit, databases, general, identity, identity_rules, jwt, proof, provisioning, resolvers, scope,
+    tenants, unused, users,
 };
 
 /// The tables of `pgdog.toml`.
-const SECTIONS: &[&str] = &["general", "admin", "tcp", "databases", "jwt", "tenants", "resolvers", "resolver_account"];
+const SECTIONS: &[&str] =
+    &["general", "admin", "tcp", "databases", "jwt", "tenants", "resolvers", "resolver_account", "audit"];
 
 /// The configuration, as far as it can be read. `None` when one of them cannot be parsed.
 pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Report) -> Option<Config> {
@@ -81,7 +82,10 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let tcp_section = table(&pgdog, "tcp", "[tcp]", report);
     let tcp = general::tcp(&tcp_section);
     tcp_section.finish(&[]);
-    Some(Config { general, admin, tcp, databases, users, jwt, tenants, resolvers, resolver_account })
+    let audit_section = table(&pgdog, "audit", "[audit]", report);
+    let audit = audit::audit(&audit_section);
+    audit_section.finish(&[]);
+    Some(Config { general, admin, audit, tcp, databases, users, jwt, tenants, resolvers, resolver_account })
 }
 
 fn table<'a>(file: &'a File, name: &str, label: &'static str, report: &'a Report) -> Section<'a> {

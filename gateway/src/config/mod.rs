@@ -3,18 +3,25 @@
 //! Loading is pure: it reads the two files, keys that they name, and what it is given, and changes nothing. It either returns a complete
 //! configuration or everything that is wrong with it, so a reload is all or nothing (S12).
 
+mod application_name;
+mod audit;
 mod choices;
+mod client_flow;
 mod databases;
 mod error;
 mod file;
 mod general;
 mod identity;
 mod identity_rules;
+mod introspection;
 mod issuers;
 mod jwks_url;
 mod jwt;
+mod key_sources;
+mod life;
 mod load;
 mod model;
+mod presets;
 mod proof;
 mod provisioning;
 mod required_claims;
@@ -22,6 +29,7 @@ mod resolvers;
 mod role_mappings;
 mod role_mappings_env;
 mod scope;
+mod secret_source;
 mod section;
 mod session;
 mod tenants;
@@ -36,17 +44,22 @@ mod tests;
 use std::io::ErrorKind;
 use std::path::Path;
 
+pub(crate) use application_name::{NameParts, NameTemplate};
+pub(crate) use audit::Audit;
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use choices::{
-    AuthType, Choice, Guard, LoadBalancingStrategy, LogFormat, LoginAuth, PassthroughAuth, PoolerMode,
-    PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify, ValidUntil,
+    AuditDestination, AuditFailure, AuthType, Choice, ClientFlow, Guard, LoadBalancingStrategy, LogFormat, LoginAuth,
+    PassthroughAuth, PoolerMode, PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, StatementAudit,
+    TlsVerify, ValidUntil,
 };
 pub(crate) use error::{ConfigError, Problem, Spot};
+pub(crate) use life::{Life, OnExpiry, Replay};
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use model::{AccountPool, Admin, Config, Database, Databases, General, Jwt, Proof, SubjectLogin, Tcp, User};
-pub(crate) use provisioning::{PasswordSource, Provisioning};
+pub(crate) use provisioning::Provisioning;
 pub(crate) use resolvers::{OnNull, Param, Resolver, ResolverAccount};
 pub(crate) use scope::Scope;
+pub(crate) use secret_source::SecretSource;
 pub(crate) use section::Env;
 pub(crate) use tenants::Tenants;
 

@@ -8,10 +8,15 @@ use std::time::Duration;
 use pgdog_jwt::config::{JwtConfig, Secret};
 use pgdog_jwt::proof::ProofPolicy;
 
+use super::application_name::NameTemplate;
+use super::audit::Audit;
 use super::choices::{
     AuthType, Guard, LoadBalancingStrategy, LogFormat, LoginAuth, PassthroughAuth, PoolerMode, PreparedStatements,
     ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
 };
+use super::client_flow::Oauth;
+use super::life::Life;
+use super::presets::Filled;
 use super::provisioning::Provisioning;
 use super::resolvers::{Resolver, ResolverAccount};
 use super::tenants::Tenants;
@@ -21,6 +26,7 @@ use super::tenants::Tenants;
 pub(crate) struct Config {
     pub(crate) general: General,
     pub(crate) admin: Admin,
+    pub(crate) audit: Audit,
     pub(crate) tcp: Tcp,
     /// One entry per server; entries with one name are one cluster.
     pub(crate) databases: Vec<Database>,
@@ -88,6 +94,12 @@ pub(crate) struct General {
     pub(crate) client_idle_timeout: Duration,
     pub(crate) client_idle_in_transaction_timeout: Duration,
     pub(crate) client_login_timeout: Duration,
+    pub(crate) login_failures_per_address: usize,
+    pub(crate) login_failures_per_address_burst: usize,
+    pub(crate) login_failures_per_user: usize,
+    pub(crate) login_failures_per_user_burst: usize,
+    pub(crate) login_failures_tracked: usize,
+    pub(crate) login_refusal_delay: Duration,
     pub(crate) server_lifetime: Duration,
     pub(crate) server_lifetime_jitter: Duration,
     pub(crate) rollback_timeout: Duration,
@@ -252,8 +264,11 @@ pub(crate) struct Jwt {
     pub(crate) core: JwtConfig,
     /// Whether the first issuer is that of the `jwt_` keys.
     pub(crate) has_short_form: bool,
+    /// What presets have filled in.
+    pub(crate) presets: Vec<Filled>,
     /// Take tokens over connections without TLS that are neither loopback nor a Unix socket.
     pub(crate) allow_plaintext: bool,
+    pub(crate) oauth: Oauth,
     /// How users of `users.toml` that have a password prove themselves. Never [`AuthType::Jwt`].
     pub(crate) password_auth_type: AuthType,
     /// Subjects share pools, in which the identity follows the client.
@@ -275,10 +290,13 @@ pub(crate) struct Jwt {
     pub(crate) login: SubjectLogin,
     /// Largest statement text that the guard reads, in bytes; a longer one is refused in a guarded session.
     pub(crate) max_statement_size: usize,
+    pub(crate) life: Life,
     /// What is proven to which databases. The first that names a database counts.
     pub(crate) proofs: Vec<Proof>,
     /// Roles that are made for subjects; `None`: none are.
     pub(crate) provisioning: Option<Provisioning>,
+    /// What sessions are called in PostgreSQL; `None`: as their clients say.
+    pub(crate) application_name: Option<NameTemplate>,
 }
 
 /// One `[jwt.proof]`.

@@ -1,19 +1,21 @@
 //! `[jwt.provisioning]`: which roles the gateway makes in PostgreSQL for token subjects, and with whose rights.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use pgdog_jwt::check_role;
-use pgdog_jwt::config::{GroupSource, Secret, UserinfoSource};
+use pgdog_jwt::config::{GroupSource, UserinfoSource};
 use toml_edit::{Item, TableLike, Value};
 
 use super::choices::ValidUntil;
 use super::jwks_url;
 use super::model::Jwt;
+use super::secret_source::{self, SecretSource};
 use super::section::Section;
 use crate::provisioning::groups::{Rule, Rules};
 
 const GROUPS_CLAIM: &str = "groups";
+/// Where the administrator's password is. Files and variables are read when it is needed, so that a new one counts at once.
+const PASSWORD: secret_source::Keys = ["admin_password", "admin_password_env", "admin_password_file"];
 /// How long what PostgreSQL said of a role counts.
 const RECHECK: Duration = Duration::from_secs(60);
 const VALID_UNTIL_MARGIN: Duration = Duration::from_secs(3_600);
@@ -32,7 +34,7 @@ const MOST_DAYS: i64 = 36_500;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Provisioning {
     pub(crate) admin_user: String,
-    pub(crate) admin_password: PasswordSource,
+    pub(crate) admin_password: SecretSource,
     /// Roles that every subject is in.
     pub(crate) roles: Vec<String>,
     /// Which further roles a token's groups mean.
@@ -45,36 +47,12 @@ pub(crate) struct Provisioning {
     pub(crate) timeout: Duration,
 }
 
-/// Where a password comes from. Files and variables are read when they are needed, so that a new one counts at once.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum PasswordSource {
-    None,
-    Literal(Secret),
-    Variable(String),
-    File(PathBuf),
-}
-
-impl PasswordSource {
-    /// The password, without the line end that a file may have.
-    pub(crate) fn read(&self) -> Result<Option<Secret>, String> {
-        let text = match self {
-            Self::None => return Ok(None),
-            Self::Literal(secret) => return Ok(Some(secret.clone())),
-            Self::Variable(name) => std::env::var(name).map_err(|_| format!("there is no variable {name}"))?,
-            Self::File(path) => {
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
-        };
-        Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
-    }
-}
-
 /// Reads the section, and tells the identity core what it has to know. All keys are checked also while it is off.
 pub(super) fn read(section: &Section<'_>, jwt: Option<&mut Jwt>) {
     let enabled = section.boolean("enabled").unwrap_or(false);
     let provisioning = Provisioning {
         admin_user: section.filled("admin_user").unwrap_or_default(),
-        admin_password: password(section),
+        admin_password: SecretSource::of(section, PASSWORD),
         roles: section.strings("roles").unwrap_or_default(),
         groups: groups(section),
         valid_until: section.choice("valid_until").unwrap_or_default(),
@@ -106,19 +84,6 @@ impl Provisioning {
         names.extend(self.groups.owned_patterns());
         names
     }
-}
-
-fn password(section: &Section<'_>) -> PasswordSource {
-    let literal = section.secret("admin_password").map(PasswordSource::Literal);
-    let variable = section.filled("admin_password_env").map(PasswordSource::Variable);
-    let file = section.path("admin_password_file").map(PasswordSource::File);
-    let mut given = [literal, variable, file].into_iter().flatten();
-    let first = given.next().unwrap_or(PasswordSource::None);
-    if given.next().is_some() {
-        let reason = "set one of \"admin_password\", \"admin_password_env\" and \"admin_password_file\"";
-        section.report.error(section.spot("admin_password"), reason);
-    }
-    first
 }
 
 /// Where groups come from, when any are given a meaning.

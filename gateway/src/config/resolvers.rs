@@ -11,10 +11,13 @@ use super::choices::Choice;
 use super::error::{Spot, nearest};
 use super::file::Report;
 use super::model::{Database, Jwt};
+use super::secret_source;
 use super::section::{Env, Section};
 use super::tenants::{Tenants, is_claimed};
 use crate::resolvers::plan;
 
+/// Where the account's password is.
+const PASSWORD: secret_source::Keys = ["password", "password_env", "password_file"];
 /// Most resolvers (S9).
 const MAX_RESOLVERS: usize = 32;
 /// Most variables of one resolver, and most parameters.
@@ -141,35 +144,13 @@ fn inject(section: &Section<'_>) -> Vec<(String, String)> {
     inject
 }
 
-/// Reads the account; its password may be in the file, in a variable of the environment, or in a file of its own.
+/// Reads the account.
 pub(super) fn account(section: &Section<'_>, env: Env<'_>) -> Option<ResolverAccount> {
     let user = section.filled("user");
-    let literal = section.secret("password");
-    let variable = section.filled("password_env");
-    let file = section.path("password_file");
-    let wrong = |key: &str, reason: String| section.report.error(section.spot(key), reason);
-    let count = usize::from(literal.is_some()) + usize::from(variable.is_some()) + usize::from(file.is_some());
-    if count > 1 {
-        wrong("user", "[resolver_account] has its password in more than one place".to_owned());
+    let password = secret_source::secret(section, PASSWORD, env);
+    if user.is_none() && PASSWORD.iter().any(|key| section.is_present_key(key)) {
+        section.report.error(section.spot("user"), "[resolver_account] needs a \"user\"");
     }
-    let from_env = variable.and_then(|name| {
-        let value = env(&name).filter(|value| !value.is_empty());
-        if value.is_none() {
-            wrong("password_env", format!("the environment has no \"{name}\""));
-        }
-        value
-    });
-    let from_file = file.and_then(|path| match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()).filter(|text| !text.is_empty()),
-        Err(error) => {
-            wrong("password_file", format!("{}: {error}", path.display()));
-            None
-        }
-    });
-    if user.is_none() && count > 0 {
-        wrong("user", "[resolver_account] needs a \"user\"".to_owned());
-    }
-    let password = literal.or_else(|| from_env.or(from_file).map(Secret::new));
     user.map(|user| ResolverAccount { user, password })
 }
 

@@ -1,17 +1,15 @@
 //! `[[jwt.role_mappings]]` and `default_role_mapping`: which account of PostgreSQL a token's roles lead to.
 
-use std::fs::File;
-use std::io::Read;
-
-use pgdog_jwt::config::{Pattern, RoleMapping, Secret, ValueMatch};
+use pgdog_jwt::config::{Pattern, RoleMapping, ValueMatch};
 
 use super::choices::Role;
 use super::error::{Spot, nearest};
 use super::model::{AccountPool, Database};
+use super::secret_source;
 use super::section::{Env, Section};
 
-/// Largest file that may hold a password, in bytes.
-const MAX_PASSWORD_FILE: u64 = 16 * 1024;
+/// Where the password of an account is. None at all: PostgreSQL trusts the gateway.
+const PASSWORD: secret_source::Keys = ["server_password", "server_password_env", "server_password_file"];
 
 /// One rule, what it says of its pool, and where it stands.
 pub(super) struct Mapping {
@@ -87,7 +85,7 @@ fn account(section: &Section<'_>, databases: &[Database], env: Env<'_>) -> Optio
         value: None,
         databases: served(section, databases),
         server_user: server_user.clone().unwrap_or_default(),
-        server_password: password(section, env),
+        server_password: secret_source::secret(section, PASSWORD, env),
         role: section.filled("role"),
         read_only: section.boolean("read_only"),
     };
@@ -141,56 +139,6 @@ fn served(section: &Section<'_>, databases: &[Database]) -> Option<Vec<String>> 
         section.report.error(section.spot("databases"), "\"databases\" must name a database; leave it out for all");
     }
     Some(names)
-}
-
-/// The password in the file, or where the file says that it is. None at all: PostgreSQL trusts the gateway.
-fn password(section: &Section<'_>, env: Env<'_>) -> Option<Secret> {
-    let literal = section.secret("server_password");
-    let variable = section.filled("server_password_env");
-    let file = section.path("server_password_file");
-    if usize::from(literal.is_some()) + usize::from(variable.is_some()) + usize::from(file.is_some()) > 1 {
-        let reason = "\"server_password\", \"server_password_env\" and \"server_password_file\" are three ways to say \
-                      one thing: use one of them";
-        section.report.error(section.place(), reason);
-    }
-    let found = match (variable, file) {
-        (Some(name), _) => Some(("server_password_env", from_variable(&name, env))),
-        (None, Some(path)) => Some((
-            "server_password_file",
-            from_file(&path).map_err(|reason| format!("\"{}\" {reason}", path.display())),
-        )),
-        (None, None) => None,
-    };
-    match found {
-        None => literal,
-        Some((_, Ok(password))) => Some(Secret::new(password)),
-        Some((key, Err(reason))) => {
-            section.report.error(section.spot(key), format!("\"{key}\": {reason}"));
-            None
-        }
-    }
-}
-
-fn from_variable(name: &str, env: Env<'_>) -> Result<String, String> {
-    match env(name) {
-        Some(password) if !password.is_empty() => Ok(password),
-        Some(_) => Err(format!("the environment variable \"{name}\" is empty")),
-        None => Err(format!("the environment variable \"{name}\" is not set")),
-    }
-}
-
-/// All of the file but the end of its last line, which editors add.
-fn from_file(path: &std::path::Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut text = String::new();
-    let read = file.take(MAX_PASSWORD_FILE + 1).read_to_string(&mut text);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > MAX_PASSWORD_FILE {
-        return Err(format!("has more than {MAX_PASSWORD_FILE} bytes"));
-    }
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let password = line.strip_suffix('\r').unwrap_or(line);
-    if password.is_empty() { Err("holds no password".to_owned()) } else { Ok(password.to_owned()) }
 }
 
 /// A read-only account is never sent to a primary (S10), so a database without a replica has no place for it.

@@ -79,6 +79,10 @@ impl Section<'_> {
         self.integer(key, 1..=most).map(|number| duration(number, Duration::from_millis))
     }
 
+    pub(crate) fn millis_within(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<Duration> {
+        self.integer(key, range).map(|number| duration(number, Duration::from_millis))
+    }
+
     pub(crate) fn seconds_up_to(&self, key: &'static str, most: i64) -> Option<Duration> {
         self.integer(key, 0..=most).map(|number| duration(number, Duration::from_secs))
     }

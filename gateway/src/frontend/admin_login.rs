@@ -3,10 +3,14 @@
 
 use std::net::SocketAddr;
 
+use super::audit::client_name;
 use super::certificate;
-use super::login::{Refused, gone, prepare};
+use super::login::prepare;
+use super::login_limits;
 use super::methods::{self, Candidates, Method, MethodError, Verdict};
+use super::refused::{LIMITED, Refused, gone};
 use super::sessions::{self, Registration};
+use super::tenant;
 use crate::admin;
 use crate::app::state::Generation;
 use crate::net::stream::Stream;
@@ -33,7 +37,11 @@ pub(super) async fn admit(
         database: generation.config.admin.name.clone(),
         application_name: application_name.to_owned(),
         address,
+        client: client_name(address),
         tls: stream.is_tls(),
+        tls_session: stream.tls_session(),
+        certificate: certificate::identity(stream),
+        pool: None,
         mode: None,
         token: None,
     };
@@ -46,15 +54,23 @@ pub(super) async fn admit(
 /// Another user goes through the same exchange, which nothing satisfies.
 async fn prove(stream: &mut Stream, user: &str, generation: &Generation) -> Result<(), Refused> {
     let is_admin = user == generation.config.admin.user;
+    let config = &generation.config;
+    let limited = login_limits::check(&config.general, stream.peer(), tenant::split(config, user).user).err();
     let nobody = Candidates::none();
     let candidates = if is_admin { generation.passwords.of_admin() } else { &nobody };
-    match methods::authenticate(stream, Method::Scram, user, candidates).await {
+    let barred = limited.map(|_| candidates.barred(Method::Scram, user));
+    let candidates = barred.as_ref().unwrap_or(candidates);
+    let outcome = methods::authenticate(stream, Method::Scram, user, candidates).await;
+    if let (Ok(_), Some(by)) = (&outcome, limited) {
+        return Err(Refused::credential(LIMITED, "28P01", user).detail(by.name()));
+    }
+    match outcome {
         Ok(Verdict::Accepted) if is_admin => Ok(()),
         Ok(_) => {
             let reason = if is_admin { "wrong_password" } else { "not_the_administrator" };
             Err(Refused::credential(reason, "28P01", user))
         }
         Err(MethodError::Closed) => Err(gone()),
-        Err(error) => Err(Refused { reason: "protocol", detail: Some(error.to_string()), error: error.client_error() }),
+        Err(error) => Err(Refused::exchange(&error)),
     }
 }

@@ -1,10 +1,8 @@
 //! Who a client turned out to be.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use pgdog_jwt::AuthGrant;
-use pgdog_jwt::config::IdentityMode;
 
 use crate::backend::cluster::Membership;
 use crate::backend::identity::Variables;
@@ -61,11 +59,6 @@ impl Who {
     /// Whether the guard watches over the session (S3): where SQL could change who it is.
     pub(crate) fn is_guarded(&self) -> bool {
         matches!(self, Self::Scoped(_)) || self.grant().is_some_and(|grant| grant.guarded)
-    }
-
-    /// When the session ends at the latest: with the token, where its server connections do.
-    pub(crate) fn ends_at(&self) -> Option<SystemTime> {
-        self.grant().filter(|grant| grant.mode == IdentityMode::Passthrough).map(|grant| grant.expires_at)
     }
 
     /// The session's pools, if it is today what its login made of it: a reload may have changed what that depends on.

@@ -4,64 +4,37 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgdog_jwt::{AuthContext, AuthDecision, Credential};
 use tokio::io::AsyncWriteExt;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::admin_login;
 use super::audit::Attempt;
 use super::certificate;
+use super::client_flow;
 use super::grant::Who;
 use super::handshake::{self, HandshakeError, HandshakeOptions};
-use super::limits;
-use super::methods::{self, Candidates, Method, MethodError, Verdict};
+use super::identify::identify;
 use super::negotiate::negotiate;
 use super::parameters::{self, Parameters};
+use super::person::{APPLICATION_NAME, Person};
 use super::provision;
+use super::refusal_delay;
+use super::refused::{Refused, left, note, tell, turn_away};
 use super::replication::{self, Kind, Replication};
 use super::session::{self, Session};
 use super::sessions;
 use super::startup_settings::{self, BadParameter};
 use super::tenant::{self, Name};
+use super::token_limits;
 use super::welcome;
 use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
 use crate::backend::dedicated::Dedicated;
-use crate::config::{AuthType, Config, Jwt, User};
-use crate::net::read::read_message;
 use crate::net::stream::Stream;
 use crate::stats::events;
+use crate::wire::PgError;
 use crate::wire::startup::Startup;
-use crate::wire::{PgError, Severity, message};
-
-/// Why a login ended. The client hears `error`, the audit log `reason`.
-pub(super) struct Refused {
-    pub(super) reason: &'static str,
-    pub(super) detail: Option<String>,
-    pub(super) error: Option<PgError>,
-}
-
-impl Refused {
-    pub(super) fn new(reason: &'static str, error: PgError) -> Self {
-        Self { reason, detail: None, error: Some(error.with_severity(Severity::Fatal)) }
-    }
-
-    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
-    }
-
-    /// Every refused credential looks the same to the client (S6): `code` says which kind was asked for, no more.
-    pub(super) fn credential(reason: &'static str, code: &'static str, user: &str) -> Self {
-        Self::new(reason, PgError::fatal(code, format!("authentication failed for user \"{user}\"")))
-    }
-
-    /// As for a refused credential: a token whose identity cannot be had.
-    pub(super) fn identity(reason: &'static str, user: &str) -> Self {
-        Self::credential(reason, "28000", user)
-    }
-}
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(app: &'static App, socket: Stream) {
@@ -69,12 +42,16 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     let limit = generation.config.general.client_login_timeout;
     let client = socket.peer();
     // Boxed: a login needs much more room than the session that follows, and sessions are many.
-    let login = Box::pin(log_in(app, socket, generation));
+    let login = Box::pin(refusal_delay::timed(log_in(app, socket, generation)));
     match tokio::time::timeout(limit, login).await {
         Ok(Some(Ready::Session { session, greeting })) => session.run(greeting).await,
         Ok(Some(Ready::Replication { session, greeting })) => Box::pin(session.run(greeting)).await,
         // Boxed: it needs more room than a session, and administrators are few.
         Ok(Some(Ready::Admin { console, greeting })) => Box::pin(console.run(greeting)).await,
+        // The login is decided and noted: this is only how the client hears of it, with a time of its own.
+        Ok(Some(Ready::Refused { mut stream, refused })) => {
+            let _ = tokio::time::timeout(limit, tell(&mut stream, *refused)).await;
+        }
         Ok(None) => {}
         Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client).refused(
             "login_timeout",
@@ -84,8 +61,9 @@ pub(crate) async fn serve(app: &'static App, socket: Stream) {
     }
 }
 
-/// A client that is in, and what it still has to be told.
+/// A client that is in or is not, and what it still has to be told.
 enum Ready {
+    Refused { stream: Box<Stream>, refused: Box<Refused> },
     Session { session: Box<Session>, greeting: Vec<u8> },
     Replication { session: Box<Replication>, greeting: Vec<u8> },
     Admin { console: Box<Console>, greeting: Vec<u8> },
@@ -117,7 +95,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let kind = Kind::asked(&startup);
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user);
     let database = replication::database(kind.as_ref().ok().copied().flatten(), config, &user, database).to_owned();
-    attempt.identify(stream.is_tls(), certificate::identity(&stream), &typed, &database);
+    attempt.identify(&stream, &typed, &database, startup.get("application_name"));
     let is_admin = admin::is_meant(config, &database);
     let kind = match kind {
         Ok(Some(_)) if is_admin => Err(PgError::fatal("0A000", "the admin database has nothing to replicate")),
@@ -126,34 +104,54 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let kind = match kind {
         Ok(kind) => kind,
         Err(error) => {
-            turn_away(&mut stream, &attempt, Refused::new("replication", error), None).await;
+            turn_away(&mut stream, &attempt, Refused::new("replication", error), config).await;
             return None;
         }
     };
     if is_admin {
         return match admin_login::admit(&mut stream, &startup, &typed, &generation, attempt.address()).await {
             Ok((registration, greeting)) => {
+                if let Err(refused) = attempt.accepted(&registration).await {
+                    turn_away(&mut stream, &attempt, refused, config).await;
+                    return None;
+                }
                 events::login(None);
-                attempt.accepted(None, None, None);
                 let console = Box::new(Console::new(app, stream, registration));
                 Some(Ready::Admin { console, greeting })
             }
             Err(refused) => {
-                turn_away(&mut stream, &attempt, refused, None).await;
+                turn_away(&mut stream, &attempt, refused, config).await;
                 None
             }
         };
     }
-    match admit(&mut stream, &startup, kind, name, &database, &generation, attempt.address()).await {
+    let admitted = admit(&mut stream, &startup, kind, name, &database, &generation, attempt.address()).await;
+    let revoked = admitted.as_ref().ok().and_then(|admitted| revoked(app, &admitted.who, &user));
+    let admitted = match (admitted, revoked) {
+        (Ok(admitted), Some(refused)) => Err((refused, Some(admitted.who))),
+        (admitted, _) => admitted,
+    };
+    match admitted {
         Ok(admitted) => {
-            events::login(None);
-            if config.general.log_connections || admitted.who.grant().is_some() {
-                let role = admitted.pools.identity().subject();
-                attempt.accepted(admitted.who.grant(), role, admitted.who.tenant());
+            let is_recorded = config.general.log_connections || admitted.who.grant().is_some();
+            if is_recorded && let Err(mut refused) = attempt.accepted(&admitted.registration).await {
+                note(&attempt, &mut refused, admitted.who.grant(), config);
+                return Some(Ready::Refused { stream: Box::new(stream), refused: Box::new(refused) });
             }
-            let Admitted { who, pools, settings, attached, told, registration, greeting, dedicated } = admitted;
-            let opening =
-                session::Opening { client: stream, who, pools, settings, attached, told, registration, generation };
+            events::login(None);
+            let Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated } = admitted;
+            let opening = session::Opening {
+                client: stream,
+                typed: typed.into(),
+                who,
+                pools,
+                settings,
+                attached,
+                told,
+                person,
+                registration,
+                generation,
+            };
             Some(match dedicated {
                 None => Ready::Session { session: Box::new(Session::new(app, opening)), greeting },
                 Some(server) => {
@@ -162,26 +160,21 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             })
         }
         Err((refused, who)) => {
-            turn_away(&mut stream, &attempt, refused, who.as_ref().and_then(|who| who.grant())).await;
-            None
+            let grant = who.as_ref().and_then(|who| who.grant());
+            let mut refused = match (grant, &config.jwt) {
+                (Some(_), Some(jwt)) => refused.challenged(client_flow::challenge(jwt, &startup, &user)),
+                _ => refused,
+            };
+            note(&attempt, &mut refused, grant, config);
+            Some(Ready::Refused { stream: Box::new(stream), refused: Box::new(refused) })
         }
     }
 }
 
-/// Notes a refused login and tells the client.
-async fn turn_away(stream: &mut Stream, attempt: &Attempt, refused: Refused, grant: Option<&pgdog_jwt::AuthGrant>) {
-    if refused.reason == "left" {
-        // psql asks whether a password is needed by trying without one.
-        debug!(client = attempt.client(), "left when asked for its password");
-    } else {
-        attempt.refused(refused.reason, refused.detail.as_deref(), grant);
-    }
-    if let Some(error) = refused.error {
-        let mut out = Vec::new();
-        error.write(&mut out);
-        let _ = stream.write_all(&out).await;
-        let _ = stream.shutdown().await;
-    }
+/// A token may have been revoked while its login went on: now that the session is listed, none can be overlooked.
+pub(super) fn revoked(app: &App, who: &Who, user: &str) -> Option<Refused> {
+    let reason = app.revocations()?.check(&who.grant()?.token_identity()).err()?;
+    Some(Refused::identity(reason.code(), user).detail(reason.to_string()))
 }
 
 struct Admitted {
@@ -190,6 +183,7 @@ struct Admitted {
     settings: Arc<crate::backend::settings::Settings>,
     attached: crate::backend::settings::Settings,
     told: Arc<[u8]>,
+    person: Option<Box<Person>>,
     registration: sessions::Registration,
     greeting: Vec<u8>,
     /// Of a replication connection.
@@ -210,23 +204,29 @@ async fn admit(
     let entry = generation.config.user(user, database);
     certificate::require(stream, &generation.config.general, entry)
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
-    let who = identify(stream, name, database, generation).await.map_err(|refused| (refused, None))?;
+    let who = identify(stream, startup, name, database, generation).await.map_err(|refused| (refused, None))?;
     let opened = tenant::open(who, name, database, generation).await;
     let (who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
-    let seat = match who.grant().and_then(|grant| grant.max_connections) {
-        None => None,
-        Some(most) => match limits::take(database, who.user(), most) {
-            Some(seat) => Some(seat),
-            None => return Err((welcome::too_many_sessions(who.user()), Some(who))),
-        },
+    let mut seats = match token_limits::take(&generation.config, database, &who, user, address.map(|peer| peer.ip())) {
+        Ok(seats) => seats,
+        Err(refused) => return Err((*refused, Some(who))),
     };
+    seats.extend(tenant_seat);
     let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
     let guarded = pools.spec.read_only || who.is_guarded();
-    let settings = match startup_settings::read(startup, guarded, &policy.protected) {
+    // What a standby is called may decide which transactions wait for it.
+    let person = match replication {
+        None => Person::new(&generation.config, &who, database, address),
+        Some(_) => None,
+    };
+    // The name is not taken as it is, so it may be asked for.
+    let mut protected = policy.protected.to_vec();
+    protected.retain(|name| **name != *APPLICATION_NAME);
+    let mut settings = match startup_settings::read(startup, guarded, &protected) {
         Ok(settings) => settings,
         Err(BadParameter::Refused(refusal)) => {
             return Err((Refused::identity("startup_parameter", user).detail(refusal.message), Some(who)));
@@ -235,6 +235,7 @@ async fn admit(
             return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
         }
     };
+    let own_name = person.as_ref().map(|person| person.name_in(&mut settings));
     let provisioner = generation.provisioner.as_deref();
     if let Err(refused) = provision::provision(provisioner, &pools, &who, user).await {
         return Err((refused, Some(who)));
@@ -253,9 +254,12 @@ async fn admit(
             return Err((refused, Some(who)));
         }
     };
-    let about = welcome::about(stream, address, &who, &pools, &parameters.settings);
+    let mut about = welcome::about(stream, address, &who, &pools, &parameters.settings);
+    if let Some(own_name) = own_name {
+        about.application_name = own_name;
+    }
     let registration = match sessions::register(negotiated, about) {
-        Ok(registration) => registration.seated(seat, tenant_seat),
+        Ok(registration) => registration.seated(seats),
         Err(_) => {
             let error = PgError::fatal("58000", "no random numbers are to be had");
             return Err((Refused::new("internal", error), Some(who)));
@@ -264,7 +268,7 @@ async fn admit(
     let greeting = welcome::greeting(&parameters, &registration);
     let attached = parameters.settings.without(&settings);
     let (settings, told) = (Arc::new(parameters.settings), parameters.greeting.followed);
-    Ok(Admitted { who, pools, settings, attached, told, registration, greeting, dedicated })
+    Ok(Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated })
 }
 
 /// Checks the start-up packet and agrees on the protocol.
@@ -282,113 +286,4 @@ pub(super) async fn prepare(
         stream.write_all(message).await.map_err(left)?;
     }
     Ok(negotiated.version)
-}
-
-/// Finds out who the client is, by the method that is the user's.
-async fn identify(
-    stream: &mut Stream,
-    name: Name<'_>,
-    database: &str,
-    generation: &Generation,
-) -> Result<Who, Refused> {
-    let user = name.user;
-    let config = &generation.config;
-    let entry = config.user(user, database);
-    match (&config.jwt, &generation.authenticator) {
-        (Some(jwt), Some(authenticator)) if is_token_user(jwt, user, entry) => {
-            by_token(stream, user, database, jwt, authenticator).await
-        }
-        (Some(jwt), _) => by_password(stream, name, entry, jwt.password_auth_type, generation).await,
-        (None, _) => by_password(stream, name, entry, config.general.auth_type, generation).await,
-    }
-}
-
-/// The users that have an issuer's suffix; where an issuer has none, also all but those that users.toml gives a password.
-pub(super) fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool {
-    jwt.core.has_suffix(user) || (jwt.core.takes_any_user() && !entry.is_some_and(User::has_password))
-}
-
-async fn by_token(
-    stream: &mut Stream,
-    user: &str,
-    database: &str,
-    jwt: &Jwt,
-    authenticator: &pgdog_jwt::Authenticator,
-) -> Result<Who, Refused> {
-    if !stream.is_tls() && !stream.is_local() && !jwt.allow_plaintext {
-        // Said before the token is asked for, so that it is never sent.
-        let error = PgError::fatal("28000", "a token is not accepted over an unencrypted connection")
-            .hint("Connect with TLS (sslmode=require or stronger).");
-        return Err(Refused::new("plaintext", error));
-    }
-    let mut ask = Vec::new();
-    message::authentication_cleartext(&mut ask);
-    stream.write_all(&ask).await.map_err(left)?;
-    let mut body = Vec::new();
-    match read_message(stream, jwt.max_password_size, &mut body).await {
-        Ok(b'p') => {}
-        Ok(b'X') | Err(crate::net::read::ReadError::Closed) => return Err(gone()),
-        Ok(_) => return Err(Refused::new("protocol", PgError::fatal("08P01", "expected a password message"))),
-        Err(error) => {
-            return Err(Refused::credential("unreadable_credential", "28000", user).detail(error.to_string()));
-        }
-    }
-    let tls_identity = certificate::identity(stream);
-    let credential = body.strip_suffix(&[0]).unwrap_or(&body);
-    let context = AuthContext {
-        user,
-        database,
-        credential: Credential::new(credential),
-        client_addr: stream.peer().map(|peer| peer.ip()),
-        tls: stream.is_tls(),
-        tls_identity: tls_identity.as_deref(),
-    };
-    match authenticator.authenticate(context).await {
-        AuthDecision::Allow(grant) => Ok(Who::Token(grant)),
-        AuthDecision::Deny(reason) => Err(Refused::credential(reason.code(), "28000", user).detail(reason.to_string())),
-        // The suffix was checked before; should the two ever differ, nobody gets in.
-        AuthDecision::Skip => Err(Refused::credential("not_a_token_user", "28000", user)),
-    }
-}
-
-async fn by_password(
-    stream: &mut Stream,
-    name: Name<'_>,
-    entry: Option<&User>,
-    auth_type: AuthType,
-    generation: &Generation,
-) -> Result<Who, Refused> {
-    let user = name.user;
-    let method = match auth_type {
-        AuthType::Trust if entry.is_some() => return Ok(Who::User(user.to_owned())),
-        AuthType::Trust => return Err(Refused::credential("unknown_user", "28P01", user)),
-        AuthType::Md5 => Method::Md5,
-        AuthType::Plain => Method::Plain,
-        AuthType::Scram | AuthType::Jwt => Method::Scram,
-    };
-    let none = Candidates::none();
-    let config: &Config = &generation.config;
-    let candidates = entry.and_then(|entry| generation.passwords.of(config, entry)).unwrap_or(&none);
-    // The client's MD5 answer is made with the name that it typed.
-    let salted = if method == Method::Md5 && !candidates.only_scram() { name.typed } else { user };
-    match methods::authenticate(stream, method, salted, candidates).await {
-        Ok(Verdict::Accepted) if entry.is_some() => Ok(Who::User(user.to_owned())),
-        Ok(_) => {
-            let reason = if entry.is_some() { "wrong_password" } else { "unknown_user" };
-            Err(Refused::credential(reason, "28P01", user))
-        }
-        Err(MethodError::Closed) => Err(gone()),
-        Err(error) => {
-            info!(user, %error, "a password could not be read");
-            Err(Refused { reason: "protocol", detail: Some(error.to_string()), error: error.client_error() })
-        }
-    }
-}
-
-pub(super) fn gone() -> Refused {
-    Refused { reason: "left", detail: None, error: None }
-}
-
-fn left(_: std::io::Error) -> Refused {
-    gone()
 }

@@ -2,16 +2,24 @@
 
 mod admin_login;
 mod audit;
+pub(crate) mod audit_flood;
 mod certificate;
+mod client_flow;
+mod deadline;
 pub(crate) mod grant;
 pub(crate) mod handshake;
+mod identify;
 mod limits;
 pub(crate) mod login;
+pub(crate) mod login_limits;
 pub(crate) mod methods;
 mod negotiate;
 mod parameters;
 pub(crate) mod passwords;
+pub(crate) mod person;
 mod provision;
+pub(crate) mod refusal_delay;
+mod refused;
 pub(crate) mod rehearsal;
 mod replication;
 mod role_settings;
@@ -19,5 +27,7 @@ pub(crate) mod session;
 pub(crate) mod sessions;
 mod startup_settings;
 mod tenant;
-mod tenant_limits;
+mod token_limits;
 mod welcome;
+
+pub(crate) use limits::tokens as limited_tokens;

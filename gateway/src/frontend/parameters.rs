@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::grant::Who;
-use super::login::Refused;
+use super::refused::Refused;
 use super::role_settings::{self, Terms};
 use super::welcome::refused;
 use crate::app::state::Generation;
@@ -135,7 +135,7 @@ impl Client<'_> {
     /// Makes the server the client's, with all of its settings.
     async fn meet(
         &self,
-        server: Unconfirmed,
+        server: Box<Unconfirmed>,
         role: Option<Arc<RoleSettings>>,
     ) -> Result<(Server, Settings, Arc<RoleSettings>), IdentityError> {
         let identity = self.pools.identity();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::grant::Who;
-use super::login::Refused;
+use super::refused::Refused;
 use crate::backend::cluster::Membership;
 use crate::provisioning::{Failure, Provisioner};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Credential, Step};
 
 use super::grant::Who;
-use super::login::{Refused, is_token_user};
+use super::identify::is_token_user;
+use super::refused::Refused;
 use super::{tenant, welcome};
 use crate::app::state::Generation;
 use crate::backend::cluster::{Membership, NoServer};

@@ -49,7 +49,7 @@ impl<'a> Terms<'a> {
     pub(super) async fn ask(&self, server: &mut Server) -> Result<Arc<RoleSettings>, IdentityError> {
         let found = match server.settings_of_role(|name, value| self.is_guarded(name, value)).await {
             Ok(found) => found,
-            Err(ConversationError::Refused(fields)) => {
+            Err(ConversationError::Refused(fields)) if !fields.is_fatal() => {
                 // Whoever closed the catalogs to the role did not mean to close the database.
                 warn!(
                     event = "role_settings",

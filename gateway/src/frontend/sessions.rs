@@ -11,13 +11,16 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::limits::Seat;
-use super::tenant_limits::TenantSeat;
-use crate::stats::{About, Card, Meter, Sums, Totals, all_totals};
+use crate::audit::{Event, Record};
+use crate::stats::{About, Card, Meter, Sums, Token, Totals, all_totals, events};
+use crate::wire::PgError;
 use crate::wire::startup::Version;
 
 const CANCEL: u8 = 1;
 const DRAIN: u8 = 2;
 const TERMINATE: u8 = 4;
+/// Beside `TERMINATE`: why.
+const REVOKED: u8 = 8;
 
 /// Length of a cancel key where the protocol allows more than four bytes (protocol 3.2, PostgreSQL 18 uses the same).
 const LONG_KEY: usize = 32;
@@ -45,6 +48,19 @@ pub(crate) struct Signal {
     pub(crate) drain: bool,
     /// End now.
     pub(crate) terminate: bool,
+    /// The reason for that is that the session's token was revoked.
+    pub(crate) revoked: bool,
+}
+
+/// What a session hears whose token was revoked.
+pub(super) const TOKEN_REVOKED: &str = "terminating connection because its token was revoked";
+
+impl Signal {
+    /// What a session hears that ends now.
+    pub(crate) fn last_words(self) -> PgError {
+        let why = if self.revoked { TOKEN_REVOKED } else { "terminating connection due to administrator command" };
+        PgError::fatal("57P01", why)
+    }
 }
 
 /// A session's entry; dropping it takes the key out of use.
@@ -55,9 +71,8 @@ pub(crate) struct Registration {
     draining: bool,
     /// What the session counts.
     pub(crate) meter: Meter,
-    /// It counts itself, where its token limits sessions.
-    seat: Option<Seat>,
-    tenant_seat: Option<TenantSeat>,
+    /// Its places where sessions are counted.
+    seats: Vec<Seat>,
 }
 
 /// Registers a new session under an unguessable key.
@@ -77,7 +92,7 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, a
         }
     };
     sessions.insert(process, Entry { key: key.clone(), card: meter.card().clone(), mailbox: mailbox.clone() });
-    Ok(Registration { process, key, mailbox, draining: false, meter, seat: None, tenant_seat: None })
+    Ok(Registration { process, key, mailbox, draining: false, meter, seats: Vec::new() })
 }
 
 /// Wakes the session with this key; whether there is one.
@@ -99,10 +114,30 @@ pub(crate) fn end_all(now: bool) {
 }
 
 /// Ends the sessions that are meant, now; how many there were.
-pub(crate) fn end(is_meant: impl Fn(u32, &About) -> bool) -> usize {
+pub(crate) fn end(is_meant: impl Fn(u32, &Card) -> bool) -> usize {
     let sessions = SESSIONS.lock();
-    let meant = sessions.iter().filter(|(process, entry)| is_meant(**process, &entry.card.about));
-    meant.map(|(_, entry)| entry.mailbox.post(TERMINATE)).count()
+    let meant = sessions.iter().filter(|(process, entry)| is_meant(**process, &entry.card));
+    let mut ended = 0;
+    for (_, entry) in meant {
+        entry.mailbox.post(TERMINATE);
+        ended += 1;
+    }
+    ended
+}
+
+/// Ends the sessions whose tokens are revoked, now; how many there were.
+pub(crate) fn end_revoked(is_revoked: impl Fn(&Token) -> bool) -> usize {
+    let sessions = SESSIONS.lock();
+    let is_meant = |entry: &Entry| entry.card.token().is_some_and(|token| is_revoked(&token));
+    let mut ended = 0;
+    for (process, entry) in sessions.iter().filter(|(_, entry)| is_meant(entry)) {
+        if entry.mailbox.post(TERMINATE | REVOKED) & REVOKED == 0 {
+            Record::of_session(Event::Revocation, *process, &entry.card).because("revoked").send();
+        }
+        ended += 1;
+    }
+    events::revoked_sessions(ended);
+    ended
 }
 
 /// All sessions with their process ids, the oldest first.
@@ -133,18 +168,25 @@ pub(crate) fn count() -> usize {
 }
 
 impl Mailbox {
-    fn post(&self, flag: u8) {
-        self.flags.fetch_or(flag, Ordering::Release);
+    /// The flags that were there before.
+    fn post(&self, flag: u8) -> u8 {
+        let before = self.flags.fetch_or(flag, Ordering::Release);
         self.waker.wake();
+        before
     }
 }
 
 impl Registration {
     /// The session holds these seats as long as it lasts.
-    pub(crate) fn seated(mut self, seat: Option<Seat>, tenant_seat: Option<TenantSeat>) -> Self {
-        self.seat = seat;
-        self.tenant_seat = tenant_seat;
+    pub(crate) fn seated(mut self, seats: Vec<Seat>) -> Self {
+        self.seats = seats;
         self
+    }
+
+    /// Gives up the place among the sessions of one token for one among those of another.
+    pub(crate) fn change_token(&mut self, seat: Option<Seat>) {
+        self.seats.retain(|seat| !seat.is_of_token());
+        self.seats.extend(seat);
     }
 
     pub(crate) fn process(&self) -> u32 {
@@ -163,7 +205,8 @@ impl Registration {
             return None;
         }
         let flags = self.mailbox.flags.swap(0, Ordering::AcqRel);
-        Some(Signal { cancel: flags & CANCEL != 0, drain: flags & DRAIN != 0, terminate: flags & TERMINATE != 0 })
+        let has = |flag: u8| flags & flag != 0;
+        Some(Signal { cancel: has(CANCEL), drain: has(DRAIN), terminate: has(TERMINATE), revoked: has(REVOKED) })
     }
 
     pub(crate) fn drain(&mut self) {
@@ -207,7 +250,7 @@ mod tests {
         let session = register(Version::V3_0, About::of("kill")).unwrap();
         let other = register(Version::V3_0, About::of("spare")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert_eq!(end(|_, about| about.database == "kill"), 1);
+        assert_eq!(end(|_, card| card.about.database == "kill"), 1);
         assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.terminate));
         assert!(other.poll_signal(&mut cx).is_none());
     }

@@ -1,7 +1,7 @@
 //! The settings that a client asks for in its start-up packet: parameters of their own, and those inside `options`.
 
 use crate::backend::settings::Settings;
-use crate::router::{Refusal, refused_startup_parameter, startup_assignments};
+use crate::router::{Refusal, is_for_gateway, refused_startup_parameter, startup_assignments};
 use crate::wire::startup::Startup;
 
 /// Names that the protocol has taken for itself: as settings, written with other letters or inside `options`, they would
@@ -32,11 +32,11 @@ pub(super) fn read(startup: &Startup, guarded: bool, protected: &[Box<str>]) -> 
                 let assignments = startup_assignments(value).ok_or_else(|| {
                     BadParameter::Malformed("start-up options other than \"-c name=value\" are not supported".into())
                 })?;
-                for (name, value) in assignments {
-                    settings.set(&name, &value);
+                for (name, value) in assignments.iter().filter(|(name, _)| !is_for_gateway(name)) {
+                    settings.set(name, value);
                 }
             }
-            name if name.starts_with("_pq_.") => {}
+            name if name.starts_with("_pq_.") || is_for_gateway(name) => {}
             name => settings.set(name, value),
         }
     }
@@ -57,6 +57,15 @@ mod tests {
     fn reads(name: &str, value: &str) -> bool {
         let parameters = vec![(name.to_owned(), value.to_owned())];
         read(&Startup { version: Version::V3_0, parameters }, false, &[]).is_ok()
+    }
+
+    #[test]
+    fn what_is_said_to_the_gateway_alone_is_no_setting() {
+        let options = "-c pgdog_jwt.client_flow=oauthbearer -c work_mem=1MB".to_owned();
+        let own = ("PgDog_JWT.client_flow".to_owned(), "oauthbearer".to_owned());
+        let parameters = vec![("options".to_owned(), options), own];
+        let settings = read(&Startup { version: Version::V3_0, parameters }, true, &[]).ok().unwrap();
+        assert_eq!(settings.iter().collect::<Vec<_>>(), [("work_mem", "1MB")]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use pgdog_jwt::session::DEFAULT_MAX_LENGTH;
 use serde_json::Value;
 
 use super::grant::{Scoped, Who};
-use super::login::Refused;
-use super::tenant_limits::{self, Full, Limits, TenantSeat};
+use super::limits::{self, Full, Key, Limits, Seat};
+use super::refused::Refused;
 use crate::app::state::Generation;
 use crate::config::{Config, Scope, Tenants};
 use crate::resolvers::{self, Asking, Failure};
@@ -43,10 +43,28 @@ pub(super) async fn open(
     name: Name<'_>,
     database: &str,
     generation: &Arc<Generation>,
-) -> Result<(Who, Option<TenantSeat>), (Refused, Who)> {
+) -> Result<(Who, Option<Seat>), (Refused, Who)> {
+    let who = reopen(who, name, database, generation).await?;
+    let seat = match (&generation.config.tenants, who.tenant()) {
+        (Some(tenants), Some(tenant)) => take_seat(tenants, database, tenant).map(Some),
+        _ => Ok(None),
+    };
+    match seat {
+        Ok(seat) => Ok((who, seat)),
+        Err(reason) => Err((full(reason), who)),
+    }
+}
+
+/// The same for a session that has its place already and shows a new token.
+pub(super) async fn reopen(
+    who: Who,
+    name: Name<'_>,
+    database: &str,
+    generation: &Arc<Generation>,
+) -> Result<Who, (Refused, Who)> {
     match admit(&who, name, database, generation).await {
-        Ok(None) => Ok((who, None)),
-        Ok(Some(Admitted { variables, tenant, seat })) => {
+        Ok(None) => Ok(who),
+        Ok(Some(Admitted { variables, tenant })) => {
             let who = match who {
                 Who::Token(mut grant) => {
                     grant.settings.extend(variables.iter().cloned());
@@ -55,7 +73,7 @@ pub(super) async fn open(
                 other => other,
             };
             let config = generation.config.clone();
-            Ok((Who::Scoped(Box::new(Scoped { who, variables: variables.into(), tenant, config })), seat))
+            Ok(Who::Scoped(Box::new(Scoped { who, variables: variables.into(), tenant, config })))
         }
         Err(refused) => Err((refused, who)),
     }
@@ -64,7 +82,6 @@ pub(super) async fn open(
 struct Admitted {
     variables: Vec<(String, String)>,
     tenant: Option<String>,
-    seat: Option<TenantSeat>,
 }
 
 async fn admit(
@@ -102,11 +119,7 @@ async fn admit(
         }
     };
     variables.extend(resolved);
-    let seat = match (scope.tenants, &tenant) {
-        (Some(tenants), Some(tenant)) => Some(take_seat(tenants, database, tenant).map_err(full)?),
-        _ => None,
-    };
-    Ok(Some(Admitted { variables, tenant, seat }))
+    Ok(Some(Admitted { variables, tenant }))
 }
 
 /// The value of each variable: what was typed, or else what the token says if that is only one thing.
@@ -200,14 +213,14 @@ async fn resolve<'g>(
     resolvers::resolve(&config.resolvers, &asking, pools, &generation.resolved, limit).await
 }
 
-fn take_seat(tenants: &Tenants, database: &str, tenant: &str) -> Result<TenantSeat, Full> {
-    let limits = Limits { connections: tenants.max_connections, rate: tenants.connection_rate };
-    tenant_limits::take(database, tenant, limits)
+fn take_seat(tenants: &Tenants, database: &str, tenant: &str) -> Result<Seat, Full> {
+    let limits = Limits { sessions: tenants.max_connections, rate: tenants.connection_rate, place: None };
+    limits::take(Key::Tenant { database: database.into(), tenant: tenant.into() }, limits)
 }
 
 fn full(full: Full) -> Refused {
     match full {
-        Full::Connections => {
+        Full::Sessions | Full::Elsewhere | Full::Table => {
             Refused::new("tenant_connections", PgError::fatal("53300", "too many connections for this tenant"))
         }
         Full::Rate => Refused::new(

@@ -2,10 +2,13 @@
 //! assumed, ends the login here (S2).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::audit::client_name;
+use super::certificate;
 use super::grant::Who;
-use super::login::Refused;
 use super::parameters::Parameters;
+use super::refused::Refused;
 use super::sessions::Registration;
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::{Membership, NoServer};
@@ -87,24 +90,35 @@ pub(super) fn about(
     pools: &Membership,
     settings: &Settings,
 ) -> About {
-    let token = who.grant().map(|grant| Token {
-        subject: grant.subject.clone(),
-        issuer: grant.issuer.clone(),
-        role: pools.identity().subject().map(str::to_owned),
-        account: grant.account.as_ref().map(|account| account.rule().server_user.clone()),
-        read_only: pools.spec.read_only,
-        expires_at: grant.expires_at,
-    });
+    let token = token(who, pools).map(Arc::new);
     About {
         user: who.user().to_owned(),
         tenant: who.tenant().map(str::to_owned),
         database: pools.key.database.clone(),
         application_name: settings.get("application_name").unwrap_or_default().to_owned(),
         address,
+        client: client_name(address),
         tls: stream.is_tls(),
+        tls_session: stream.tls_session(),
+        certificate: certificate::identity(stream),
+        pool: Some(pools.key.user.clone()),
         mode: Some(pools.mode),
         token,
     }
+}
+
+/// What the token of a session says, for those who look after the gateway.
+pub(super) fn token(who: &Who, pools: &Membership) -> Option<Token> {
+    who.grant().map(|grant| Token {
+        subject: grant.subject.clone(),
+        issuer: grant.issuer.clone(),
+        token_id: grant.token_id.clone(),
+        issued_at: grant.issued_at,
+        role: pools.identity().subject().map(str::to_owned),
+        account: grant.account.as_ref().map(|account| account.rule().server_user.clone()),
+        read_only: pools.spec.read_only,
+        expires_at: grant.expires_at,
+    })
 }
 
 /// All that the client is told once it is in.

@@ -29,6 +29,13 @@ pub(crate) struct Tls<T> {
     taken: usize,
 }
 
+/// A TLS session, as PostgreSQL names its version and IANA its cipher suite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsSession {
+    pub(crate) version: &'static str,
+    pub(crate) cipher: String,
+}
+
 impl Stream {
     /// Whether a read may find something, without a buffer for it. Costs no system call. Under TLS only a read can tell.
     #[inline]
@@ -80,6 +87,29 @@ impl Stream {
             Some(_) => self.peer().is_some_and(|peer| peer.ip().is_loopback()),
             None => true,
         }
+    }
+
+    /// What was agreed on in the TLS handshake; `None` without TLS.
+    pub(crate) fn tls_session(&self) -> Option<TlsSession> {
+        let (version, suite) = match self {
+            Self::Tcp(_) | Self::Unix(_) => return None,
+            Self::ClientTls(tls) => {
+                let session = tls.session.get_ref().1;
+                (session.protocol_version(), session.negotiated_cipher_suite())
+            }
+            Self::ServerTls(tls) => {
+                let session = tls.session.get_ref().1;
+                (session.protocol_version(), session.negotiated_cipher_suite())
+            }
+        };
+        let version = match version? {
+            rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            _ => "unknown",
+        };
+        // rustls marks those of TLS 1.3, IANA's names do not.
+        let cipher = suite?.suite().as_str()?.replacen("TLS13_", "TLS_", 1);
+        Some(TlsSession { version, cipher })
     }
 
     /// The other side's own certificate, which the handshake checked as the configuration asks.

@@ -11,7 +11,7 @@ use super::Failure;
 use super::state::has_options;
 use crate::backend::connect::{self, Proof, ServerAddress, ServerLogin};
 use crate::backend::connection::Connection;
-use crate::config::{Config, PasswordSource, Role};
+use crate::config::{Config, Role, SecretSource};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
 
@@ -26,7 +26,7 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 pub(super) struct Admins {
     servers: Vec<Server>,
     user: String,
-    password: PasswordSource,
+    password: SecretSource,
     tls: Arc<ClientTls>,
     tcp: TcpOptions,
     connect_timeout: Duration,
@@ -55,7 +55,7 @@ impl Admins {
         config: &Config,
         database: &str,
         user: &str,
-        password: &PasswordSource,
+        password: &SecretSource,
         tls: &Arc<ClientTls>,
     ) -> Self {
         let of = |role: Role| config.servers(database).filter(move |server| server.role == role);
@@ -119,7 +119,7 @@ impl Admins {
     }
 
     async fn log_in(&self, server: &Server) -> Result<Connection, String> {
-        let password = self.password.read()?;
+        let password = self.password.read_now()?;
         let login = ServerLogin {
             user: &self.user,
             password: password.as_ref().map(Secret::expose),

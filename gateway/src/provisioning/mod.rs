@@ -23,7 +23,7 @@ use std::time::UNIX_EPOCH;
 use pgdog_jwt::{AuthGrant, check_role};
 
 use crate::backend::pool::PoolSpec;
-use crate::config::{Config, PasswordSource, Provisioning, ValidUntil};
+use crate::config::{Config, Provisioning, SecretSource, ValidUntil};
 use crate::net::tls::ClientTls;
 use crate::stats::events;
 use admin::Admins;
@@ -75,15 +75,15 @@ impl Provisioner {
         previous: Option<&Self>,
     ) -> Result<Option<Arc<Self>>, String> {
         let Some(settings) = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.clone()) else { return Ok(None) };
-        settings.admin_password.read().map_err(|reason| format!("[jwt.provisioning] admin password: {reason}"))?;
-        let as_account = |user: &str, password: &PasswordSource| {
+        settings.admin_password.read_now().map_err(|reason| format!("[jwt.provisioning] admin password: {reason}"))?;
+        let as_account = |user: &str, password: &SecretSource| {
             let admins = |name: &str| (name.to_owned(), Admins::new(config, name, user, password, tls));
             config.database_names().into_iter().map(admins).collect()
         };
         let databases = as_account(&settings.admin_user, &settings.admin_password);
         let core = config.jwt.as_ref().map(|jwt| &jwt.core);
         let readers = core.and_then(|core| {
-            let password = core.server_password.clone().map_or(PasswordSource::None, PasswordSource::Literal);
+            let password = core.server_password.clone().map_or(SecretSource::None, SecretSource::Literal);
             core.server_user.as_deref().map(|user| as_account(user, &password))
         });
         let same =

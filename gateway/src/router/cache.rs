@@ -37,6 +37,13 @@ impl<V: Copy> Memory<V> {
 }
 
 #[cfg(test)]
+impl<V> Memory<V> {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

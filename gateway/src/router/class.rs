@@ -164,6 +164,10 @@ impl Effects {
     pub(crate) const EXECUTES: Self = Self(1 << 15);
     /// Changes what statements on tables, views or functions give.
     pub(crate) const SCHEMA: Self = Self(1 << 16);
+    /// Holds, or may hold, a password or a key.
+    pub(crate) const SECRET: Self = Self(1 << 17);
+    /// One `SET application_name` with a constant, or one `RESET` of it.
+    pub(crate) const OWN_NAME: Self = Self(1 << 18);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.
     pub(crate) const UNKNOWN: Self = Self(1 << 12);
 

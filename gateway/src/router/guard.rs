@@ -9,6 +9,7 @@ use pg_query::protobuf::VariableSetKind;
 
 use super::class::{GuardMode, Policy, Refusal};
 use super::functions::{SET_CONFIG, TS_REWRITE, mentions_guarded_name, must_be_called_plainly, runs_sql};
+use super::own_setting;
 use super::refusal;
 use super::tree::{Tree, Value};
 
@@ -134,7 +135,7 @@ fn forbidden_name(canonical: &str, protected: &[Box<str>]) -> Option<&'static Re
         "transaction_read_only" | "default_transaction_read_only" if is_protected(canonical, protected) => {
             Some(&refusal::READ_ONLY)
         }
-        name if is_protected(name, protected) => Some(&refusal::PROTECTED),
+        name if name.starts_with(own_setting::PREFIX) || is_protected(name, protected) => Some(&refusal::PROTECTED),
         _ => None,
     }
 }

@@ -13,7 +13,9 @@ mod effects;
 mod functions;
 mod guard;
 mod names;
+mod own_setting;
 mod refusal;
+mod secrets;
 mod startup;
 mod template;
 #[cfg(test)]
@@ -27,8 +29,10 @@ use cache::Memory;
 pub(crate) use class::{Access, Class, Effects, GuardMode, Policy, ReadWriteStrategy, Refusal, Transaction, Verdict};
 pub(crate) use functions::allowed_function_call;
 pub(crate) use guard::{keeps_quotes_visible, setting as refused_setting};
-pub(crate) use names::{SqlStatement, deallocated_name, resets_settings, settings_named, sql_statement};
+pub(crate) use names::{SqlStatement, deallocated_name, own_name, resets_settings, settings_named, sql_statement};
+pub(crate) use own_setting::{CLIENT_FLOW, OwnSetting, is_for_gateway, mentions_own_setting, own_setting};
 use pg_query::protobuf::{DiscardMode, VariableSetKind};
+pub(crate) use secrets::without_constants;
 pub(crate) use startup::{refused_startup_parameter, startup_assignments};
 use tree::Tree;
 pub(crate) use wish::{ROLE_SETTING, side};
@@ -43,17 +47,24 @@ pub(crate) struct Classifier {
     /// `None`: the constants in texts of this template matter.
     templates: Memory<Option<Class>>,
     texts: Memory<Class>,
+    fingerprints: Memory<Option<u64>>,
 }
 
 impl Classifier {
     /// Knows nothing yet.
     pub(crate) fn new(policy: Policy) -> Self {
         let (templates, texts) = (Memory::new(policy.cache_limit), Memory::new(policy.cache_limit));
-        Self { policy, scanner: template::Scanner::default(), templates, texts }
+        let fingerprints = Memory::new(policy.cache_limit);
+        Self { policy, scanner: template::Scanner::default(), templates, texts, fingerprints }
     }
 
     /// The class of a text: one query message, or the text of one Parse message, without the closing NUL.
     pub(crate) fn classify(&mut self, sql: &[u8]) -> Class {
+        if mentions_own_setting(sql) {
+            // It may hold a token.
+            let class = judge(sql, &self.policy).class;
+            return Class { wish: wish::of_comments(sql).or(class.wish), ..class };
+        }
         if let Some((template, wish)) = self.scanner.template(sql) {
             let known = match self.templates.get(template) {
                 Some(known) => known,
@@ -125,11 +136,17 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
         any_constants &= is_data_statement(statement);
         let mut writes = false;
         let mut refused = None;
+        let names_itself = statements.len() == 1 && names::names_itself(statement);
+        if names_itself {
+            effects |= Effects::OWN_NAME;
+        }
         statement.walk(|node| {
             writes |= access::writes(node, policy.strategy);
-            effects |= effects::nested(node);
+            effects |= effects::nested(node) | secrets::nested(node);
             any_constants &= !looks_at_constants(node);
-            refused = refused.or_else(|| guard::inspect(node, policy));
+            if !(names_itself && node.kind == "VariableSetStmt") {
+                refused = refused.or_else(|| guard::inspect(node, policy));
+            }
         });
         effects |= effects::of(statement);
         if access::of(statement, writes) == Access::Write {

@@ -86,6 +86,37 @@ pub(crate) fn deallocated_name(sql: &[u8]) -> Option<String> {
     }
 }
 
+/// Whether a statement is `SET application_name` with a constant that is text or a whole number, or leads it back to its
+/// default.
+pub(super) fn names_itself(statement: &Tree) -> bool {
+    if statement.kind != "VariableSetStmt" || canonical(statement.text("name")) != "application_name" {
+        return false;
+    }
+    let kind = statement.num("kind");
+    kind == VariableSetKind::VarReset as i64
+        || kind == VariableSetKind::VarSetDefault as i64
+        || (kind == VariableSetKind::VarSetValue as i64 && constant(statement).is_some())
+}
+
+/// The name in a text that is one `SET application_name`, and whether it is `SET LOCAL`; `None` for a text that leads it
+/// back to its default.
+pub(crate) fn own_name(sql: &[u8]) -> Option<(String, bool)> {
+    let statements = parse(sql).ok()?;
+    let [statement] = statements.as_slice() else { return None };
+    let name = if names_itself(statement) { constant(statement) } else { None };
+    name.map(|name| (name, statement.flag("is_local")))
+}
+
+fn constant(set: &Tree) -> Option<String> {
+    let [value] = set.list("args") else { return None };
+    let node = value.node()?;
+    if let Some(text) = node.string_constant() {
+        return Some(text.to_owned());
+    }
+    let number = node.node("val").filter(|value| value.kind == "Integer")?;
+    Some(number.num("ival").to_string())
+}
+
 fn first_constant(call: &Tree) -> Option<&str> {
     call.list("args").first().and_then(Value::node).and_then(Tree::string_constant)
 }

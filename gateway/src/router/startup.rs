@@ -1,6 +1,7 @@
 //! The guard over the start-up packet, whose parameters set variables before the first statement.
 
 use super::class::Refusal;
+use super::own_setting::is_for_gateway;
 use super::{guard, refusal};
 
 /// Judges one parameter of a start-up packet (PostgreSQL, 54.2.1), also what is inside `options`.
@@ -11,7 +12,7 @@ pub(crate) fn refused_startup_parameter(name: &str, value: &str, protected: &[Bo
         "user" | "database" | "replication" => None,
         "options" => options(value, protected),
         // The server reads a leading `_pq_.` as an option of the protocol.
-        name if name.starts_with("_pq_.") => None,
+        name if name.starts_with("_pq_.") || is_for_gateway(name) => None,
         name => guard::setting(name, Some(value), protected),
     }
 }
@@ -20,7 +21,8 @@ pub(crate) fn refused_startup_parameter(name: &str, value: &str, protected: &[Bo
 /// (`-e`, clusters such as `-ec role=x`) are for developers and would need the server's own getopt to be read right.
 fn options(value: &str, protected: &[Box<str>]) -> Option<&'static Refusal> {
     let Some(assignments) = startup_assignments(value) else { return Some(&refusal::OPTIONS) };
-    assignments.iter().find_map(|(name, value)| guard::setting(name, Some(value), protected))
+    let mut settings = assignments.iter().filter(|(name, _)| !is_for_gateway(name));
+    settings.find_map(|(name, value)| guard::setting(name, Some(value), protected))
 }
 
 /// The names and values inside `options`; `None` when there is anything else in it.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
+use pgdog_jwt::revocation::TokenIdentity;
+
 use super::totals::{self, Tallies, Totals};
 use super::{Seat, Tally, clock, events};
 use crate::config::PoolerMode;
+use crate::net::stream::TlsSession;
 use crate::wire::ErrorFields;
 
 /// What a client is doing.
@@ -50,11 +54,18 @@ pub(crate) struct About {
     pub(crate) application_name: String,
     /// `None`: through the Unix socket.
     pub(crate) address: Option<SocketAddr>,
+    /// The address as text; `unix`.
+    pub(crate) client: String,
     pub(crate) tls: bool,
+    pub(crate) tls_session: Option<TlsSession>,
+    /// Who the client's certificate says it is.
+    pub(crate) certificate: Option<String>,
+    /// The user of its pool. `None` in the admin database.
+    pub(crate) pool: Option<String>,
     /// `None` in the admin database.
     pub(crate) mode: Option<PoolerMode>,
-    /// Of a client that came with a token.
-    pub(crate) token: Option<Token>,
+    /// Of a client that came with a token: what that one said. See [`Card::token`].
+    pub(crate) token: Option<Arc<Token>>,
 }
 
 #[cfg(test)]
@@ -68,7 +79,11 @@ impl About {
             database: database.to_owned(),
             application_name,
             address: None,
+            client: "unix".to_owned(),
             tls: false,
+            tls_session: None,
+            certificate: None,
+            pool: None,
             mode: None,
             token: None,
         }
@@ -80,11 +95,25 @@ impl About {
 pub(crate) struct Token {
     pub(crate) subject: String,
     pub(crate) issuer: Option<String>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) issued_at: Option<SystemTime>,
     pub(crate) role: Option<String>,
     /// The account that a role mapping led to.
     pub(crate) account: Option<String>,
     pub(crate) read_only: bool,
     pub(crate) expires_at: SystemTime,
+}
+
+impl Token {
+    /// What revocations are compared with.
+    pub(crate) fn identity(&self) -> TokenIdentity<'_> {
+        TokenIdentity {
+            issuer: self.issuer.as_deref(),
+            subject: &self.subject,
+            token_id: self.token_id.as_deref(),
+            issued_at: self.issued_at,
+        }
+    }
 }
 
 /// See the module. On cache lines of its own, so that sessions do not slow each other down.
@@ -101,6 +130,8 @@ pub(crate) struct Card {
     pub(crate) about: About,
     pub(crate) connected_at: SystemTime,
     pub(crate) totals: Arc<Totals>,
+    /// What the token said that renewed the session last.
+    renewed: ArcSwapOption<Token>,
 }
 
 impl Card {
@@ -111,6 +142,16 @@ impl Card {
 
     fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// What its token says: the one that it has now.
+    pub(crate) fn token(&self) -> Option<Arc<Token>> {
+        self.renewed.load_full().or_else(|| self.about.token.clone())
+    }
+
+    /// The session has a new token.
+    pub(crate) fn renew(&self, token: Token) {
+        self.renewed.store(Some(Arc::new(token)));
     }
 
     /// How long the client has been waiting for a server.
@@ -148,6 +189,7 @@ impl Meter {
             totals: totals::of(&about.database),
             about,
             connected_at: SystemTime::now(),
+            renewed: ArcSwapOption::empty(),
         };
         Self { card: Arc::new(card), busy_since: 0, begun: 0, pinned: false, credited: (0, 0) }
     }

@@ -80,6 +80,18 @@ pub(crate) fn role_changes() -> Vec<(&'static str, u64)> {
     ROLE_CHANGES.lock().iter().map(|(action, count)| (*action, *count)).collect()
 }
 
+static REVOKED_SESSIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Sessions were ended because their tokens were revoked.
+pub(crate) fn revoked_sessions(count: usize) {
+    REVOKED_SESSIONS.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+/// How many there were so far.
+pub(crate) fn all_revoked_sessions() -> u64 {
+    REVOKED_SESSIONS.load(Ordering::Relaxed)
+}
+
 /// The configuration was read again.
 pub(crate) fn reload(accepted: bool) {
     if let Some(count) = RELOADS.get(usize::from(accepted)) {

@@ -143,6 +143,11 @@ impl ErrorFields {
         error
     }
 
+    /// Whether it was the last word on the connection.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self.severity.as_str(), "FATAL" | "PANIC")
+    }
+
     /// The severity alone, without reading the rest.
     pub(crate) fn severity(body: &[u8]) -> Option<&[u8]> {
         let mut fields = Fields(body);

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{GroupSource, IdentityMode, Issuer, JwksSource, JwtConfig, KeySource, Level};
+use super::{GroupSource, IdentityMode, Issuer, JwtConfig, Level};
 use crate::session::{self, Variable};
+
+mod introspection;
+mod keys;
 
 /// Why a configuration cannot be used. Names the setting, the file or the URL; never shows a key.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +52,39 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The URL of an introspection endpoint cannot be used.
+    #[error("introspection URL {url:?}: {problem}")]
+    IntrospectionUrl {
+        /// The URL, without what follows a `?`.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Two issuers would be asked about the same token.
+    #[error("two issuers are asked about the tokens of users {}", .0.as_deref().map_or_else(|| "without a suffix".to_owned(), |suffix| format!("with the suffix {suffix:?}")))]
+    DuplicateIntrospection(Option<String>),
+    /// A way to the issuer cannot be used: the URL of a proxy, or the place of its metadata.
+    #[error("{what} {problem}")]
+    Route {
+        /// Which one.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The text of a key set cannot be used.
+    #[error("the key set in the configuration {0}")]
+    KeySet(String),
     /// A key file cannot be used.
     #[error("key file {}: {problem}", path.display())]
     KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The revocation file cannot be used: tokens that it names would be good again.
+    #[error("revocation file {}: {problem}", path.display())]
+    RevocationFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -97,6 +130,7 @@ pub(crate) fn check(config: &JwtConfig) -> Result<(), ConfigError> {
     if config.uses(IdentityMode::ServiceAccount) && gives_role {
         return Err(setting("permission_levels", "cannot give roles in service-account mode: role mappings do"));
     }
+    introspection::check_all(&config.issuers)?;
     for rule in config.role_mappings.iter() {
         if let Some(problem) = rule.problem(&config.denied_roles) {
             return Err(ConfigError::RoleMapping { name: rule.name.clone(), problem });
@@ -127,28 +161,8 @@ fn check_issuer(issuer: &Issuer) -> Result<(), ConfigError> {
     if let Some(groups) = &issuer.groups {
         check_groups(groups)?;
     }
-    match &issuer.keys {
-        KeySource::PemFiles(files) if files.is_empty() => Err(setting("keys", "must name at least one file")),
-        KeySource::PemFiles(_) => Ok(()),
-        KeySource::Jwks(source) => check_jwks(source),
-    }
-}
-
-fn check_jwks(source: &JwksSource) -> Result<(), ConfigError> {
-    check_url(&source.url).map_err(|(url, problem)| ConfigError::JwksUrl { url, problem })?;
-    for (name, value) in [
-        ("jwks.cache_ttl", source.cache_ttl),
-        ("jwks.connect_timeout", source.connect_timeout),
-        ("jwks.timeout", source.timeout),
-    ] {
-        if value.is_zero() {
-            return Err(setting(name, "must be more than 0"));
-        }
-    }
-    if source.max_body_size == 0 {
-        return Err(setting("jwks.max_body_size", "must be more than 0"));
-    }
-    Ok(())
+    introspection::check(issuer)?;
+    keys::check(issuer)
 }
 
 fn check_groups(groups: &GroupSource) -> Result<(), ConfigError> {
@@ -173,7 +187,7 @@ fn check_groups(groups: &GroupSource) -> Result<(), ConfigError> {
 }
 
 /// The URL as it may be shown, and what is wrong with it.
-fn check_url(text: &str) -> Result<(), (String, &'static str)> {
+pub(crate) fn check_url(text: &str) -> Result<(), (String, &'static str)> {
     let problem = |problem| (printable(text), problem);
     let url = reqwest::Url::parse(text).map_err(|_| problem("is not a URL"))?;
     let host = url.host_str().ok_or_else(|| problem("has no host"))?;
@@ -208,7 +222,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UserinfoSource;
+    use crate::config::{JwksSource, KeySource, UserinfoSource};
     use std::time::Duration;
 
     fn jwks(url: &str) -> JwtConfig {

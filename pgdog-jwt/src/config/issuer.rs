@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Algorithm, GroupSource, IdentityMode, KeySource};
+use super::{Algorithm, GroupSource, IdentityMode, IntrospectionSource, KeySource};
 
 /// One source of tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,8 @@ pub struct Issuer {
     pub mode: Option<IdentityMode>,
     /// Where it says which groups a subject is in; `None`: nobody wants to know.
     pub groups: Option<GroupSource>,
+    /// Where it is asked about tokens that are no JWTs; `None`: such tokens are not taken.
+    pub introspection: Option<IntrospectionSource>,
 }
 
 /// A claim that a token must have.
@@ -89,6 +91,7 @@ impl Issuer {
             read_only: false,
             mode: None,
             groups: None,
+            introspection: None,
         }
     }
 }

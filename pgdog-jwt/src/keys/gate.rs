@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::jitter;
+
 /// The pause after one failed fetch; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A pause is at least so much of what it would be, by chance.
+const LEAST_PAUSE: f64 = 0.8;
 
 /// Why a fetch is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +91,7 @@ impl Gate {
             Outcome::Failed => {
                 let pause = FIRST_PAUSE * (1 << state.failures.min(5));
                 state.failures = state.failures.saturating_add(1);
-                state.not_before = Some(now + pause.min(LONGEST_PAUSE));
+                state.not_before = Some(now + jitter::shortened(pause.min(LONGEST_PAUSE), LEAST_PAUSE));
                 // The pause is enough: a key that could not be asked for may be asked for after it.
                 state.last_for_unknown_kid = None;
             }
@@ -104,6 +108,11 @@ impl Gate {
     pub(super) fn is_open(&self) -> bool {
         let state = self.0.lock();
         state.running.is_some() || state.failures > 0
+    }
+
+    /// Whether the last fetch failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.lock().failures > 0
     }
 
     /// How long nobody may ask because of failures.
@@ -144,10 +153,12 @@ mod tests {
         for seconds in [1, 2, 4, 8, 16, 30, 30, 30] {
             assert!(passes(&gate, Cause::Age, now));
             gate.end(Outcome::Failed, now);
-            assert_eq!(gate.pause_left(now), Duration::from_secs(seconds));
-            let just_before = now + Duration::from_secs(seconds) - Duration::from_millis(1);
+            let pause = gate.pause_left(now);
+            let most = Duration::from_secs(seconds);
+            assert!(pause >= most.mul_f64(LEAST_PAUSE) && pause <= most, "{pause:?}");
+            let just_before = now + pause - Duration::from_millis(1);
             assert!(matches!(gate.ask(Cause::UnknownKid, INTERVAL, just_before), Pass::Pausing));
-            now += Duration::from_secs(seconds);
+            now += pause;
         }
         assert!(gate.is_open() && passes(&gate, Cause::Age, now));
         gate.end(Outcome::Fetched, now);

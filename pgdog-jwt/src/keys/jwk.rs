@@ -6,11 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::KeySet;
+use super::changes;
 use super::key::{Key, KeyError, KeyKind};
 use crate::config::Algorithm;
-
-/// Most keys of one set. Issuers publish two or three.
-const MAX_KEYS: usize = 128;
 
 /// A key set as it was read.
 pub(crate) struct ParsedSet {
@@ -46,24 +44,38 @@ struct RawKey {
     d: Option<Value>,
 }
 
-/// Reads a set. An empty one is valid: it says that the issuer has withdrawn every key.
-pub(crate) fn parse(body: &[u8], allowed: &[Algorithm]) -> Result<ParsedSet, NotAKeySet> {
+/// Reads a set, of which at most `max_keys` are looked at. An empty one is valid: it says that the issuer has withdrawn
+/// every key.
+///
+/// Two keys may have one `kid` (RFC 7517 section 4.5 only advises against it): a token that names it is tried with both.
+/// The same key twice counts once.
+pub(crate) fn parse(body: &[u8], allowed: &[Algorithm], max_keys: usize) -> Result<ParsedSet, NotAKeySet> {
     let raw: RawSet = serde_json::from_slice(body).map_err(|_| NotAKeySet)?;
-    let mut keys = Vec::new();
+    let total = raw.keys.len();
+    let mut keys: Vec<Key> = Vec::new();
     let mut skipped = Vec::new();
-    for (index, value) in raw.keys.into_iter().enumerate() {
-        if keys.len() == MAX_KEYS {
-            skipped.push(format!("key {index} and later: the set has more than {MAX_KEYS} keys"));
-            break;
-        }
+    for (index, value) in raw.keys.into_iter().take(max_keys).enumerate() {
+        let name = name(index, &value);
         let key = serde_json::from_value::<RawKey>(value).map_err(|_| KeyError::Malformed);
         match key.and_then(|raw| read(raw, allowed)) {
+            Ok(Some(key)) if keys.contains(&key) => skipped.push(format!("{name} is in the set already")),
             Ok(Some(key)) => keys.push(key),
             Ok(None) => {}
-            Err(error) => skipped.push(format!("key {index} {error}")),
+            Err(error) => skipped.push(format!("{name} {error}")),
         }
     }
+    if total > max_keys {
+        skipped.push(format!("key {max_keys} and later are more than the {max_keys} keys of a set that are looked at"));
+    }
     Ok(ParsedSet { keys: KeySet::new(keys), skipped })
+}
+
+/// What a key is called in a warning. Its name says more to its owner than its place.
+fn name(index: usize, key: &Value) -> String {
+    match key.get("kid").and_then(Value::as_str) {
+        Some(kid) => format!("key {index} ({:?})", changes::shortened(kid)),
+        None => format!("key {index}"),
+    }
 }
 
 /// One key; `None` for a key that is not meant to verify signatures of the algorithms that we take.

@@ -4,8 +4,10 @@
 use aws_lc_rs::signature::{
     self as sig, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
+use x509_parser::oid_registry::OID_PKCS1_RSASSAPSS;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::config::Algorithm;
 use crate::status::KeyStatus;
@@ -24,6 +26,8 @@ pub(crate) enum KeyError {
     RsaTooShort,
     #[error("is an RSA key of more than 8192 bits")]
     RsaTooLong,
+    #[error("is an RSA key for RSASSA-PSS alone (RFC 4055), which no algorithm of JWS is bound to")]
+    RsaPss,
     #[error("holds a private key, which must not be published")]
     Private,
     #[error("lacks a part, or a part of it is malformed")]
@@ -79,6 +83,7 @@ impl Key {
             .map(|(kind, _)| kind)
             .ok_or(KeyError::Unsupported)?;
         if kind == KeyKind::Rsa {
+            check_rsa_purpose(der)?;
             check_rsa_size(der)?;
         }
         Self::build(kind, der, None, allowed)
@@ -160,6 +165,14 @@ impl PartialEq for Key {
 fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     &bytes[start..]
+}
+
+/// A key that says "PSS alone" must not verify PKCS #1 signatures, and its parameters are of no algorithm here.
+fn check_rsa_purpose(der: &[u8]) -> Result<(), KeyError> {
+    match SubjectPublicKeyInfo::from_der(der) {
+        Ok((_, info)) if info.algorithm.algorithm == OID_PKCS1_RSASSAPSS => Err(KeyError::RsaPss),
+        _ => Ok(()),
+    }
 }
 
 fn check_rsa_size(der: &[u8]) -> Result<(), KeyError> {

@@ -1,21 +1,31 @@
 //! An issuer's public keys, and the question that a login asks them: did one of you sign this?
 //!
-//! [`pem`] reads keys from files and watches the files; [`jwk`] reads a key set as an issuer publishes it; [`jwks`]
-//! decides when a published set is good enough and when to ask again; [`fetch`] is the asking.
+//! [`files`] watches files with keys; [`pem`] and [`jwk`] read the two forms that keys have; [`jwks`] decides when a set
+//! behind a URL is good enough and when to ask again, [`gate`] who may ask; [`fetch`] is the asking, [`discovery`] where,
+//! and [`lifetime`] how long the answer counts.
 
-pub(crate) mod fetch;
+mod changes;
+mod discovery;
+mod fetch;
+mod files;
 mod gate;
-pub(crate) mod jwk;
-pub(crate) mod jwks;
-pub(crate) mod key;
-pub(crate) mod pem;
+mod jitter;
+mod jwk;
+mod jwks;
+mod key;
+mod lifetime;
+mod pem;
+#[cfg(test)]
+mod wycheproof_tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{Algorithm, ConfigError, Issuer, KeySource};
+use tokio::task::JoinSet;
+
+use crate::config::{Algorithm, ConfigError, DEFAULT_MAX_KEYS, Issuer, KeySource};
 use crate::deny::DenyReason;
-use crate::status::{IssuerStatus, KeyStatus};
+use crate::status::{IssuerStatus, KeyState, KeyStatus};
 use crate::token::Token;
 use key::Key;
 
@@ -25,40 +35,83 @@ pub(crate) const MAX_TRIES: usize = 16;
 /// The keys of one issuer, wherever they come from.
 #[derive(Clone)]
 pub(crate) enum Keys {
-    Pem(Arc<pem::PemStore>),
+    /// In the configuration itself.
+    Inline(Arc<jwk::ParsedSet>),
+    Files(Arc<files::FileStore>),
     Jwks(Arc<jwks::JwksStore>),
+    /// The issuer signs nothing.
+    None,
 }
 
 impl Keys {
-    /// Reads key files; asks no issuer yet.
-    pub(crate) fn open(issuer: &Issuer) -> Result<Self, ConfigError> {
-        Ok(match &issuer.keys {
-            KeySource::PemFiles(files) => Self::Pem(Arc::new(pem::PemStore::open(files, &issuer.algorithms)?)),
-            KeySource::Jwks(source) => Self::Jwks(Arc::new(jwks::JwksStore::new(source, &issuer.algorithms)?)),
-        })
+    /// Reads key files; asks no issuer yet. Of `known`, a set that is fetched in the same way lives on,
+    /// and one that only other limits hold for from now on is taken over.
+    pub(crate) fn open(issuer: &Issuer, known: &[Self]) -> Result<Self, ConfigError> {
+        let algorithms = &issuer.algorithms;
+        if let Some(place) = files::Place::of(&issuer.keys) {
+            let before = known.iter().find_map(|keys| match keys {
+                Self::Files(store) if store.is_of(&place) => Some(&**store),
+                _ => None,
+            });
+            return Ok(Self::Files(Arc::new(files::FileStore::open(place, algorithms, before)?)));
+        }
+        let (source, discovers) = match &issuer.keys {
+            KeySource::None => return Ok(Self::None),
+            KeySource::JwksInline(text) => return Ok(Self::Inline(Arc::new(inline(text, algorithms)?))),
+            KeySource::Discovery(source) => (source, true),
+            other => (other.fetched().ok_or(ConfigError::NoIssuer)?, false),
+        };
+        let serves = |keys: &&Self| matches!(keys, Self::Jwks(store) if store.serves(source, discovers, algorithms));
+        match known.iter().find(serves) {
+            Some(keys) => Ok(keys.clone()),
+            None => {
+                let before = known.iter().find_map(|keys| match keys {
+                    Self::Jwks(store) if store.asks_as(source, discovers, algorithms) => Some(&**store),
+                    _ => None,
+                });
+                Ok(Self::Jwks(Arc::new(jwks::JwksStore::new(source, discovers, algorithms, before)?)))
+            }
+        }
+    }
+
+    /// Fetches the sets that were not fetched yet, all at the same time, and waits for them no longer than they may take.
+    pub(crate) async fn warm(all: &[Self]) {
+        let mut fetches = JoinSet::new();
+        for keys in all {
+            if let Self::Jwks(store) = keys {
+                let store = Arc::clone(store);
+                fetches.spawn(async move { store.warm().await });
+            }
+        }
+        while fetches.join_next().await.is_some() {}
     }
 
     /// How they are.
     pub(crate) fn status(&self, issuer: &Issuer) -> IssuerStatus {
         let mut status = IssuerStatus {
             issuer: issuer.issuer.clone(),
-            source: String::new(),
+            source: issuer.keys.place(),
+            kind: issuer.keys.kind(),
+            state: KeyState::Fresh,
             keys: Vec::new(),
             skipped: Vec::new(),
             age: None,
+            ttl: None,
+            next_refresh: None,
+            etag: None,
             fetches: 0,
+            unchanged: 0,
             failures: 0,
             last_error: None,
         };
         match self {
-            Self::Pem(store) => {
-                if let KeySource::PemFiles(files) = &issuer.keys {
-                    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-                    status.source = names.join(", ");
-                }
-                status.keys = store.keys();
+            Self::Inline(set) => {
+                status.keys = set.keys.status();
+                status.skipped.clone_from(&set.skipped);
             }
+            Self::Files(store) => store.describe(&mut status),
             Self::Jwks(store) => store.describe(&mut status),
+            Self::None => {}
         }
         status
     }
@@ -66,7 +119,7 @@ impl Keys {
     /// Waits for the key that the token needs, if it is not known. Tells whether it waited.
     pub(crate) async fn prepare(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<bool, DenyReason> {
         match self {
-            Self::Pem(_) => Ok(false),
+            Self::Inline(_) | Self::Files(_) | Self::None => Ok(false),
             Self::Jwks(store) => store.prepare(token, algorithm).await,
         }
     }
@@ -74,16 +127,20 @@ impl Keys {
     /// Whether the issuer signed the token, and by which of its sets that was found out. Never waits.
     pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Version, DenyReason> {
         match self {
-            Self::Pem(store) => store.verify(token, algorithm),
+            Self::Inline(set) => set.keys.verify_by_name(token, algorithm).of(&set.keys),
+            Self::Files(store) => store.verify(token, algorithm),
             Self::Jwks(store) => store.verify(token, algorithm),
+            Self::None => Err(DenyReason::UnknownKid),
         }
     }
 
     /// The set that a token would be verified by now; `None` when there is none that may still be trusted.
     pub(crate) fn in_use(&self) -> Option<Version> {
         match self {
-            Self::Pem(store) => Some(store.in_use()),
+            Self::Inline(set) => Some(set.keys.version()),
+            Self::Files(store) => Some(store.in_use()),
             Self::Jwks(store) => store.in_use(),
+            Self::None => None,
         }
     }
 }
@@ -114,6 +171,19 @@ pub(crate) enum Verdict {
     BadSignature,
 }
 
+impl Verdict {
+    /// What it means for a login where no newer set can be had.
+    fn of(self, keys: &KeySet) -> Result<Version, DenyReason> {
+        match self {
+            Self::Signed => Ok(keys.version()),
+            Self::NoKey => Err(DenyReason::UnknownKid),
+            Self::Ambiguous => Err(DenyReason::AmbiguousKey),
+            Self::WrongAlgorithm => Err(DenyReason::AlgorithmMismatch),
+            Self::BadSignature => Err(DenyReason::BadSignature),
+        }
+    }
+}
+
 /// The keys of one issuer at one time.
 pub(crate) struct KeySet {
     keys: Vec<Key>,
@@ -127,7 +197,8 @@ impl KeySet {
 
     /// This set, read after another. When nothing has changed, it is still that version.
     pub(crate) fn after(mut self, previous: &Self) -> Self {
-        if self.keys == previous.keys {
+        let same = self.keys.len() == previous.keys.len() && self.keys.iter().all(|key| previous.keys.contains(key));
+        if same {
             self.version = previous.version;
         }
         self
@@ -191,4 +262,16 @@ impl KeySet {
 fn try_each<'a>(mut keys: impl Iterator<Item = &'a Key>, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
     let signed = keys.by_ref().take(MAX_TRIES).any(|key| key.verify(algorithm, token.signing_input, &token.signature));
     if signed { Verdict::Signed } else { Verdict::BadSignature }
+}
+
+/// The keys of a set that is written in the configuration: one without a usable key is a mistake.
+fn inline(text: &str, algorithms: &[Algorithm]) -> Result<jwk::ParsedSet, ConfigError> {
+    let unusable = |problem: &str| ConfigError::KeySet(problem.to_owned());
+    let set = jwk::parse(text.as_bytes(), algorithms, DEFAULT_MAX_KEYS);
+    let set = set.map_err(|_| unusable("is not a JSON Web Key Set"))?;
+    if set.keys.len() == 0 {
+        return Err(unusable("holds no key that can be used"));
+    }
+    changes::warn_of_skipped("the configuration", &[], &set.skipped);
+    Ok(set)
 }

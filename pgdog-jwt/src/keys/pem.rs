@@ -1,192 +1,84 @@
-//! Public keys in PEM files. Files are read again when they change: a thread of its own looks at them once a second, so
-//! that a withdrawn key stops working whether or not anybody logs in, and no login ever touches a disk.
+//! PEM text (RFC 7468) into keys. Read here and not by a library because of what must *not* happen: a private key in the
+//! file is refused by name, and no message repeats a line of the file (S5).
 
-use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use arc_swap::ArcSwap;
+use super::key::{Key, KeyError};
+use crate::config::Algorithm;
 
-use super::key::Key;
-use super::{KeySet, MAX_TRIES, Verdict, Version};
-use crate::config::{Algorithm, ConfigError};
-use crate::deny::DenyReason;
-use crate::status::KeyStatus;
-use crate::token::Token;
-
-mod parse;
-
-/// How often the files are looked at.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Largest key file, in bytes.
-const MAX_FILE_SIZE: u64 = 1024 * 1024;
-/// A file that changed less than this ago may change again without its times showing it.
-const SETTLED: Duration = Duration::from_secs(2);
-
-/// Keys from files. They have no names: a token's `kid` is not looked at.
-pub(crate) struct PemStore {
-    current: Arc<ArcSwap<KeySet>>,
-    /// Dropped with the store, which ends the thread.
-    _watching: Sender<()>,
+/// Why a file's text cannot be used. Says nothing of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PemError {
+    #[error("is not text")]
+    NotText,
+    #[error("holds no public key or certificate in PEM form")]
+    NoKey,
+    #[error("holds a private key; it must hold public keys only, and that private key should be replaced")]
+    PrivateKey,
+    #[error("holds a block that is not PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE")]
+    UnknownBlock,
+    #[error("has a PEM block that does not end, or ends as another than it began")]
+    Unfinished,
+    #[error("has a PEM block that is not base64")]
+    NotBase64,
+    #[error("has a certificate that cannot be read")]
+    BadCertificate,
+    #[error("has a key that {0}")]
+    Key(KeyError),
 }
 
-impl PemStore {
-    /// Reads the files and starts to watch them.
-    pub(crate) fn open(files: &[PathBuf], algorithms: &[Algorithm]) -> Result<Self, ConfigError> {
-        let stamps = stamps(files);
-        let contents = read_all(files)?;
-        let current = Arc::new(ArcSwap::from_pointee(load(files, &contents, algorithms)?));
-        let (sender, stop) = mpsc::channel();
-        let watcher = Watcher {
-            files: files.to_vec(),
-            algorithms: algorithms.to_vec(),
-            current: Arc::clone(&current),
-            stamps,
-            last: Ok(contents),
-        };
-        thread::Builder::new()
-            .name("jwt-key-files".to_owned())
-            .spawn(move || watcher.run(&stop))
-            .map_err(|error| ConfigError::System(format!("cannot start watching the key files: {error}")))?;
-        Ok(Self { current, _watching: sender })
+/// All keys of a file. One that cannot be used spoils the file: a person wrote it, and should hear of it.
+///
+/// Of a certificate only the public key counts. Its dates and its chain do not: the file itself is the trust.
+pub(crate) fn keys(content: &[u8], algorithms: &[Algorithm]) -> Result<Vec<Key>, PemError> {
+    let text = std::str::from_utf8(content).map_err(|_| PemError::NotText)?;
+    if text.lines().filter_map(begin).any(|label| label.contains("PRIVATE KEY")) {
+        return Err(PemError::PrivateKey);
     }
-
-    pub(crate) fn keys(&self) -> Vec<KeyStatus> {
-        self.current.load().status()
+    let mut keys = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(label) = begin(line) else { continue };
+        let der = body(&mut lines, label)?;
+        keys.push(key(label, &der, algorithms)?);
     }
+    if keys.is_empty() { Err(PemError::NoKey) } else { Ok(keys) }
+}
 
-    /// Whether one of the keys signed the token.
-    pub(crate) fn verify(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Version, DenyReason> {
-        let keys = self.current.load();
-        match keys.verify_by_any(token, algorithm) {
-            Verdict::Signed => Ok(keys.version()),
-            Verdict::WrongAlgorithm | Verdict::NoKey => Err(DenyReason::AlgorithmMismatch),
-            Verdict::Ambiguous => Err(DenyReason::AmbiguousKey),
-            Verdict::BadSignature => Err(DenyReason::BadSignature),
+fn begin(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")
+}
+
+/// The block's bytes. Leaves `lines` after its end.
+fn body<'a>(lines: &mut impl Iterator<Item = &'a str>, label: &str) -> Result<Vec<u8>, PemError> {
+    let mut encoded = String::new();
+    for line in lines {
+        let line = line.trim();
+        if let Some(end) = line.strip_prefix("-----END ") {
+            return if end.strip_suffix("-----") == Some(label) {
+                STANDARD.decode(encoded).map_err(|_| PemError::NotBase64)
+            } else {
+                Err(PemError::Unfinished)
+            };
         }
+        encoded.push_str(line);
     }
-
-    /// What the files say now. They are here: a copy of them is never too old.
-    pub(crate) fn in_use(&self) -> Version {
-        self.current.load().version()
-    }
+    Err(PemError::Unfinished)
 }
 
-/// What tells one version of a file from another. The change time catches a file put in place with an old time.
-type Stamp = Option<(u64, u64, SystemTime, (i64, i64))>;
-
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let file = fs::metadata(path).ok()?;
-        Some((file.ino(), file.len(), file.modified().ok()?, (file.ctime(), file.ctime_nsec())))
+fn key(label: &str, der: &[u8], algorithms: &[Algorithm]) -> Result<Key, PemError> {
+    let key = match label {
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => Key::from_der(der, algorithms),
+        "CERTIFICATE" => {
+            let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| PemError::BadCertificate)?;
+            if !rest.is_empty() {
+                return Err(PemError::BadCertificate);
+            }
+            Key::from_der(certificate.public_key().raw, algorithms)
+        }
+        _ => return Err(PemError::UnknownBlock),
     };
-    files.iter().map(stamp).collect()
-}
-
-fn settled(stamps: &[Stamp]) -> bool {
-    let now = SystemTime::now();
-    stamps.iter().flatten().all(|(_, _, modified, _)| now.duration_since(*modified).is_ok_and(|age| age > SETTLED))
-}
-
-struct Watcher {
-    files: Vec<PathBuf>,
-    algorithms: Vec<Algorithm>,
-    current: Arc<ArcSwap<KeySet>>,
-    stamps: Vec<Stamp>,
-    /// What was read last, good or bad, so that each version is judged and logged once.
-    last: Result<Vec<Vec<u8>>, String>,
-}
-
-impl Watcher {
-    fn run(mut self, stop: &Receiver<()>) {
-        while stop.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            self.look();
-        }
-    }
-
-    fn look(&mut self) {
-        let now = stamps(&self.files);
-        if now == self.stamps && settled(&now) {
-            return;
-        }
-        self.stamps = now;
-        let read = read_all(&self.files);
-        let comparable = read.as_ref().map(Clone::clone).map_err(ToString::to_string);
-        if comparable == self.last {
-            return;
-        }
-        self.last = comparable;
-        match read.and_then(|contents| load(&self.files, &contents, &self.algorithms)) {
-            Ok(set) => {
-                tracing::info!(keys = set.len(), files = ?self.files, "key files read again");
-                let set = set.after(&self.current.load());
-                self.current.store(Arc::new(set));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "changed key files cannot be used, the old keys stay")
-            }
-        }
-    }
-}
-
-fn problem(path: &Path, problem: impl ToString) -> ConfigError {
-    ConfigError::KeyFile { path: path.to_owned(), problem: problem.to_string() }
-}
-
-fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, ConfigError> {
-    files.iter().map(|path| read(path)).collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let metadata = fs::metadata(path).map_err(|error| problem(path, error))?;
-    if !metadata.is_file() {
-        return Err(problem(path, "is not a file"));
-    }
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut content))
-        .map_err(|error| problem(path, error))?;
-    if content.len() as u64 > MAX_FILE_SIZE {
-        return Err(problem(path, "is larger than 1 MiB"));
-    }
-    Ok(content)
-}
-
-fn load(files: &[PathBuf], contents: &[Vec<u8>], algorithms: &[Algorithm]) -> Result<KeySet, ConfigError> {
-    let mut keys: Vec<Key> = Vec::new();
-    for (path, content) in files.iter().zip(contents) {
-        keys.extend(parse::keys(content, algorithms).map_err(|error| problem(path, error))?);
-        if keys.len() > MAX_TRIES {
-            return Err(problem(path, format!("is the one that makes it more than {MAX_TRIES} keys")));
-        }
-    }
-    Ok(KeySet::new(keys))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_watching_ends_with_the_store() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let pair = rcgen::KeyPair::generate().unwrap();
-        fs::write(file.path(), pair.public_key_pem()).unwrap();
-        let store = PemStore::open(&[file.path().to_owned()], &Algorithm::ALL).unwrap();
-        let keys = Arc::clone(&store.current);
-        assert_eq!(Arc::strong_count(&keys), 3, "ours, the store's and the watcher's");
-        drop(store);
-        for _ in 0..100 {
-            if Arc::strong_count(&keys) == 1 {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the watcher lives on");
-    }
+    key.map_err(PemError::Key)
 }

@@ -112,3 +112,21 @@ fn inspection_shows_what_a_login_would_refuse() {
     assert!(inspect(text.trim_end_matches(|c| c != '.')).is_ok(), "an unsigned token can be looked at");
     assert!(inspect("").is_err() && inspect("password").is_err());
 }
+
+#[test]
+fn only_what_a_bearer_token_may_hold_is_one() {
+    assert!(is_b64token(b"eyJ.e30.c2ln") && is_b64token(b"YQ=="));
+    for token in ["", "=", "a\x01auth=Bearer b", "a b", "a=b", "a\0", "ä", "a,b"] {
+        assert!(!is_b64token(token.as_bytes()), "{token:?}");
+    }
+}
+
+#[test]
+fn three_parts_of_base64url_are_never_taken_for_an_opaque_token() {
+    for jws in ["a.b.c", "eyJ.e30.", "..", "a-_.b.c"] {
+        assert!(has_jws_form(jws.as_bytes()), "{jws}");
+    }
+    for other in ["", "a", "a.b", "a.b.c.d", "a.b.c=", "a.b~.c", "a.b.c d"] {
+        assert!(!has_jws_form(other.as_bytes()), "{other}");
+    }
+}

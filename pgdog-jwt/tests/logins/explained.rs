@@ -43,6 +43,8 @@ fn all_claims() -> Vec<Value> {
         json!({"roles": ["stranger"]}),
         json!({"groups": "one"}),
         json!({"groups": [7]}),
+        json!({"jti": 7}),
+        json!({"jti": null}),
         json!({"azp": "elsewhere"}),
         json!({"scope": "other"}),
         json!({"verified": "yes"}),

@@ -12,9 +12,10 @@ use rustls::ServerConfig;
 /// Set for the child process that trusts the test's certificate.
 const CHILD: &str = "PGDOG_JWT_TEST_TRUSTED";
 
-fn issuer(key: &TestKey) -> (TestIssuer, String) {
+/// An issuer with a certificate for this name, and the certificate.
+pub fn issuer(key: &TestKey, name: &str) -> (TestIssuer, String) {
     let pair = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let certificate = params.self_signed(&pair).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ServerConfig::builder_with_provider(provider)
@@ -29,7 +30,7 @@ fn issuer(key: &TestKey) -> (TestIssuer, String) {
 #[tokio::test]
 async fn an_issuer_that_the_system_does_not_trust_is_not_believed() {
     let key = TestKey::p256("k");
-    let (issuer, _) = issuer(&key);
+    let (issuer, _) = issuer(&key, "127.0.0.1");
     let authenticator = Authenticator::new(jwks_config(&issuer.url, |_| {})).unwrap();
     let token = key.sign(&claims("alice"));
     assert_eq!(verdict(&authenticator, "alice", &token).await, "keys_unavailable");
@@ -52,7 +53,7 @@ fn an_issuer_that_the_system_trusts_is_believed() {
         return;
     }
     let key = TestKey::p256("k");
-    let (issuer, certificate) = issuer(&key);
+    let (issuer, certificate) = issuer(&key, "127.0.0.1");
     let trusted = file(&certificate);
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "https::log_in_as_told", "--include-ignored"])

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{RSA, TestKey, claims, file, login, pem_config, verdict};
+use crate::common::{RSA, TestKey, becomes, claims, file, login, pem_config, verdict};
 use aws_lc_rs::encoding::AsDer;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,17 +25,6 @@ fn error(text: &str) -> String {
 
 fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
-}
-
-/// Waits for the watcher, which looks once a second.
-async fn becomes(authenticator: &Authenticator, token: &str, expected: &str) {
-    for _ in 0..100 {
-        if verdict(authenticator, "alice", token).await == expected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the token does not become {expected}");
 }
 
 #[tokio::test]

@@ -7,12 +7,25 @@
 )]
 
 mod common;
+mod discovery;
+mod examined;
 mod explained;
+mod freshness;
+mod garbage;
 mod https;
+mod introspection;
 mod key_files;
+mod key_places;
 mod key_sets;
+mod mutations;
+mod named;
+mod neighbours;
 mod outages;
 mod remembered;
 mod remembered_keys;
+mod revoked;
+mod rfc8725;
+mod routes;
 mod secrets;
 mod signatures;
+mod turns;

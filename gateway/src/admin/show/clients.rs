@@ -36,6 +36,7 @@ pub(super) fn clients(database: Option<&str>, own: u32) -> Table {
         ("subject", Kind::Text),
         ("account", Kind::Text),
         ("tenant", Kind::Text),
+        ("token_id", Kind::Text),
     ]);
     for (process, card) in sessions::all() {
         if database.is_none_or(|name| card.about.database == name) {
@@ -73,6 +74,7 @@ fn client(process: u32, card: &Card, own: bool) -> Vec<Value> {
         Value::maybe(about.token.as_ref().map(|token| token.subject.as_str())),
         Value::maybe(about.token.as_ref().and_then(|token| token.account.as_deref())),
         Value::maybe(about.tenant.as_deref()),
+        Value::maybe(card.token().as_ref().and_then(|token| token.token_id.as_deref())),
     ]
 }
 
@@ -113,20 +115,20 @@ pub(super) fn subjects(registry: &Registry, database: Option<&str>) -> Table {
         if database.is_some_and(|wanted| wanted != name) {
             continue;
         }
-        let tokens = || here.cards.iter().filter_map(|card| card.about.token.as_ref());
+        let tokens: Vec<_> = here.cards.iter().filter_map(|card| card.token()).collect();
         // Of shared pools, those that its clients hold.
         let held = || here.cards.iter().filter(|card| card.server.get() != 0).count();
         let own = sizes.get(&(name.as_str(), user.as_str())).copied();
-        let servers = own.filter(|_| tokens().all(|token| token.account.is_none())).unwrap_or_else(held);
-        let expires: Option<SystemTime> = tokens().map(|token| token.expires_at).min();
+        let servers = own.filter(|_| tokens.iter().all(|token| token.account.is_none())).unwrap_or_else(held);
+        let expires: Option<SystemTime> = tokens.iter().map(|token| token.expires_at).min();
         let last = here.cards.iter().map(|card| card.last_request.get()).max().unwrap_or(0);
         table.push(vec![
             Value::text(subject),
             Value::maybe(issuer.as_deref()),
             Value::text(user),
             Value::text(name),
-            Value::maybe(tokens().find_map(|token| token.role.as_deref())),
-            Value::Bool(tokens().all(|token| token.read_only)),
+            Value::maybe(tokens.iter().find_map(|token| token.role.as_deref())),
+            Value::Bool(tokens.iter().all(|token| token.read_only)),
             Value::int(here.cards.len()),
             Value::int(here.count(State::Active)),
             Value::int(here.count(State::Waiting)),

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{JwtConfig, KeySource, Level, Secret, UserMatch};
+use pgdog_jwt::config::{JwtConfig, KeySource, Level, Proxy, Secret, UserMatch};
 use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
-use crate::config::{Choice, Config, Databases, Proof, Text};
+use crate::config::{Audit, Choice, Config, Databases, Life, Proof, Text};
 
 /// A configuration in which every key has its default.
 const DEFAULTS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"-\"\njwt_server_user = \"-\"\n\
@@ -62,6 +62,7 @@ fn entries(config: &Config) -> Vec<Entry> {
     let mut entries = general(config);
     entries.extend(tokens(config));
     entries.extend(tenants(config));
+    entries.extend(audit(&config.audit));
     entries.extend([
         ("admin", "name", shown(&config.admin.name)),
         ("admin", "user", shown(&config.admin.user)),
@@ -101,6 +102,12 @@ fn general(config: &Config) -> Vec<Entry> {
         ("client_idle_timeout", millis(g.client_idle_timeout)),
         ("client_idle_in_transaction_timeout", millis(g.client_idle_in_transaction_timeout)),
         ("client_login_timeout", millis(g.client_login_timeout)),
+        ("login_failures_per_address", count(g.login_failures_per_address)),
+        ("login_failures_per_address_burst", shown(g.login_failures_per_address_burst)),
+        ("login_failures_per_user", count(g.login_failures_per_user)),
+        ("login_failures_per_user_burst", shown(g.login_failures_per_user_burst)),
+        ("login_failures_tracked", shown(g.login_failures_tracked)),
+        ("login_refusal_delay", millis(g.login_refusal_delay)),
         ("server_lifetime", millis(g.server_lifetime)),
         ("server_lifetime_jitter", millis(g.server_lifetime_jitter)),
         ("rollback_timeout", millis(g.rollback_timeout)),
@@ -152,9 +159,12 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("general", "jwt_user_auto_provision_read_only", shown(core.auto_provision_read_only)),
         ("jwt", "max_token_size", shown(core.max_token_size)),
         ("jwt", "token_cache_size", shown(core.token_cache_size)),
+        ("jwt", "revocation_file", path(core.revocation_file.as_ref())),
+        ("jwt", "max_revocations", shown(core.max_revocations)),
         ("jwt", "user_match", shown(if core.user_match == UserMatch::Claim { "claim" } else { "exact" })),
         ("jwt", "deny_roles", shown(core.denied_roles.join(", "))),
         ("jwt", "allow_plaintext", shown(jwt.allow_plaintext)),
+        ("jwt", "client_flow", word(jwt.oauth.client_flow)),
         ("jwt", "password_auth_type", word(jwt.password_auth_type)),
         ("jwt.identity", "mode", word(core.mode)),
         ("jwt.identity", "role_mappings_from_env", shown(jwt.role_mappings_from_env)),
@@ -165,7 +175,9 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("jwt", "allow_privileged_roles", shown(jwt.allow_privileged_roles)),
         ("jwt", "guard", word(jwt.guard)),
         ("jwt", "max_statement_size", shown(jwt.max_statement_size)),
+        ("jwt", "application_name", jwt.application_name.as_ref().map(|template| template.text().to_owned())),
     ];
+    entries.extend(life(&jwt.life));
     entries.extend([
         ("jwt.identity", "mode", word(core.mode)),
         ("jwt.identity", "login_auth", word(jwt.login.auth)),
@@ -188,6 +200,10 @@ fn tokens(config: &Config) -> Vec<Entry> {
             ("jwt", "clients", shown(issuer.clients.join(", "))),
             ("jwt", "required_scopes", shown(issuer.required_scopes.join(", "))),
         ]);
+        if let Some(discovery) = jwt.oauth.discoveries.first() {
+            entries.push(("jwt", "oauth_issuer", discovery.issuer.clone()));
+            entries.push(("jwt", "oauth_scope", shown(&discovery.scope)));
+        }
         if let KeySource::Jwks(source) = &issuer.keys {
             entries.extend([
                 ("general", "jwt_jwks_cache_ttl", shown(source.cache_ttl.as_secs())),
@@ -196,10 +212,30 @@ fn tokens(config: &Config) -> Vec<Entry> {
                 ("jwt", "jwks_connect_timeout", millis(source.connect_timeout)),
                 ("jwt", "jwks_timeout", millis(source.timeout)),
                 ("jwt", "jwks_max_body_size", shown(source.max_body_size)),
+                ("jwt", "jwks_min_cache_ttl", shown(source.min_cache_ttl.min(source.cache_ttl).as_secs())),
+                ("jwt", "jwks_max_cache_ttl", shown(source.max_cache_ttl.max(source.cache_ttl).as_secs())),
+                ("jwt", "jwks_max_keys", shown(source.max_keys)),
+                ("jwt", "jwks_proxy", proxy(&source.proxy)),
+                ("jwt", "jwks_ca_file", path(source.ca_file.as_ref())),
+                ("jwt", "jwks_bearer_token_file", path(source.bearer_token_file.as_ref())),
             ]);
         }
     }
     entries
+}
+
+/// Where the audit events go.
+fn audit(audit: &Audit) -> Vec<Entry> {
+    let names = (!audit.statements_for.is_empty()).then(|| audit.statements_for.join(", "));
+    vec![
+        ("audit", "destination", word(audit.destination)),
+        ("audit", "file", path(audit.file.as_ref())),
+        ("audit", "on_failure", word(audit.on_failure)),
+        ("audit", "statements", word(audit.statements)),
+        ("audit", "statements_for", names),
+        ("audit", "statement_max_length", shown(audit.statement_max_length)),
+        ("audit", "statement_parameters", shown(audit.statement_parameters)),
+    ]
 }
 
 /// Tenants in user names, and who runs resolvers. Password files and variables are not kept once they are read.
@@ -284,6 +320,17 @@ fn proofs(proofs: &[Proof]) -> Vec<Entry> {
     }
 }
 
+fn life(life: &Life) -> [Entry; 5] {
+    let most = |most: Option<usize>| shown(most.unwrap_or(0));
+    [
+        ("jwt", "on_expiry", word(life.on_expiry)),
+        ("jwt", "expiry_grace", millis(life.expiry_grace)),
+        ("jwt", "max_sessions_per_subject", most(life.max_sessions_per_subject)),
+        ("jwt", "max_sessions_per_token", most(life.max_sessions_per_token)),
+        ("jwt", "replay", word(life.replay)),
+    ]
+}
+
 pub(super) fn shown(value: impl ToString) -> Option<String> {
     Some(value.to_string())
 }
@@ -303,6 +350,15 @@ pub(super) fn millis(time: Duration) -> Option<String> {
 
 fn count(count: usize) -> Option<String> {
     (count != usize::MAX).then(|| count.to_string())
+}
+
+/// The URL of a proxy may hold a password.
+fn proxy(proxy: &Proxy) -> Option<String> {
+    match proxy {
+        Proxy::None => Some("none".to_owned()),
+        Proxy::Environment => Some("environment".to_owned()),
+        Proxy::Url(url) => secret(Some(url)),
+    }
 }
 
 fn secret(secret: Option<&Secret>) -> Option<String> {

@@ -1,5 +1,7 @@
 //! SHOW KEYS: issuers and the public keys that are known of them.
 
+use std::time::Duration;
+
 use pgdog_jwt::{Authenticator, IssuerStatus, KeyStatus};
 
 use crate::admin::table::{Kind, Table, Value};
@@ -14,6 +16,12 @@ pub(super) fn keys(authenticator: Option<&Authenticator>) -> Table {
         ("fetches", Kind::Int),
         ("failures", Kind::Int),
         ("problem", Kind::Text),
+        ("kind", Kind::Text),
+        ("state", Kind::Text),
+        ("ttl", Kind::Int),
+        ("next_refresh", Kind::Int),
+        ("etag", Kind::Text),
+        ("unchanged", Kind::Int),
     ]);
     for issuer in authenticator.map(Authenticator::status).unwrap_or_default() {
         for key in &issuer.keys {
@@ -33,14 +41,21 @@ pub(super) fn keys(authenticator: Option<&Authenticator>) -> Table {
 fn row(issuer: &IssuerStatus, key: Option<&KeyStatus>, problem: Option<&str>) -> Vec<Value> {
     let algorithms =
         key.map(|key| key.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", "));
+    let seconds = |duration: Option<Duration>| duration.map_or(Value::Null, |duration| Value::int(duration.as_secs()));
     vec![
         Value::maybe(issuer.issuer.as_deref()),
         Value::text(&issuer.source),
         Value::maybe(key.and_then(|key| key.kid.as_deref())),
         Value::maybe(algorithms.as_deref()),
-        issuer.age.map_or(Value::Null, |age| Value::int(age.as_secs())),
+        seconds(issuer.age),
         Value::int(issuer.fetches),
         Value::int(issuer.failures),
         Value::maybe(problem),
+        Value::text(issuer.kind),
+        Value::text(issuer.state.word()),
+        seconds(issuer.ttl),
+        seconds(issuer.next_refresh),
+        Value::maybe(issuer.etag.as_deref()),
+        Value::int(issuer.unchanged),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod introspection;
 mod keys;
 mod lists;
 mod pools;
@@ -10,6 +11,7 @@ mod servers;
 mod stats;
 
 use super::command::{ACTIONS, TOPICS, Topic};
+use super::revoke;
 use super::table::{Kind, Table, Value};
 use crate::app::state::App;
 use crate::frontend::sessions::Registration;
@@ -32,7 +34,9 @@ pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic,
         Topic::Prepared => lists::prepared(),
         Topic::Bans => servers::bans(&state.registry),
         Topic::Config => config::config(&state.config),
+        Topic::Revocations => revoke::show(app),
         Topic::Keys => keys::keys(state.authenticator.as_deref()),
+        Topic::Introspection => introspection::introspection(state.authenticator.as_deref()),
         Topic::Version => Table::one("version", Kind::Text, Value::text(super::VERSION)),
         Topic::Help => help(),
     }

@@ -1,7 +1,7 @@
 //! `[jwt.provisioning]` in SHOW CONFIG.
 
 use super::config::{Entry, millis, shown, word};
-use crate::config::{Jwt, PasswordSource};
+use crate::config::{Jwt, SecretSource};
 
 const SECTION: &str = "jwt.provisioning";
 
@@ -10,12 +10,12 @@ pub(super) fn entries(jwt: &Jwt) -> Vec<Entry> {
     let settings = jwt.provisioning.as_ref();
     let source = jwt.core.issuers.first().and_then(|issuer| issuer.groups.as_ref());
     let userinfo = source.and_then(|source| source.userinfo.as_ref());
-    let password = settings.map_or(&PasswordSource::None, |settings| &settings.admin_password);
+    let password = settings.map_or(&SecretSource::None, |settings| &settings.admin_password);
     let (literal, variable, file) = match password {
-        PasswordSource::None => (None, None, None),
-        PasswordSource::Literal(_) => (Some("****".to_owned()), None, None),
-        PasswordSource::Variable(name) => (None, Some(name.clone()), None),
-        PasswordSource::File(path) => (None, None, shown(path.display())),
+        SecretSource::None => (None, None, None),
+        SecretSource::Literal(_) => (Some("****".to_owned()), None, None),
+        SecretSource::Variable(name) => (None, Some(name.clone()), None),
+        SecretSource::File(path) => (None, None, shown(path.display())),
     };
     vec![
         (SECTION, "enabled", shown(settings.is_some())),

@@ -90,7 +90,7 @@ impl PoolSet {
 
     /// A connection that is free now on the server that comes first.
     #[inline]
-    pub(crate) fn try_check_out(&self, need: Need, wish: &Wish) -> Option<Unconfirmed> {
+    pub(crate) fn try_check_out(&self, need: Need, wish: &Wish) -> Option<Box<Unconfirmed>> {
         if self.cluster.gate.is_closed() {
             return None;
         }
@@ -113,7 +113,7 @@ impl PoolSet {
 
     /// A connection to a server that may run the statement. While an `auto` database has no primary that answers, writes
     /// wait for the next one, as long as they would for a free connection.
-    pub(crate) async fn check_out(&self, need: Need, wish: &Wish) -> Result<Unconfirmed, NoServer> {
+    pub(crate) async fn check_out(&self, need: Need, wish: &Wish) -> Result<Box<Unconfirmed>, NoServer> {
         let started = Instant::now();
         while started.elapsed() < need.patience && self.may_catch_up(need) {
             tokio::time::sleep(CATCHES_UP_EVERY).await;
@@ -131,7 +131,7 @@ impl PoolSet {
     }
 
     /// A connection to any server that the user may reach: the primary where there is one.
-    pub(crate) async fn check_out_any(&self, wish: &Wish) -> Result<Unconfirmed, NoServer> {
+    pub(crate) async fn check_out_any(&self, wish: &Wish) -> Result<Box<Unconfirmed>, NoServer> {
         match self.check_out_now(Access::Write.into(), wish).await {
             Err(error) if error.is_about_primary() && self.routes() => {
                 self.check_out_now(Access::Read.into(), wish).await
@@ -141,7 +141,7 @@ impl PoolSet {
     }
 
     /// One pool after the other, until one has a server that answers.
-    async fn check_out_now(&self, need: Need, wish: &Wish) -> Result<Unconfirmed, NoServer> {
+    async fn check_out_now(&self, need: Need, wish: &Wish) -> Result<Box<Unconfirmed>, NoServer> {
         self.cluster.gate.pass().await.map_err(NoServer::Paused)?;
         let mut tried = Tried::default();
         let mut last = None;

@@ -1,5 +1,6 @@
 //! OAUTHBEARER as its client (RFC 7628; PostgreSQL documentation, section "OAUTHBEARER Authentication").
 
+use pgdog_jwt::token::is_b64token;
 use serde_json::Value;
 
 use super::ConnectError;
@@ -20,7 +21,7 @@ pub(super) async fn authenticate(dialogue: &mut Dialogue<'_>, offered: bool, tok
             "the server does not ask for a token: its pg_hba.conf must say oauth",
         ));
     }
-    if !is_b64token(token) {
+    if !is_b64token(token.as_bytes()) {
         return Err(ConnectError::authentication("the token has characters that no bearer token may have"));
     }
     // No channel binding, no authorization identity: the start-up packet names the role.
@@ -50,12 +51,6 @@ pub(super) fn is_offered(data: &[u8]) -> bool {
     std::iter::from_fn(|| fields.cstr().filter(|name| !name.is_empty())).any(|name| name == MECHANISM.as_bytes())
 }
 
-/// RFC 6750, section 2.1. Anything else could end the field that holds the token.
-fn is_b64token(token: &str) -> bool {
-    let bare = token.trim_end_matches('=');
-    !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
-}
-
 /// `status` of the server's answer, when it is the plain word that it should be.
 fn status(data: &[u8]) -> String {
     let answer: Option<Value> = serde_json::from_slice(data).ok();
@@ -70,14 +65,6 @@ fn status(data: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_a_bearer_token_may_hold_is_sent() {
-        assert!(is_b64token("eyJ.e30.c2ln") && is_b64token("YQ=="));
-        for token in ["", "=", "a\x01auth=Bearer b", "a b", "a=b", "a\0", "ä", "a,b"] {
-            assert!(!is_b64token(token), "{token:?}");
-        }
-    }
 
     #[test]
     fn the_mechanism_is_found_among_others() {

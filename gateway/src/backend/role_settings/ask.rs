@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{LeftOut, RoleSettings, Why};
-use crate::backend::connection::{Connection, ConversationError, PLAINLY};
+use crate::backend::connection::{Connection, ConversationError, PLAINLY, UNHURRIED};
 use crate::backend::settings::{Settings, quote_literal};
 
 /// All settings of a role together: names and values, in bytes. A start-up packet may not be larger either.
@@ -34,7 +34,7 @@ pub(in crate::backend) async fn ask(
     connection: &mut Connection,
     is_guarded: impl Fn(&str, &str) -> bool,
 ) -> Result<RoleSettings, ConversationError> {
-    let answer = connection.query(&question(connection)).await?;
+    let answer = connection.query_unhurried(&question(connection)).await?;
     let mut settings = Settings::default();
     let mut left_out = Vec::new();
     for row in &answer.rows {
@@ -79,7 +79,7 @@ fn question(connection: &Connection) -> String {
         "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
     };
     format!(
-        "{PLAINLY}SELECT CASE WHEN s.size OPERATOR(pg_catalog.<=) {MAX_SIZE} THEN s.entry END, \
+        "{PLAINLY}{UNHURRIED}SELECT CASE WHEN s.size OPERATOR(pg_catalog.<=) {MAX_SIZE} THEN s.entry END, \
          pg_catalog.substr(pg_catalog.split_part(s.entry, '=', 1), 1, {MAX_NAME}), \
          CASE WHEN p.context IS NULL OR p.context OPERATOR(pg_catalog.=) 'user' THEN true \
               WHEN p.context OPERATOR(pg_catalog.=) 'superuser' THEN {privileged} ELSE false END \
@@ -106,12 +106,12 @@ pub(in crate::backend) async fn refused(
     settings: &Settings,
 ) -> Result<Vec<LeftOut>, ConversationError> {
     let mut refused = Vec::new();
-    match connection.query(&trial(settings.iter())).await {
+    match connection.query_unhurried(&trial(settings.iter())).await {
         Err(ConversationError::Refused(_)) => {}
         outcome => return outcome.map(|_| refused),
     }
     for (name, value) in settings.iter() {
-        match connection.query(&trial([(name, value)].into_iter())).await {
+        match connection.query_unhurried(&trial([(name, value)].into_iter())).await {
             Err(ConversationError::Refused(fields)) => {
                 refused.push(LeftOut { name: name.to_owned(), why: Why::Refused(fields) });
             }
@@ -123,7 +123,7 @@ pub(in crate::backend) async fn refused(
 
 /// The values are not wanted back: they would come in an encoding that is tried.
 fn trial<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut sql = format!("{PLAINLY}SELECT true");
+    let mut sql = format!("{PLAINLY}{UNHURRIED}SELECT true");
     for (name, value) in settings {
         let (name, value) = (quote_literal(name), quote_literal(value));
         let _ = write!(sql, ",pg_catalog.set_config({name},{value},true) IS NULL");

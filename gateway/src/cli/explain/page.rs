@@ -28,6 +28,7 @@ fn write(page: &mut String, config: &Config, asked: (&str, &str), token: &str, r
     let (user, database) = asked;
     line(page, "login", &format!("user \"{user}\", database \"{database}\""))?;
     said(page, token)?;
+    preset(page, config, token)?;
     writeln!(page, "\nchecks")?;
     for step in &rehearsal.steps {
         let (mark, text) = match &step.outcome {
@@ -56,7 +57,7 @@ fn write(page: &mut String, config: &Config, asked: (&str, &str), token: &str, r
 fn said(page: &mut String, token: &str) -> Result {
     writeln!(page, "\ntoken, as it says itself")?;
     let Ok(inspection) = token::inspect(token) else {
-        return line(page, "  form", "not a token");
+        return line(page, "  form", "not a JWT");
     };
     for name in ["alg", "kid", "typ"] {
         field(page, name, &inspection.header)?;
@@ -77,6 +78,19 @@ fn said(page: &mut String, token: &str) -> Result {
         }
     }
     Ok(())
+}
+
+/// What the configuration has not said itself of the token's issuer.
+fn preset(page: &mut String, config: &Config, token: &str) -> Result {
+    let claims = token::inspect(token).ok().map(|inspection| inspection.claims);
+    let issuer = claims.as_ref().and_then(|claims| claims.get("iss")).and_then(Value::as_str);
+    match config.jwt.as_ref().and_then(|jwt| jwt.preset_of(issuer)) {
+        None => Ok(()),
+        Some(filled) => {
+            writeln!(page, "\nissuer")?;
+            line(page, "  preset", &filled.text())
+        }
+    }
 }
 
 fn field(page: &mut String, name: &str, object: &Value) -> Result {

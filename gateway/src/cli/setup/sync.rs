@@ -155,8 +155,11 @@ impl Sync {
             kept_claims: Default::default(),
             subject: name.to_owned(),
             issuer: None,
+            issued_at: None,
             token_id: None,
             expires_at: SystemTime::now(),
+            valid_until: SystemTime::now(),
+            fingerprint: None,
             groups: Some(Groups { names: self.group.clone(), as_of: Some(SystemTime::now()) }),
         }
     }

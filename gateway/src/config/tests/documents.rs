@@ -35,6 +35,7 @@ fn the_example_shows_every_key_of_pgdog_toml_with_its_default() {
     let jwt = load(TOKENS, "").config.jwt;
     let set = General { auth_type: AuthType::Jwt, ..default.general };
     assert_eq!((example.general, example.tcp, example.admin), (set, default.tcp, default.admin));
+    assert_eq!(example.audit, default.audit);
     let (Some(example), Some(mut jwt)) = (example.jwt, jwt) else { panic!("no token users") };
     jwt.core = example.core.clone();
     assert_eq!(example, jwt);

@@ -85,7 +85,7 @@ fn passwords_come_from_the_file_the_environment_or_another_file() {
         ("server_password_env", "NOWHERE", "", "\"NOWHERE\" is not set"),
         ("server_password_env", "EMPTY", "", "\"EMPTY\" is empty"),
         ("server_password_file", "/nowhere/at/all", "", "cannot be read"),
-        ("server_password_file", &name, "\n", "holds no password"),
+        ("server_password_file", &name, "\n", "is empty"),
         ("server_password_file", &name, &"x".repeat(20_000), "has more than 16384 bytes"),
     ] {
         let error = load(key, value, text).expect_err("a refused configuration");

@@ -1,10 +1,17 @@
 //! What the loader takes, refuses and says.
 
+mod audit;
+mod client_flow;
 mod documents;
 mod files;
 mod identities;
 mod identity;
+mod introspection;
 mod issuers;
+mod key_sources;
+mod life;
+mod limits;
+mod presets;
 mod proof;
 mod provisioning;
 mod sections;

@@ -5,6 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use aws_lc_rs::hmac;
 
+use super::Method;
 use super::verifier::Verifier;
 
 /// A password or a token. It does not print.
@@ -74,6 +75,15 @@ impl Candidates {
         self.stored.push(stored);
         self.scram = OnceLock::new();
         Ok(self)
+    }
+
+    /// What looks like these to a client and lets nobody in, whatever it knows.
+    pub(in crate::frontend) fn barred(&self, method: Method, user: &str) -> Self {
+        if method != Method::Scram && !(method == Method::Md5 && self.only_scram()) {
+            return Self::none();
+        }
+        let model = self.scram(user).first();
+        Self { stored: model.map(|model| Stored::Scram(model.of_nobody())).into_iter().collect(), ..Self::default() }
     }
 
     pub(super) fn stored(&self) -> &[Stored] {
@@ -152,6 +162,23 @@ mod tests {
         let unknown = Candidates::none();
         assert!(known.scram("alice")[0].is_alike(&unknown.scram("alice")[0]));
         assert!(!known.scram("alice")[0].is_alike(&Candidates::none().scram("bob")[0]));
+    }
+
+    #[test]
+    fn barred_candidates_look_like_the_real_ones_and_are_nobodys() {
+        let verifier = Verifier::unsatisfiable(b"stored salt".to_vec()).derive_alike(b"hunter2");
+        let stored = Candidates::none().with_hash(&verifier.to_string()).unwrap();
+        for method in [Method::Scram, Method::Md5] {
+            let barred = stored.barred(method, "alice");
+            assert!(barred.only_scram() && barred.scram("alice")[0].is_alike(&verifier));
+            assert!(!bool::from(barred.scram("alice")[0].is_of(b"hunter2")));
+        }
+        let plain = Candidates::none().with_password("hunter2");
+        assert!(plain.barred(Method::Scram, "alice").scram("alice")[0].is_alike(&plain.scram("alice")[0]));
+        for method in [Method::Md5, Method::Plain] {
+            let barred = plain.barred(method, "alice");
+            assert!(barred.stored().is_empty() && !barred.only_scram());
+        }
     }
 
     #[test]

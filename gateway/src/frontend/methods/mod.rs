@@ -2,8 +2,10 @@
 //! section "Password Authentication"). What comes out is a verdict; AuthenticationOk is the caller's to send, with the
 //! greeting, when all else was decided too.
 
+mod bearer_message;
 pub(crate) mod credentials;
 mod md5;
+pub(crate) mod oauthbearer;
 pub(crate) mod plain;
 mod sasl;
 mod scram;
@@ -11,8 +13,10 @@ mod scram;
 mod tests;
 mod verifier;
 
+pub(crate) use bearer_message::challenge;
 pub(crate) use credentials::{Candidates, Secret};
 
+use super::refusal_delay;
 use crate::net::Stream;
 use crate::net::read::{ReadError, read_message};
 use crate::wire::PgError;
@@ -55,6 +59,8 @@ pub(crate) enum MethodError {
     Read(ReadError),
     #[error("{0}")]
     Protocol(&'static str),
+    #[error("malformed OAUTHBEARER message: {0}")]
+    MalformedBearer(&'static str),
     #[error("the client cannot send its answer: {0}")]
     Write(std::io::Error),
 }
@@ -64,6 +70,7 @@ impl MethodError {
     pub(crate) fn client_error(&self) -> Option<PgError> {
         match self {
             Self::Protocol(reason) => Some(PgError::fatal("08P01", *reason)),
+            Self::MalformedBearer(_) => Some(PgError::fatal("08P01", self.to_string())),
             Self::Read(ReadError::TooLarge { .. } | ReadError::Protocol(_)) => {
                 Some(PgError::fatal("08P01", "invalid password message"))
             }
@@ -101,7 +108,9 @@ pub(crate) async fn authenticate(
 
 /// Reads the answer to an authentication request into `body`.
 async fn response(stream: &mut Stream, limit: usize, body: &mut Vec<u8>) -> Result<(), MethodError> {
-    match read_message(stream, limit, body).await? {
+    let tag = read_message(stream, limit, body).await?;
+    refusal_delay::credential_received();
+    match tag {
         b'p' => Ok(()),
         b'X' => Err(MethodError::Closed),
         _ => Err(MethodError::Protocol("expected a password response, got another message")),

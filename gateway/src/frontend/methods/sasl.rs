@@ -24,7 +24,7 @@ pub(super) async fn authenticate(
     send(stream, &out).await?;
 
     let mut body = Vec::new();
-    let first = first_response(stream, &mut body).await?;
+    let first = first_response(stream, MECHANISM, MAX_RESPONSE_SIZE, &mut body).await?;
     let first = ClientFirst::parse(first)?;
     // The verifiers share salt and iterations, so the first speaks for all.
     let Some(model) = verifiers.first() else {
@@ -45,12 +45,17 @@ pub(super) async fn authenticate(
     Ok(Verdict::Accepted)
 }
 
-/// The first message of SCRAM: in the client's first response, or in its second when the first was empty.
-async fn first_response<'a>(stream: &mut Stream, body: &'a mut Vec<u8>) -> Result<&'a [u8], MethodError> {
+/// The first message of the mechanism: in the client's first response, or in its second when the first was empty.
+pub(super) async fn first_response<'a>(
+    stream: &mut Stream,
+    mechanism: &str,
+    limit: usize,
+    body: &'a mut Vec<u8>,
+) -> Result<&'a [u8], MethodError> {
     const MALFORMED: MethodError = MethodError::Protocol("malformed SASL response");
-    response(stream, MAX_RESPONSE_SIZE, body).await?;
+    response(stream, limit, body).await?;
     let mut fields = Fields(body);
-    if fields.cstr().ok_or(MALFORMED)? != MECHANISM.as_bytes() {
+    if fields.cstr().ok_or(MALFORMED)? != mechanism.as_bytes() {
         return Err(MethodError::Protocol("client selected an invalid SASL authentication mechanism"));
     }
     let length = fields.u32().ok_or(MALFORMED)?;
@@ -58,7 +63,7 @@ async fn first_response<'a>(stream: &mut Stream, body: &'a mut Vec<u8>) -> Resul
         let mut out = Vec::new();
         message::authentication_sasl_continue(&mut out, b"");
         send(stream, &out).await?;
-        response(stream, MAX_RESPONSE_SIZE, body).await?;
+        response(stream, limit, body).await?;
         return Ok(body);
     }
     if length as usize != fields.0.len() {

@@ -42,6 +42,11 @@ impl Verifier {
         Self { iterations: ITERATIONS, salt, stored_key: rand::random(), server_key: rand::random() }
     }
 
+    /// A verifier of no password that looks like this one.
+    pub(super) fn of_nobody(&self) -> Self {
+        Self { iterations: self.iterations, ..Self::unsatisfiable(self.salt.clone()) }
+    }
+
     /// The verifier of a password with the salt and the iterations of this one.
     ///
     /// The password is used as it is. That is what SASLprep (RFC 4013) makes of every ASCII password and of text in
@@ -49,7 +54,7 @@ impl Verifier {
     pub(super) fn derive_alike(&self, password: &[u8]) -> Self {
         // PostgreSQL never lets an empty password in.
         if password.is_empty() {
-            return Self { iterations: self.iterations, ..Self::unsatisfiable(self.salt.clone()) };
+            return self.of_nobody();
         }
         let mut salted = [0; KEY_SIZE];
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, self.iterations, &self.salt, password, &mut salted);

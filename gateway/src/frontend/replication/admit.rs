@@ -11,7 +11,7 @@ use crate::backend::dedicated::{Dedicated, NotDedicated};
 use crate::backend::settings::Settings;
 use crate::config::{Guard, PoolerMode};
 use crate::frontend::grant::Who;
-use crate::frontend::login::Refused;
+use crate::frontend::refused::Refused;
 use crate::frontend::welcome;
 use crate::wire::PgError;
 

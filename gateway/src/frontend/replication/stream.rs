@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::command::{Language, language};
 use super::lane::{Frame, Lane};
@@ -16,14 +16,16 @@ use crate::app::state::App;
 use crate::app::worker::{self, Watch};
 use crate::backend::connect;
 use crate::backend::dedicated::Dedicated;
-use crate::config::Guard;
+use crate::config::{Guard, OnExpiry};
+use crate::frontend::audit;
+use crate::frontend::deadline::{Deadline, token_expired};
 use crate::frontend::session::Opening;
 use crate::frontend::sessions::Signal;
 use crate::router::{Effects, Verdict};
 use crate::wire::fields::Fields;
 use crate::wire::{Header, PgError, ProtocolViolation};
 
-/// How often it is asked whether a reload has taken the right to be here.
+/// How often it is asked whether a reload, or the end of its token, has taken the right to be here.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Time to write the last words to a client.
@@ -40,6 +42,8 @@ pub(crate) struct Replication {
     app: &'static App,
     opening: Opening,
     server: Dedicated,
+    /// When its token ends, where that matters.
+    ends: Option<Deadline>,
     upstream: Lane,
     downstream: Lane,
     /// Requests that the server has not answered to the end.
@@ -68,7 +72,10 @@ impl Replication {
     pub(crate) fn new(app: &'static App, opening: Opening, server: Dedicated) -> Self {
         opening.registration.meter.hold(server.connection.seat_id());
         let (upstream, downstream) = (Lane::default(), Lane::default());
-        Self { app, opening, server, upstream, downstream, asked: 0, streaming: false, leaving: false }
+        let life = opening.generation.config.jwt.as_ref().map(|jwt| jwt.life.on_expiry);
+        let matters = life.is_some_and(|rule| rule != OnExpiry::Ignore);
+        let ends = opening.who.grant().filter(|_| matters).map(|grant| Deadline::new(grant.valid_until));
+        Self { app, opening, server, ends, upstream, downstream, asked: 0, streaming: false, leaving: false }
     }
 
     /// Runs until one side leaves or the client is cut off. `greeting` is what the client still has to be told of its login.
@@ -86,14 +93,7 @@ impl Replication {
             self.server.connection.farewell();
         }
         if self.opening.generation.config.general.log_disconnections || reason.is_some() {
-            info!(
-                event = "disconnect",
-                user = self.opening.who.user(),
-                database = self.opening.pools.key.database,
-                code = reason.as_ref().map(|error| error.code.as_ref()),
-                reason = reason.as_ref().map(|error| error.message.as_ref()),
-                "disconnect"
-            );
+            audit::disconnected(&self.opening.registration, reason.as_ref());
         }
     }
 
@@ -240,14 +240,7 @@ impl Replication {
                 refused("0A000", "DISCARD ALL is not supported in a replication connection")
             }
             Verdict::Refuse(refusal) => {
-                warn!(
-                    event = "guard",
-                    user = self.opening.who.user(),
-                    database = self.opening.pools.key.database,
-                    code = refusal.sqlstate,
-                    reason = refusal.message,
-                    "guard"
-                );
+                audit::statement_refused(&self.opening.registration, refusal.sqlstate, refusal.message, None);
                 Err(End::Fatal(PgError::fatal(refusal.sqlstate, refusal.message).hint(refusal.hint)))
             }
         }
@@ -288,12 +281,11 @@ impl Replication {
 
     /// Does what another task asked of this session.
     fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        if signal.cancel && self.asked > 0 {
+        if (signal.cancel || signal.revoked) && self.asked > 0 {
             self.cancel();
         }
         if signal.terminate {
-            let text = "terminating connection due to administrator command";
-            return Err(End::Fatal(PgError::fatal("57P01", text)));
+            return Err(End::Fatal(signal.last_words()));
         }
         if signal.drain {
             self.opening.registration.drain();
@@ -323,6 +315,10 @@ impl Replication {
     /// Whether the configuration still lets the client do what it does: another one, since the last look, must give it the
     /// same pools in session mode, on the server that it has.
     fn check_rights(&mut self) -> Result<(), End> {
+        // What it streams is no transaction that could end well: there is no grace.
+        if self.ends.is_some_and(|end| end.left().is_zero()) {
+            return Err(End::Fatal(token_expired()));
+        }
         let generation = self.app.state();
         if generation.number == self.opening.generation.number {
             return Ok(());

@@ -1,6 +1,6 @@
 //! DISCARD ALL and RESET ALL: statements behind which the identity must be confirmed before anything else is sent.
 
-use super::Session;
+use super::{End, Session};
 use crate::backend::statements::Statement;
 use crate::router::{Class, Effects};
 use crate::wire::frame::HEADER_SIZE;
@@ -13,6 +13,26 @@ impl Session {
     pub(super) fn is_barrier_class(&self, class: Class) -> bool {
         class.effects.intersects(Effects::DISCARD_ALL)
             || (self.rules.resets_touch_identity && class.effects.intersects(Effects::RESETS_ALL))
+    }
+
+    /// After RESET ALL in an open transaction: the variables that carry identity have their values again before anything else
+    /// is sent. A rollback leads to the same values.
+    pub(super) async fn keep_variables(&mut self) -> Result<(), End> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        let identity = self.pools.identity().clone();
+        let limit = server.pool().spec.limits.connect_timeout;
+        let keep = Box::pin(async {
+            let outcome = tokio::time::timeout(limit, server.keep_variables(&identity)).await;
+            (server, outcome)
+        });
+        let (mut server, outcome) = self.while_waiting(keep).await?;
+        self.tell_asides(&mut server);
+        match outcome {
+            Ok(Ok(())) => self.server = Some(server),
+            Ok(Err(error)) => return Err(self.inquiry_failed(&error)),
+            Err(late) => return Err(self.inquiry_failed(&late)),
+        }
+        Ok(())
     }
 
     /// Whether the identity must be confirmed after the statement with this name, and if so, whether it takes the

@@ -25,6 +25,7 @@ impl Session {
 
     /// Answers BEGIN in PostgreSQL's place.
     pub(super) fn hold_back(&mut self, header: Header, class: Class) -> Step {
+        self.record_answered(header, class, None);
         let text = self.input.bytes().get(HEADER_SIZE..header.size - 1).unwrap_or_default();
         self.begun = Some(String::from_utf8_lossy(text).into());
         let start = matches!(class.transaction, Transaction::Begin { start: true, .. });

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::expiry::token_expired;
+use super::expiry::Due;
 use super::turn::closed;
 use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::choose::Need;
-use crate::backend::cluster::{NoServer, PoolSet};
+use crate::backend::cluster::{Membership, NoServer, PoolSet};
 use crate::backend::connect;
 use crate::backend::held;
 use crate::backend::identity::IdentityError;
 use crate::backend::pool::Wish;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
+use crate::frontend::deadline::token_expired;
 use crate::frontend::sessions::Signal;
-use crate::router::Access;
+use crate::router::{Access, Class};
 use crate::wire::{Header, PgError, Severity, message};
 
 /// Servers that are tried when one turns out to be gone at the moment it is needed.
@@ -28,6 +29,13 @@ const ATTEMPTS: usize = 3;
 
 /// Limit for passing a cancel request on.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What may happen while a session waits.
+enum Meanwhile {
+    Signal(Signal),
+    Expiry(Due),
+    ClientLeft,
+}
 
 impl Session {
     /// A free server that is the client's already: no wait, no round trip.
@@ -37,7 +45,7 @@ impl Session {
         match server.confirm_now(self.pools.identity(), &self.settings) {
             Ok(server) => self.hold(server),
             Err(server) => {
-                crate::backend::pool::Pool::check_in(*server);
+                crate::backend::pool::Pool::check_in(server);
                 return false;
             }
         }
@@ -95,7 +103,9 @@ impl Session {
         let database = &self.pools.key.database;
         let pools = self.who.pools(&generation.registry, database).ok();
         // Under other rules (read-only, another mode, another guard) it would be another session.
-        match pools.filter(|pools| Rules::new(&generation, &self.who, pools) == self.rules) {
+        let reads = self.audited.is_some() || self.person.is_some();
+        let same = |pools: &Membership| Rules::new(&generation, &self.who, pools).reading(reads) == self.rules;
+        match pools.filter(same) {
             Some(pools) => {
                 self.pools = pools;
                 self.generation = generation;
@@ -117,18 +127,25 @@ impl Session {
                     return Poll::Ready(Ok(done));
                 }
                 if let Some(signal) = self.registration.poll_signal(cx) {
-                    return Poll::Ready(Err(Some(signal)));
+                    return Poll::Ready(Err(Meanwhile::Signal(signal)));
                 }
-                match self.poll_client_write(cx) {
-                    Poll::Ready(Err(_)) => Poll::Ready(Err(None)),
-                    _ => Poll::Pending,
+                if let Poll::Ready(Err(_)) = self.poll_client_write(cx) {
+                    return Poll::Ready(Err(Meanwhile::ClientLeft));
                 }
+                self.poll_expiry(cx).map(|due| Err(Meanwhile::Expiry(due)))
             })
             .await;
             match event {
                 Ok(done) => return Ok(done),
-                Err(Some(signal)) => self.signal(signal)?,
-                Err(None) => return Err(End::Left),
+                Err(Meanwhile::Signal(signal)) => self.signal(signal)?,
+                Err(Meanwhile::Expiry(due)) => {
+                    self.note_expiry(due)?;
+                    if self.is_over() {
+                        // What it waits for would not be used.
+                        return Err(End::Fatal(token_expired()));
+                    }
+                }
+                Err(Meanwhile::ClientLeft) => return Err(End::Left),
             }
         }
     }
@@ -136,6 +153,9 @@ impl Session {
     /// Answers the next request with an error; of a batch, everything up to its Sync.
     pub(super) fn fail_request(&mut self, error: &PgError) -> Result<(), End> {
         let Some(header) = Header::parse(self.input.bytes())? else { return Ok(()) };
+        if header.tag == b'Q' {
+            self.record_answered(header, Class::UNKNOWN, Some(&error.code));
+        }
         self.say(error);
         self.barrier = Barrier::None;
         self.begun = None;
@@ -173,12 +193,16 @@ impl Session {
                 sql.clear();
             }
             self.barrier_names.clear();
+            self.own = None;
             self.unnamed = None;
             self.pins.unpin();
             self.settings = self.startup.clone();
             self.inquiries = super::Inquiries::default();
         }
         self.barrier = Barrier::None;
+        if std::mem::take(&mut self.variables_reset) {
+            self.keep_variables().await?;
+        }
         if std::mem::take(&mut self.ran)
             && self.rules.verifies
             && idle
@@ -204,6 +228,8 @@ impl Session {
             self.release();
         } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
             self.confirm_again().await?;
+            // Where a barrier was what has reset them.
+            self.reset_to_startup().await?;
         }
         Ok(true)
     }
@@ -214,7 +240,7 @@ impl Session {
         server.identity_known() && (self.rules.mode == PoolerMode::Session || server.has_settings(&self.settings))
     }
 
-    async fn confirm_again(&mut self) -> Result<(), End> {
+    pub(super) async fn confirm_again(&mut self) -> Result<(), End> {
         self.note_parameters();
         let Some(server) = self.server.take() else { return Ok(()) };
         let identity = self.pools.identity().clone();
@@ -266,12 +292,12 @@ impl Session {
 
     /// Does what another task asked of this session.
     pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        if signal.cancel {
+        // Nothing more is done for a token that was revoked.
+        if signal.cancel || signal.revoked {
             self.cancel();
         }
         if signal.terminate {
-            let text = "terminating connection due to administrator command";
-            return Err(End::Fatal(PgError::fatal("57P01", text)));
+            return Err(End::Fatal(signal.last_words()));
         }
         if signal.drain {
             self.registration.drain();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Batch, End, Session};
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
+use crate::frontend::person::APPLICATION_NAME;
 use crate::router::{Class, Effects, ROLE_SETTING, resets_settings, settings_named};
 use crate::wire::PgError;
 
@@ -172,6 +173,10 @@ impl Session {
                     if settings.get(name).is_none_or(is_reset) {
                         settings.set(name, value);
                     }
+                }
+                if let Some(person) = &mut self.person {
+                    let known = [&self.settings, &self.startup].map(|known| known.get(APPLICATION_NAME));
+                    person.settle(&mut settings, known);
                 }
                 self.settings = Arc::new(settings);
                 Ok(())

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::names::{Before, Name};
+use super::recorded::{Binding, Naming, Running};
 use super::unnamed::Change;
 use crate::backend::statements::Statement;
 use crate::wire::PgError;
@@ -19,21 +20,23 @@ pub(super) enum Expect {
         refusal: Option<Box<PgError>>,
         /// The unnamed statement that it ends, unless it is skipped.
         unnamed: Option<Box<Change>>,
+        /// Where statements are recorded.
+        audit: Option<Box<Running>>,
     },
     /// A function call: everything up to ReadyForQuery.
-    FunctionCall,
+    FunctionCall(Option<Box<Running>>),
     /// The end of an extended batch: ReadyForQuery.
     Sync,
     /// ParseComplete.
     Parse(Box<Parse>),
     /// BindComplete; the client's name for the statement and its number, where it follows the client.
-    Bind(Option<(Name, u64)>),
+    Bind(Option<(Name, u64)>, Option<Box<Binding>>),
     /// RowDescription or NoData; the same.
     Describe(Option<Box<(Name, Arc<Statement>)>>),
     /// The same, asked by the gateway for itself: whether the statement still is what clients know.
     Check(Arc<Statement>),
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute,
+    Execute(Option<Box<Running>>),
     /// CloseComplete.
     Close(Box<Close>),
     /// No reply: the end of the data of a COPY, which PostgreSQL reads before what comes behind it.
@@ -67,6 +70,8 @@ pub(super) struct Parse {
     /// It was sent in place of a refused request, so that PostgreSQL ends the batch and fails the transaction as for any
     /// other error; the client hears this error.
     pub(super) refusal: Option<Box<PgError>>,
+    /// Where statements are recorded.
+    pub(super) audit: Option<Box<Naming>>,
 }
 
 /// A Close message on its way.
@@ -85,7 +90,7 @@ impl Expect {
     /// Whether ReadyForQuery completes it.
     #[inline]
     pub(super) fn ends_with_ready(&self) -> bool {
-        matches!(self, Self::Query { .. } | Self::FunctionCall | Self::Sync)
+        matches!(self, Self::Query { .. } | Self::FunctionCall(_) | Self::Sync)
     }
 }
 
@@ -175,6 +180,11 @@ impl Expected {
             Expect::Close(close) => close.unnamed.as_deref_mut(),
             _ => None,
         })
+    }
+
+    /// Those that an error takes with it: up to the end of the batch.
+    pub(super) fn until_sync(&self) -> impl Iterator<Item = &Expect> {
+        self.queue.iter().take_while(|expect| !matches!(expect, Expect::Sync))
     }
 
     /// Takes off everything.

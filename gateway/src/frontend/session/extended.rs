@@ -50,7 +50,7 @@ impl Session {
         let class = if self.rules.reads_sql { self.classify(text) } else { Class::UNKNOWN };
 
         if let Some(refusal) = self.refusal(class) {
-            self.audit_refusal(refusal);
+            self.audit_refusal(refusal, header, name_size + 1, class);
             return Ok(self.refuse(header, refused(refusal)));
         }
         if self.sql.is_some() {
@@ -63,6 +63,7 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
+        let renamed = self.parse_with_name(class, header, name_size, text_size);
         if !follows {
             // The statement may be executed at any time from now on, under a name that is the server's own.
             let text = |session: &Self| session.text_of_parse(header, name_size, text_size);
@@ -73,11 +74,15 @@ impl Session {
                 let error = PgError::error("53400", "too many prepared statements that discard the session");
                 return Ok(self.refuse(header, error));
             };
-            self.forward_request(header);
-            self.expected.push(Expect::Parse(Box::new(Parse { clears, ..Parse::default() })));
+            let audit = self.record_parse(name_size, text_size, class);
+            match &renamed {
+                Some(renamed) => self.forward_renamed_parse(header, name_size, renamed),
+                None => self.forward_request(header),
+            }
+            self.expected.push(Expect::Parse(Box::new(Parse { clears, audit, ..Parse::default() })));
         } else if name_size == 0 {
-            self.parse_unnamed(header, class);
-        } else if let wait @ Step::Wait(_) = self.parse_named(header, name_size, text_size, class) {
+            self.parse_unnamed(header, class, renamed.as_ref());
+        } else if let wait @ Step::Wait(_) = self.parse_named(header, name_size, text_size, class, renamed.as_ref()) {
             return Ok(wait);
         }
         self.asked();
@@ -97,6 +102,9 @@ impl Session {
             self.input.make_room(MAX_NAMES);
             return Ok(Step::Wait(Next::Input));
         };
+        if self.reads_parameters(header) && !self.whole(header) {
+            return Ok(Step::Wait(Next::Input));
+        }
         let name_at = HEADER_SIZE + portal_size + 1;
         let name = self.input.bytes().get(name_at..name_at + name_size).unwrap_or_default();
         let named = self.rules.follows_statements && name_size > 0;
@@ -126,6 +134,10 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
+        let audit = match &self.audited {
+            None => None,
+            Some(_) => self.record_bind_of(header, name_size, found.as_ref().map(|(_, statement)| &**statement)),
+        };
         match &found {
             Some((_, statement)) => {
                 if let Some(step) = self.provide(header, statement) {
@@ -134,6 +146,7 @@ impl Session {
                 if let Some(error) = self.take_effects(class, |_| statement.text().to_vec()) {
                     return Ok(self.refuse(header, error));
                 }
+                self.note_name(class, |_| statement.text().to_vec());
                 self.forward_renamed(header, name_at, name_size, statement.server_name().as_bytes());
             }
             None if named => {
@@ -148,11 +161,12 @@ impl Session {
                     if let Some(error) = self.take_effects(class, Self::unnamed_text) {
                         return Ok(self.refuse(header, error));
                     }
+                    self.note_name(class, Self::unnamed_text);
                 }
                 self.forward_request(header);
             }
         }
-        self.expected.push(Expect::Bind(found.map(|(name, statement)| (name, statement.id))));
+        self.expected.push(Expect::Bind(found.map(|(name, statement)| (name, statement.id)), audit));
         self.asked();
         Ok(Step::Done)
     }
@@ -232,9 +246,14 @@ impl Session {
             self.barrier = Barrier::Sent;
         }
         self.names.executed();
+        let audit = match self.audited.is_some() {
+            false => None,
+            true if !self.whole(header) => return Ok(Step::Wait(Next::Input)),
+            true => self.record_execute(header),
+        };
         self.forward_request(header);
         self.registration.meter.query();
-        self.expected.push(Expect::Execute);
+        self.expected.push(Expect::Execute(audit));
         self.asked();
         Ok(Step::Done)
     }

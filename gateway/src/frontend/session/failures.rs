@@ -20,6 +20,7 @@ impl Session {
         self.registration.meter.server_error(body);
         let renamed = self.with_own_names(body);
         self.note_changed_result(body);
+        self.record_error(body);
         match (self.failed(), renamed) {
             (Fate::Forward, Some(body)) => {
                 let mut frame = Vec::with_capacity(body.len() + HEADER_SIZE);
@@ -34,7 +35,7 @@ impl Session {
     /// anyone who prepares it from now on.
     fn note_changed_result(&mut self, body: &[u8]) {
         let id = match self.expected.front() {
-            Some(Expect::Bind(Some((_, id)))) => *id,
+            Some(Expect::Bind(Some((_, id)), _)) => *id,
             Some(Expect::Describe(Some(described))) => described.1.id,
             _ => return,
         };
@@ -55,7 +56,7 @@ impl Session {
         }
         match self.expected.front_mut() {
             Some(Expect::Query { refusal, .. }) => refusal.take().map_or(Fate::Forward, Fate::Replace),
-            Some(Expect::FunctionCall | Expect::Sync) | None => Fate::Forward,
+            Some(Expect::FunctionCall(_) | Expect::Sync) | None => Fate::Forward,
             Some(_) => self.fail_batch(),
         }
     }
@@ -71,7 +72,7 @@ impl Session {
         if self.expected.is_empty() {
             self.batch = Batch::Failed;
         }
-        let last = failed.iter().chain(&skipped).any(|expect| matches!(expect, Expect::Execute));
+        let last = failed.iter().chain(&skipped).any(|expect| matches!(expect, Expect::Execute(_)));
         if last && self.expected.len() <= 1 {
             // DISCARD ALL is executed last in its batch: it has failed, or was skipped.
             self.barrier = Barrier::None;
@@ -158,6 +159,7 @@ impl Session {
         }
         let mut told = self.batch == Batch::Failed && self.expected.is_empty();
         let owed = self.expected.take();
+        self.record_lost(&owed, &error.code);
         let replies = owed.iter().filter(|expect| !matches!(expect, Expect::CopyEnd));
         let replies: Vec<_> = replies.map(Expect::ends_with_ready).collect();
         for expect in owed.into_iter().rev() {

@@ -30,6 +30,8 @@ impl Session {
         if listening && self.has_output() {
             let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| self.poll_client_write(cx))).await;
         }
+        let owed = self.expected.take();
+        self.record_lost(&owed, "08006");
         if let Some(cancelling) = self.cancelling.take() {
             // The statement of a server that was given up: the gateway does not end before it was told.
             let _ = cancelling.await;

@@ -15,29 +15,37 @@ mod expiry;
 mod extended;
 mod failures;
 mod leave;
+mod name;
 mod names;
+mod new_token;
+mod own_requests;
+mod own_statements;
 mod own_writes;
 mod parameters;
 mod pins;
+mod recorded;
+mod renewal;
 mod replies;
 mod requests;
 mod sql_statements;
+mod statement_audit;
 mod statements;
 mod turn;
 mod unnamed;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-
-use tracing::info;
+use std::time::Instant;
 
 use crate::app::state::{App, Generation};
 use crate::app::worker::Watch;
+use crate::audit::StatementPolicy;
 use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
 use crate::config::{Guard, PoolerMode, PreparedStatements, ReadWriteStrategy};
+use crate::frontend::audit;
 use crate::frontend::grant::Who;
+use crate::frontend::person::Person;
 use crate::frontend::sessions::Registration;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
@@ -45,15 +53,23 @@ use crate::wire::{PgError, Severity};
 
 use effects::Inquiries;
 use expect::Expected;
+use expiry::Expiry;
 use names::Names;
+use own_statements::OwnStatements;
 use own_writes::OwnWrites;
 use pins::Pin;
+use recorded::Statements;
 use sql_statements::SqlStatements;
 use unnamed::Unnamed;
+
+/// What a request with a token may hold beyond it, in bytes.
+const OWN_SLACK: usize = 64 * 1024;
 
 /// Everything that a login decided.
 pub(crate) struct Opening {
     pub(crate) client: Stream,
+    /// The user of the start-up packet.
+    pub(crate) typed: Box<str>,
     pub(crate) who: Who,
     pub(crate) pools: Membership,
     pub(crate) settings: Arc<Settings>,
@@ -61,6 +77,8 @@ pub(crate) struct Opening {
     pub(crate) attached: Settings,
     /// What the greeting says of parameters that may change.
     pub(crate) told: Arc<[u8]>,
+    /// Present where a template makes the session's name in PostgreSQL.
+    pub(crate) person: Option<Box<Person>>,
     pub(crate) registration: Registration,
     pub(crate) generation: Arc<Generation>,
 }
@@ -69,6 +87,7 @@ pub(crate) struct Opening {
 pub(crate) struct Session {
     app: &'static App,
     client: Stream,
+    typed: Box<str>,
     who: Who,
     pools: Membership,
     settings: Arc<Settings>,
@@ -78,12 +97,14 @@ pub(crate) struct Session {
     attached: Settings,
     /// The parameters of servers as the client was told last.
     told: Arc<[u8]>,
+    /// Present where a template makes the session's name in PostgreSQL.
+    person: Option<Box<Person>>,
     registration: Registration,
     generation: Arc<Generation>,
     /// How this session uses servers.
     rules: Rules,
-    /// The session ends then at the latest.
-    ends_at: Option<SystemTime>,
+    /// What its token's end means to it.
+    expiry: Option<Box<Expiry>>,
 
     /// What the client sent and the session has not dealt with.
     input: Chunk,
@@ -110,6 +131,8 @@ pub(crate) struct Session {
     barrier: Barrier,
     /// It is DISCARD ALL, which also takes statements and settings; not RESET ALL.
     barrier_discards: bool,
+    /// RESET ALL has taken the variables that carry identity, in a transaction that goes on.
+    variables_reset: bool,
     copy_in: bool,
     /// Whether state that cannot follow it holds the session to its server.
     pins: Pin,
@@ -138,8 +161,12 @@ pub(crate) struct Session {
     changed: u64,
     /// Statements of SQL `PREPARE`, where they follow the client.
     sql: Option<Box<SqlStatements>>,
+    /// Prepared statements about the session's token.
+    own: Option<Box<OwnStatements>>,
     /// Names of statements that are DISCARD ALL, where names are not followed.
     barrier_names: Vec<Box<[u8]>>,
+    /// Present where statements are recorded.
+    audited: Option<Box<Statements>>,
 }
 
 /// What does not change during a session.
@@ -157,6 +184,8 @@ struct Rules {
     follows_sql: bool,
     /// Largest statement that is read, in bytes.
     max_statement: usize,
+    /// Largest request that may be about the session's token, in bytes; 0: there are no tokens.
+    max_own_request: usize,
     /// The first statement of a transaction says where it runs (`read_write_strategy = "aggressive"`).
     first_statement_decides: bool,
     /// RESET ALL may touch variables that carry identity.
@@ -188,8 +217,14 @@ impl Rules {
                 && config.general.read_write_strategy == ReadWriteStrategy::Aggressive,
             resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
             verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
+            max_own_request: config.jwt.as_ref().map_or(0, |jwt| jwt.core.max_token_size.saturating_add(OWN_SLACK)),
             max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
         }
+    }
+
+    /// Statements are classified also where they are recorded, or may set the name that a template makes.
+    fn reading(self, reads: bool) -> Self {
+        Self { reads_sql: self.reads_sql || reads, ..self }
     }
 }
 
@@ -235,20 +270,24 @@ impl From<crate::wire::ProtocolViolation> for End {
 
 impl Session {
     pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
-        let Opening { client, who, pools, settings, attached, told, registration, generation } = opening;
-        let rules = Rules::new(&generation, &who, &pools);
+        let Opening { client, typed, who, pools, settings, attached, told, person, registration, generation } = opening;
+        let recorded = StatementPolicy::new(&generation.config.audit, &registration.meter.card().about);
+        let audited = recorded.map(|policy| Box::new(Statements::new(policy)));
+        let rules = Rules::new(&generation, &who, &pools).reading(audited.is_some() || person.is_some());
         let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
         let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
         Self {
             app,
             client,
-            ends_at: who.ends_at(),
+            typed,
+            expiry: Expiry::new(&who, generation.config.jwt.as_ref().map(|jwt| &jwt.life)),
             who,
             pools,
             startup: settings.clone(),
             settings,
             attached,
             told,
+            person,
             registration,
             generation,
             rules,
@@ -267,6 +306,7 @@ impl Session {
             batch: Batch::None,
             barrier: Barrier::None,
             barrier_discards: false,
+            variables_reset: false,
             copy_in: false,
             pins: Pin::default(),
             inquiries: Inquiries::default(),
@@ -283,7 +323,9 @@ impl Session {
             unnamed_changed_in: 0,
             changed: 0,
             sql: rules.follows_sql.then(Box::default),
+            own: None,
             barrier_names: Vec::new(),
+            audited,
         }
     }
 
@@ -304,16 +346,7 @@ impl Session {
             End::Broken(error) => Some(error),
         };
         if self.generation.config.general.log_disconnections || reason.is_some() {
-            let code = reason.as_ref().map(|error| error.code.as_ref());
-            let why = reason.as_ref().map(|error| error.message.as_ref());
-            info!(
-                event = "disconnect",
-                user = self.who.user(),
-                database = self.pools.key.database,
-                code,
-                reason = why,
-                "disconnect"
-            );
+            audit::disconnected(&self.registration, reason.as_ref());
         }
         Box::pin(self.leave(reason.is_none())).await;
     }
@@ -331,11 +364,13 @@ impl Session {
                     outcome?;
                 }
                 Next::Begin => self.begin().await?,
+                Next::Renewal => Box::pin(self.renew()).await?,
                 Next::Input => self.turn(turn::Until::Input).await?,
                 Next::Room => self.turn(turn::Until::Room).await?,
                 Next::Replies => self.turn(turn::Until::Replies).await?,
                 Next::Answers => self.turn(turn::Until::Answers).await?,
                 Next::Silence => self.turn(turn::Until::Silence).await?,
+                Next::Rest => self.turn(turn::Until::Rest).await?,
                 Next::Names => self.agree_on_names().await?,
                 Next::Quiet => self.turn(turn::Until::Quiet).await?,
             }

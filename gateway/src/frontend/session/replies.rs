@@ -56,6 +56,7 @@ impl Session {
                 None => {
                     if header.tag == b'E' {
                         // Too long to be read: an error of the statement's own making, never the server's last word.
+                        self.record_error(rest.get(HEADER_SIZE..).unwrap_or_default());
                         self.failed();
                     }
                     Fate::Forward
@@ -130,8 +131,12 @@ impl Session {
         match tag {
             b'D' | b'd' => Fate::Forward,
             b'C' | b'I' | b's' => {
-                if matches!(self.expected.front(), Some(Expect::Execute)) {
-                    self.expected.pop();
+                if matches!(self.expected.front(), Some(Expect::Execute(_))) {
+                    if let Some(Expect::Execute(audit @ Some(_))) = self.expected.pop() {
+                        self.record_executed(audit, (tag == b'C').then_some(body));
+                    }
+                } else if self.audited.is_some() && tag == b'C' {
+                    self.record_command(body);
                 }
                 if tag == b'C' && (self.names.may_be_cleared() || self.sql.is_some()) {
                     self.note_names(body);
@@ -140,8 +145,10 @@ impl Session {
             }
             b'Z' => self.ready(body),
             b'2' => {
-                if matches!(self.expected.front(), Some(Expect::Bind(_))) {
-                    self.expected.pop();
+                if matches!(self.expected.front(), Some(Expect::Bind(..)))
+                    && let Some(Expect::Bind(_, audit @ Some(_))) = self.expected.pop()
+                {
+                    self.record_bound(audit);
                 }
                 Fate::Forward
             }
@@ -151,7 +158,10 @@ impl Session {
                 Some(Expect::Parse(parse)) if parse.fails.is_some() => {
                     Fate::Lost(Box::new(lost("a statement was replaced by another of the same name")))
                 }
-                Some(Expect::Parse(parse)) => self.completed(parse.clears.as_deref(), parse.own),
+                Some(Expect::Parse(parse)) => {
+                    self.record_named(parse.audit);
+                    self.completed(parse.clears.as_deref(), parse.own)
+                }
                 Some(Expect::Close(close)) => self.completed(close.clears.as_deref(), close.own.is_some()),
                 _ => Fate::Lost(Box::new(lost("a reply that nobody asked for"))),
             },
@@ -159,7 +169,7 @@ impl Session {
             b'S' => self.parameter(body),
             b'G' => {
                 self.copy_in = true;
-                if matches!(self.expected.front(), Some(Expect::Execute)) {
+                if matches!(self.expected.front(), Some(Expect::Execute(_))) {
                     self.copy_in = !self.expected.begin_copy();
                     if self.copy_in {
                         self.batch = Batch::Open;
@@ -198,20 +208,25 @@ impl Session {
     }
 
     fn ready(&mut self, body: &[u8]) -> Fate {
-        let Some(true) = self.expected.pop().map(|expect| expect.ends_with_ready()) else {
+        let done = self.expected.pop();
+        if !done.as_ref().is_some_and(Expect::ends_with_ready) {
             return Fate::Lost(Box::new(lost("the server is ready without having been asked")));
-        };
+        }
+        if self.audited.is_some() {
+            self.record_ready(done, body.first().copied());
+        }
         self.copy_in = false;
         self.end_names();
         if let (Some(server), Some(&status)) = (&mut self.server, body.first()) {
             self.registration.meter.ready(status);
             server.set_status(status);
-            // Inside a transaction DISCARD ALL has failed and changed nothing.
-            if self.barrier == Barrier::Sent && self.expected.is_empty() && status == b'I' {
-                if self.barrier_discards {
-                    server.doubt_identity();
-                } else {
-                    server.doubt_role();
+            if self.barrier == Barrier::Sent && self.expected.is_empty() {
+                match (status, self.barrier_discards) {
+                    (b'I', true) => server.doubt_identity(),
+                    (b'I', false) => server.doubt_role(),
+                    // It was RESET ALL: DISCARD ALL fails inside a transaction.
+                    (b'T', _) => self.variables_reset = true,
+                    _ => {}
                 }
             }
         }

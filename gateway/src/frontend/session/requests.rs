@@ -6,6 +6,7 @@ use super::{Barrier, Batch, End, Session};
 use crate::app::worker;
 use crate::backend::settings::Settings;
 use crate::config::PoolerMode;
+use crate::frontend::audit;
 use crate::router::{Access, Class, Effects, ROLE_SETTING, Refusal, Transaction, Verdict, allowed_function_call, side};
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
@@ -35,6 +36,8 @@ pub(super) enum Next {
     Answers,
     /// No reply to be owed, in the middle of a batch.
     Silence,
+    /// No reply to be owed, or a COPY to ask for its data.
+    Rest,
     /// The server to be done with what it was asked.
     Quiet,
     /// The server to have the statements of SQL `PREPARE` that the next request names.
@@ -43,6 +46,8 @@ pub(super) enum Next {
     Server(Access),
     /// The transaction to begin on the server that is held.
     Begin,
+    /// The session to have the token that the next request brings.
+    Renewal,
     /// Nothing: the client has said goodbye.
     Terminate,
 }
@@ -62,7 +67,7 @@ impl Session {
             if self.passing > 0 && !self.pass() {
                 return Ok(Next::Input);
             }
-            if self.ends_at.is_some()
+            if self.has_expired()
                 && let Some(next) = self.end_with_token()?
             {
                 return Ok(next);
@@ -112,6 +117,14 @@ impl Session {
         {
             return Ok(step);
         }
+        if let Some(step) = self.own_request(header)? {
+            return Ok(step);
+        }
+        if self.has_expired()
+            && let Some(step) = self.refuse_expired(header)
+        {
+            return Ok(step);
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' => self.parse(header),
@@ -151,7 +164,7 @@ impl Session {
         }
         let refusal = self.refusal(class);
         if let (Some(refusal), None) = (&refusal, &self.server) {
-            self.audit_refusal(refusal);
+            self.audit_refusal(refusal, header, 0, class);
             return Ok(self.answer_query(header, &refused(refusal)));
         }
         if self.barrier == Barrier::Sent && self.batch == Batch::Open {
@@ -184,12 +197,13 @@ impl Session {
         self.batch = Batch::None;
         match refusal {
             Some(refusal) => {
-                self.audit_refusal(refusal);
+                self.audit_refusal(refusal, header, 0, class);
                 self.refuse_query(header, refused(refusal));
             }
             None => {
                 let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
                 if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
+                    self.record_answered(header, class, Some(&error.code));
                     self.refuse_query(header, error);
                     self.names.end_batch();
                     return Ok(Step::Done);
@@ -198,8 +212,15 @@ impl Session {
                     self.barrier = Barrier::Sent;
                     self.barrier_discards = class.effects.intersects(Effects::DISCARD_ALL);
                 }
-                self.forward_request(header);
-                self.expected.push(Expect::Query { refusal: None, unnamed });
+                let audit = self.record_query(header, class);
+                match self.with_name(class, header, 0) {
+                    Some(text) => {
+                        message::query(&mut self.requests, &text);
+                        self.discard(header.size);
+                    }
+                    None => self.forward_request(header),
+                }
+                self.expected.push(Expect::Query { refusal: None, unnamed, audit });
             }
         }
         self.names.end_batch();
@@ -211,8 +232,19 @@ impl Session {
     pub(super) fn refuse_query(&mut self, header: Header, error: PgError) {
         message::query(&mut self.requests, REFUSED_SQL);
         self.discard(header.size);
-        self.expected.push(Expect::Query { refusal: Some(Box::new(error)), unnamed: None });
+        self.expected.push(Expect::Query { refusal: Some(Box::new(error)), unnamed: None, audit: None });
         self.asked();
+    }
+
+    /// Answers a request that begins something with an error, while the server owes nothing: of a batch, everything up to
+    /// its Sync is dropped.
+    pub(super) fn answer(&mut self, header: Header, error: &PgError) -> Step {
+        if matches!(header.tag, b'Q' | b'F') {
+            return self.answer_query(header, error);
+        }
+        self.say(error);
+        self.batch = Batch::Refused;
+        self.drop_request(header)
     }
 
     /// An error and ReadyForQuery, without a server.
@@ -231,6 +263,9 @@ impl Session {
         let allowed = !self.rules.guarded || allowed_function_call(oid);
         let refused = PgError::error("42501", "this function may not be called by number")
             .hint("Call it in a SELECT, where the gateway can read what it does.");
+        if !allowed {
+            audit::statement_refused(&self.registration, &refused.code, &refused.message, None);
+        }
         match (allowed, &self.server) {
             (false, None) => return Ok(self.answer_query(header, &refused)),
             (false, Some(_)) => self.refuse_query(header, refused),
@@ -243,7 +278,7 @@ impl Session {
                 }
                 self.forward_request(header);
                 self.registration.meter.query();
-                self.expected.push(Expect::FunctionCall);
+                self.expected.push(Expect::FunctionCall(self.record_function(oid)));
             }
         }
         self.names.end_batch();
@@ -419,15 +454,12 @@ impl Session {
         }
     }
 
-    pub(super) fn audit_refusal(&self, refusal: &Refusal) {
-        tracing::warn!(
-            event = "guard",
-            user = self.who.user(),
-            database = self.pools.key.database,
-            code = refusal.sqlstate,
-            reason = refusal.message,
-            "guard"
-        );
+    /// Records that the guard refuses the message that is next in the input; its text begins `offset` bytes into the body.
+    pub(super) fn audit_refusal(&self, refusal: &Refusal, header: Header, offset: usize, class: Class) {
+        let here = header.size.min(self.input.len());
+        let body = self.input.bytes().get(HEADER_SIZE + offset..here);
+        let text = body.map(|body| Fields(body).cstr().unwrap_or(body));
+        self.record_refused(text, class, refusal.sqlstate, refusal.message);
     }
 
     pub(super) fn settings(&self) -> &std::sync::Arc<Settings> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::expect::{Close, Expect, Parse, Undo};
+use super::name::Renamed;
 use super::names::{Found, Name};
 use super::requests::{Next, Step};
 use super::{Batch, Session};
@@ -31,10 +32,18 @@ const PROBE: &str = "__pgdog_jwt_0";
 const TAKEN: &str = "__pgdog_jwt_00";
 
 impl Session {
-    pub(super) fn parse_named(&mut self, header: Header, name_size: usize, text_size: usize, class: Class) -> Step {
+    pub(super) fn parse_named(
+        &mut self,
+        header: Header,
+        name_size: usize,
+        text_size: usize,
+        class: Class,
+        renamed: Option<&Renamed>,
+    ) -> Step {
         let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
         let (name, rest) = body.split_at_checked(name_size + 1).unwrap_or_default();
         let name: Name = name.strip_suffix(&[0]).unwrap_or(name).into();
+        let (rest, text_size) = renamed.map_or((rest, text_size), |renamed| (&renamed.body[..], renamed.text_size));
         match self.find(&name) {
             Found::Unsettled => return Step::Wait(Next::Answers),
             Found::Clearing => return self.await_answers(),
@@ -226,7 +235,7 @@ impl Session {
     /// The client's name for the statement that the request which fails now is about.
     fn name_in_question(&self) -> &[u8] {
         let name = match self.expected.front() {
-            Some(Expect::Bind(Some((name, _)))) => Some(name),
+            Some(Expect::Bind(Some((name, _)), _)) => Some(name),
             Some(Expect::Describe(Some(described))) => Some(&described.0),
             Some(Expect::Parse(parse)) => parse.fails.as_ref().or(parse.undo.as_ref().map(|undo| &undo.name)),
             _ => None,
@@ -250,6 +259,7 @@ impl Session {
         if status == b'E' {
             return None;
         }
+        self.record_answered(header, Class::NONE, None);
         self.names.set(&name.as_bytes().into(), None);
         self.flush_forward_into_out();
         message::command_complete(&mut self.out, "DEALLOCATE");

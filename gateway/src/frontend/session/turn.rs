@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
 use super::{Batch, End, Session};
 use crate::frontend::sessions::Signal;
@@ -26,6 +27,8 @@ pub(super) enum Until {
     Answers,
     /// No reply to be owed.
     Silence,
+    /// The same, or a COPY to ask for its data.
+    Rest,
     /// The server to owe nothing.
     Quiet,
 }
@@ -39,26 +42,25 @@ enum Event {
     ServerLost(Box<PgError>),
     ClientLeft,
     Signal(Signal),
+    Expiry(Due),
 }
 
 impl Session {
     /// Moves bytes until `until`.
     pub(super) async fn turn(&mut self, until: Until) -> Result<(), End> {
         loop {
-            if self.settle().await? && until != Until::Input {
+            if self.settle().await? && (until != Until::Input || self.is_over()) {
                 return Ok(());
             }
             if self.registration.is_draining() && self.may_leave() {
                 return Err(self.shut_down());
             }
-            let event = match self.time_limit(until) {
+            let event = match self.time_limit() {
                 None => poll_fn(|cx| self.poll_turn(cx, until)).await,
                 Some((limit, kind)) => {
                     let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
                     match tokio::time::timeout(limit, polling).await {
                         Ok(event) => event,
-                        // What to do then is for who reads the requests.
-                        Err(_) if kind == Limit::Token => return Ok(()),
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
                         Err(_) => return Err(timed_out(kind)),
                     }
@@ -75,6 +77,13 @@ impl Session {
                 }
                 Event::ClientLeft => return Err(End::Left),
                 Event::Signal(signal) => self.signal(signal)?,
+                Event::Expiry(due) => {
+                    self.note_expiry(due)?;
+                    if until == Until::Input {
+                        // What to do then is for who reads the requests.
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -127,7 +136,7 @@ impl Session {
                 }
             }
             if !moved {
-                return Poll::Pending;
+                return self.poll_expiry(cx).map(Event::Expiry);
             }
         }
     }
@@ -139,6 +148,7 @@ impl Session {
             Until::Replies => self.expected.len() <= MAX_EXPECTED / 2,
             Until::Answers => self.expected.open() == 0,
             Until::Silence => self.expected.is_empty() && !self.is_moving(),
+            Until::Rest => self.copy_in || (self.expected.is_empty() && !self.is_moving()),
             // PostgreSQL skips what was waited with: the client must send its Sync.
             Until::Quiet => self.expected.is_empty() && self.batch == Batch::Failed,
             Until::Input | Until::Room => false,
@@ -248,15 +258,7 @@ impl Session {
     }
 
     /// The limit that holds now, if there is one.
-    fn time_limit(&self, until: Until) -> Option<(Duration, Limit)> {
-        let configured = self.configured_limit();
-        match self.wait_left().filter(|_| until == Until::Input) {
-            Some(left) if configured.is_none_or(|(limit, _)| left < limit) => Some((left, Limit::Token)),
-            _ => configured,
-        }
-    }
-
-    fn configured_limit(&self) -> Option<(Duration, Limit)> {
+    fn time_limit(&self) -> Option<(Duration, Limit)> {
         if !self.generation.has_client_limits && !self.generation.has_query_timeout {
             return None;
         }
@@ -307,7 +309,6 @@ enum Limit {
     Query,
     Idle,
     IdleInTransaction,
-    Token,
 }
 
 /// Empties a buffer; one that grew beyond the ordinary is given back.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Session;
 use super::expect::{Expect, Parse};
+use super::name::Renamed;
 use crate::router::Class;
 use crate::wire::fields::Fields;
 use crate::wire::frame::{self, HEADER_SIZE};
@@ -40,13 +41,17 @@ pub(super) struct Change {
 }
 
 impl Session {
-    pub(super) fn parse_unnamed(&mut self, header: Header, class: Class) {
+    pub(super) fn parse_unnamed(&mut self, header: Header, class: Class, renamed: Option<&Renamed>) {
         let tag = new_tag();
         let kept = header.size <= MAX_KEPT;
         let body = self.input.bytes().get(HEADER_SIZE + 1..header.size).filter(|_| kept).unwrap_or_default();
+        let body = renamed.map_or(body, |renamed| &renamed.body);
         let unnamed = Unnamed { tag, exists: true, body: body.into(), class };
         let change = self.change_unnamed(unnamed);
-        self.forward_request(header);
+        match renamed {
+            Some(renamed) => self.forward_renamed_parse(header, 0, renamed),
+            None => self.forward_request(header),
+        }
         self.expected.push(Expect::Parse(Box::new(Parse { unnamed: Some(change), ..Parse::default() })));
     }
 

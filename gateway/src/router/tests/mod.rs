@@ -9,7 +9,7 @@ mod wishes;
 
 use super::*;
 
-fn policy(guard: GuardMode) -> Policy {
+pub(super) fn policy(guard: GuardMode) -> Policy {
     let protected: Vec<Box<str>> =
         ["app.tenant", "jwt.", "orochi.*", "default_transaction_read_only"].map(Box::from).into();
     Policy { guard, strategy: ReadWriteStrategy::Conservative, protected: protected.into(), cache_limit: 100 }

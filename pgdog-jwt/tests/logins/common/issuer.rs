@@ -17,6 +17,8 @@ pub enum Behaviour {
     Slow(Duration, String),
     /// Accepts and says nothing.
     Hang,
+    /// Sends these bytes and then says nothing.
+    Stall(Vec<u8>),
     /// Sends a redirect.
     Redirect(String),
     /// Sends a body without end and without a length.
@@ -115,6 +117,12 @@ fn answer(mut stream: impl Read + Write, behaviour: Behaviour) {
             with_body(200, &body)
         }
         Behaviour::Hang => {
+            let _ = stream.read(&mut buffer);
+            return;
+        }
+        Behaviour::Stall(bytes) => {
+            let _ = stream.write_all(&bytes);
+            let _ = stream.flush();
             let _ = stream.read(&mut buffer);
             return;
         }

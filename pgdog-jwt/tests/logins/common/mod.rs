@@ -1,10 +1,12 @@
 //! What the tests share: keys made at run time, tokens minted with another library than the one under test uses, and an
 //! issuer that can be made to misbehave.
 
+pub mod introspection;
 pub mod issuer;
+pub mod site;
 
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -129,6 +131,13 @@ pub fn pem_config(files: &[&NamedTempFile]) -> JwtConfig {
     JwtConfig::new(vec![issuer])
 }
 
+/// These keys are the issuer's, from the text of its key set.
+pub fn text_config(keys: &[&TestKey]) -> JwtConfig {
+    let mut issuer = Issuer::new(KeySource::JwksInline(key_set(keys)));
+    issuer.algorithms = Algorithm::ALL.to_vec();
+    JwtConfig::new(vec![issuer])
+}
+
 /// An authenticator that knows these keys from a file. The file may go afterwards.
 pub fn authenticator_for(keys: &[&TestKey]) -> Authenticator {
     let file = file(&keys.iter().map(|key| key.pair.public_key_pem()).collect::<String>());
@@ -160,4 +169,15 @@ pub async fn login(authenticator: &Authenticator, user: &str, credential: &str) 
 /// The code of the refusal, or `allowed`.
 pub async fn verdict(authenticator: &Authenticator, user: &str, credential: &str) -> &'static str {
     login(authenticator, user, credential).await.map_or_else(|code| code, |_| "allowed")
+}
+
+/// Waits for what happens in the background: key files that are looked at, and key sets that are fetched, once a second.
+pub async fn becomes(authenticator: &Authenticator, token: &str, expected: &str) {
+    for _ in 0..200 {
+        if verdict(authenticator, "alice", token).await == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the token does not become {expected}");
 }

@@ -1,0 +1,71 @@
+//! `SET application_name`, where a template makes the name: the statement goes on with the name that is made, so that at no
+//! moment PostgreSQL sees another.
+
+use super::Session;
+use crate::backend::settings::quote_literal;
+use crate::router::{Class, Effects, own_name};
+use crate::wire::Header;
+use crate::wire::frame::{self, HEADER_SIZE};
+
+/// A Parse message with another text: what comes behind the statement's name.
+pub(super) struct Renamed {
+    pub(super) body: Vec<u8>,
+    pub(super) text_size: usize,
+}
+
+impl Session {
+    /// The text to send in place of the one that begins `offset` bytes into the body of the message; `None` for all but the
+    /// few that set the name.
+    #[inline]
+    pub(super) fn with_name(&mut self, class: Class, header: Header, offset: usize) -> Option<Vec<u8>> {
+        if self.person.is_none() || !class.effects.intersects(Effects::OWN_NAME) {
+            return None;
+        }
+        let body = self.input.bytes().get(HEADER_SIZE + offset..header.size)?;
+        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        let (own, is_local) = own_name(text)?;
+        let person = self.person.as_mut()?;
+        let name = person.name(&own);
+        let scope = if is_local { "LOCAL" } else { "SESSION" };
+        let text = format!("SET {scope} application_name TO {}", quote_literal(&name));
+        person.sends(name);
+        Some(text.into_bytes())
+    }
+
+    /// The same for a Parse whose statement has a name of `name_size` and a text of `text_size` bytes.
+    pub(super) fn parse_with_name(
+        &mut self,
+        class: Class,
+        header: Header,
+        name_size: usize,
+        text_size: usize,
+    ) -> Option<Renamed> {
+        let mut body = self.with_name(class, header, name_size + 1)?;
+        let types = self.input.bytes().get(HEADER_SIZE + name_size + 1 + text_size..header.size)?;
+        let text_size = body.len();
+        body.extend_from_slice(types);
+        Some(Renamed { body, text_size })
+    }
+
+    /// Sends a Parse with another text.
+    pub(super) fn forward_renamed_parse(&mut self, header: Header, name_size: usize, renamed: &Renamed) {
+        let start = frame::begin(&mut self.requests, b'P');
+        let name = self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size + 1);
+        self.requests.extend_from_slice(name.unwrap_or_default());
+        self.requests.extend_from_slice(&renamed.body);
+        frame::end(&mut self.requests, start);
+        self.discard(header.size);
+    }
+
+    /// A statement that was prepared with a name that is made is about to run.
+    #[inline]
+    pub(super) fn note_name(&mut self, class: Class, text: impl FnOnce(&Self) -> Vec<u8>) {
+        if self.person.is_none() || !class.effects.intersects(Effects::OWN_NAME) {
+            return;
+        }
+        let made = own_name(&text(self)).map(|(name, _)| name);
+        if let (Some(person), Some(name)) = (&mut self.person, made) {
+            person.sends(name);
+        }
+    }
+}
