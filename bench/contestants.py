@@ -6,21 +6,28 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import pgbouncer
 from database import Database
-from scenarios import Scenario
+from figures import DIRECT, RELAY
+from scenarios import NEW_TOKENS, SCRAM, Scenario
+from subjects import make_subjects, name_of
 
-from harness import Gateway, Issuer, Workspace, default_config, eventually, find_gateway, merged
+from harness import Issuer, Workspace, eventually
+from harness.certificates import self_signed
 from harness.ports import free_port
 from harness.wire import Wire
 
+HOST = "127.0.0.1"
 START_SECONDS = 20.0
 TOKEN_SECONDS = 24 * 3600
-DIRECT = "direct"
-PGBOUNCER = "PgBouncer"
+# Many times as many as a gateway of the scenarios remembers.
+TOKENS = 2_000
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,49 @@ class Setting:
     def token(self) -> str:
         return self.issuer.token(self.database.role, expires_in=TOKEN_SECONDS)
 
+    @cached_property
+    def new_tokens(self) -> Sequence[str]:
+        return [self.token() for _ in range(TOKENS)]
+
+    @cached_property
+    def subject_tokens(self) -> list[str]:
+        """By the subjects' numbers; as many as were asked for so far."""
+        return []
+
+    def tokens_of_subjects(self, count: int) -> Sequence[str]:
+        """Tokens of so many subjects, whose roles are made when they are asked for first."""
+        known = self.subject_tokens
+        if len(known) < count:
+            make_subjects(self.database, len(known), count)
+            names = [name_of(number) for number in range(len(known), count)]
+            known += [self.issuer.token(name, expires_in=TOKEN_SECONDS) for name in names]
+        return known[:count]
+
+    @cached_property
+    def tls_files(self) -> tuple[Path, Path]:
+        """Certificate and key that poolers show to clients."""
+        folder = self.workspace.subfolder("certificates")
+        pair = self_signed(HOST, "localhost")
+        paths = folder / "pooler.crt", folder / "pooler.key"
+        for path, content in zip(paths, (pair.certificate, pair.key), strict=True):
+            path.write_bytes(content)
+        return paths
+
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where pgbench connects. `pid`: of the pooler; `note`: what a reader of the table must know."""
+    """Where clients connect, and as whom.
+
+    `passwords`: for clients that log in with another one each time; `pid`: of the pooler; `started`: when it
+    was, by the monotonic clock; `note`: what a reader of the table must know.
+    """
 
     port: int
+    user: str
     password: str
+    passwords: Sequence[str] = ()
     pid: int | None = None
+    started: float = 0.0
     note: str = ""
 
 
@@ -56,8 +98,13 @@ class Contestant:
         """Whether the scenario means anything here."""
         return True
 
-    def start(self, scenario: Scenario) -> Endpoint:
+    def launch(self, scenario: Scenario) -> Endpoint:
+        """Starts without waiting."""
         raise NotImplementedError
+
+    def start(self, scenario: Scenario) -> Endpoint:
+        """Starts and waits until somebody listens."""
+        return self.launch(scenario)
 
     def stop(self) -> None:
         """Ends what `start` began."""
@@ -72,120 +119,119 @@ class Direct(Contestant):
         self.setting = setting
         self.version = f"PostgreSQL {setting.database.version}"
 
-    def start(self, scenario: Scenario) -> Endpoint:
-        return Endpoint(self.setting.database.port, self.setting.database.password)
-
-
-class PgBouncer(Contestant):
-    """In transaction mode. Versions that cannot prepare statements there get session mode for them."""
-
-    def __init__(self, setting: Setting, program: Path, auth_type: str = "trust") -> None:
-        self.setting, self.program, self.auth_type = setting, program, auth_type
-        self.name = PGBOUNCER if auth_type == "trust" else f"{PGBOUNCER}, {auth_type}"
-        self.version = f"PgBouncer {'.'.join(map(str, pgbouncer.version(program)))}"
-        self.process: subprocess.Popen[bytes] | None = None
-
     def enters(self, scenario: Scenario) -> bool:
-        # How a client proves itself matters only where it logs in all the time.
-        return self.auth_type == "trust" or scenario.reconnect
+        return scenario.direct
+
+    def launch(self, scenario: Scenario) -> Endpoint:
+        database = self.setting.database
+        note = "primary alone" if scenario.replica else ""
+        return Endpoint(database.port, database.role, database.password, note=note)
+
+
+class Pooler(Contestant):
+    """A process between client and PostgreSQL."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log: Path | None = None
+
+    def spawn(self, command: Sequence[str | Path], folder: Path, **options: object) -> float:
+        """Runs it with a log in the folder; the time at which that began."""
+        self.log = folder / "log"
+        with self.log.open("wb") as output:
+            began = time.monotonic()
+            self.process = self.setting.workspace.spawn(list(command), output=output, **options)
+        return began
 
     def start(self, scenario: Scenario) -> Endpoint:
-        database = self.setting.database
-        session = scenario.needs_prepared_statements and not pgbouncer.can_prepare(self.program)
-        mode = "session" if session else "transaction"
-        size = max(self.setting.pool_size, scenario.clients) if session else self.setting.pool_size
-        port = free_port()
-        self.process = pgbouncer.spawn(
-            self.setting.workspace,
-            self.program,
-            users={database.role: database.scram_secret()},
-            database=f"{database.name} = host={database.host} port={database.port} dbname={database.name}",
-            settings={
-                "listen_port": port,
-                "auth_type": self.auth_type,
-                "pool_mode": mode,
-                "default_pool_size": size,
-            },
-        )
-        return Endpoint(
-            port, database.password, self.process.pid, f"session mode, pool {size}" if session else ""
-        )
+        endpoint = self.launch(scenario)
+        self.wait(endpoint)
+        return endpoint
+
+    def wait(self, endpoint: Endpoint) -> None:
+        process, log = self.process, self.log
+        assert process
+        assert log
+
+        def listening() -> bool:
+            if process.poll() is None:
+                Wire(HOST, endpoint.port).close()
+            return True
+
+        eventually(listening, f"start of {self.name}", START_SECONDS)
+        if process.poll() is not None:
+            text = log.read_text(errors="replace").strip()
+            raise RuntimeError(f"ended at once: {text[-500:] or 'without a word'}")
 
     def stop(self) -> None:
         if self.process:
+            # A shell may have started the pooler instead of becoming it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGTERM)
             self.setting.workspace.stop(self.process)
             self.process = None
 
-
-class OurGateway(Contestant):
-    """The client's password is a token; the gateway becomes the role that it names."""
-
-    def __init__(self, setting: Setting, name: str, workers: int, program: Path | None = None) -> None:
-        self.setting, self.name, self.workers = setting, name, workers
-        self.program = (program or find_gateway()).resolve()
-        self.version = _first_line([self.program, "--version"])
-        self.gateway: Gateway | None = None
-
-    def start(self, scenario: Scenario) -> Endpoint:
-        setting = self.setting
-        config = merged(
-            default_config(setting.database.cluster, setting.issuer),
-            {
-                "general": {
-                    "workers": self.workers,
-                    "default_pool_size": setting.pool_size,
-                    # As for PgBouncer and pgbench: loopback without TLS.
-                    "tls_verify": "disabled",
-                    "log_format": "json",
-                }
-            },
-        )
-        self.gateway = Gateway(setting.workspace, config)
-        self.gateway.program = self.program
-        self.gateway.start()
-        return Endpoint(self.gateway.port, setting.token(), self.gateway.pid)
-
-    def stop(self) -> None:
-        if self.gateway:
-            self.gateway.stop()
-            self.gateway = None
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
 
 
-class Other(Contestant):
+class Relay(Pooler):
+    """Copies bytes: the cost of a second hop alone."""
+
+    name = RELAY
+
+    def enters(self, scenario: Scenario) -> bool:
+        return scenario.relay
+
+    def launch(self, scenario: Scenario) -> Endpoint:
+        database = self.setting.database
+        port = free_port()
+        program = Path(__file__).with_name("relay.py")
+        command = [sys.executable, program, str(port), database.host, str(database.port)]
+        started = self.spawn(command, self.setting.workspace.subfolder("relay"))
+        return Endpoint(port, database.role, database.password, pid=self.pid, started=started)
+
+
+class Other(Pooler):
     """Any other pooler: one that runs already, by its process id, or a command line that runs one.
 
     A command finds in its environment what it must know, see README.md.
     """
 
     def __init__(self, setting: Setting, name: str, port: int, run: str, *, token: bool) -> None:
-        self.setting, self.name, self.port, self.run, self.token = setting, name, port, run, token
+        super().__init__(setting)
+        self.name, self.port, self.run, self.token = name, port, run, token
         self.version = name
-        self.process: subprocess.Popen[bytes] | None = None
+
+    def enters(self, scenario: Scenario) -> bool:
+        # It cannot be told about certificates, replicas and many subjects, and what runs stays as it is.
+        if scenario.tls or scenario.replica or scenario.shared_servers:
+            return False
+        if self.run.isdigit() and scenario.starts_afresh:
+            return False
+        return not (self.token and scenario.credential == SCRAM)
 
     def start(self, scenario: Scenario) -> Endpoint:
-        password = self.setting.token() if self.token else self.setting.database.password
+        endpoint = self.launch(scenario)
+        if self.process:
+            self.wait(endpoint)
+        return endpoint
+
+    def launch(self, scenario: Scenario) -> Endpoint:
+        setting, user = self.setting, self.setting.database.role
+        password = setting.token() if self.token else setting.database.password
+        passwords = setting.new_tokens if self.token and scenario.credential == NEW_TOKENS else ()
         if self.run.isdigit():
-            return Endpoint(self.port, password, int(self.run))
-        folder = self.setting.workspace.subfolder("other")
-        with (folder / "log").open("wb") as output:
-            self.process = self.setting.workspace.spawn(
-                ["/bin/sh", "-c", self.run],
-                output=output,
-                env=os.environ | self.environment(scenario, folder),
-            )
-        process = self.process
-
-        def listening() -> bool:
-            if process.poll() is not None:
-                return True
-            Wire("127.0.0.1", self.port).close()
-            return True
-
-        eventually(listening, f"start of {self.name}", START_SECONDS)
-        if process.poll() is not None:
-            log = (folder / "log").read_text(errors="replace").strip()
-            raise RuntimeError(f"ended at once: {log[-500:] or 'without a word'}")
-        return Endpoint(self.port, password, process.pid)
+            return Endpoint(self.port, user, password, passwords, int(self.run))
+        folder = setting.workspace.subfolder("other")
+        files = folder / "files"
+        files.mkdir()
+        environment = os.environ | self.environment(scenario, files)
+        started = self.spawn(["/bin/sh", "-c", self.run], folder, env=environment)
+        return Endpoint(self.port, user, password, passwords, self.pid, started)
 
     def environment(self, scenario: Scenario, folder: Path) -> dict[str, str]:
         setting, database = self.setting, self.setting.database
@@ -204,16 +250,3 @@ class Other(Contestant):
             "FOLDER": folder,
         }
         return {f"BENCH_{name}": str(value) for name, value in values.items()}
-
-    def stop(self) -> None:
-        if self.process:
-            # The shell may have started the pooler instead of becoming it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGTERM)
-            self.setting.workspace.stop(self.process)
-            self.process = None
-
-
-def _first_line(command: list[str | Path]) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=10)
-    return (done.stdout or done.stderr).strip().splitlines()[0] if done.returncode == 0 else "unknown version"

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
-from contestants import Endpoint
+from contestants import HOST, Endpoint
 from database import Database
+from figures import MIB, PER, percentiles
+from procfs import Meter
 from scenarios import Scenario
+from slow import slow_clients
 
 from harness import Workspace
 
-HOST = "127.0.0.1"
 # On top of the time that a run should take.
 GRACE_SECONDS = 30
 WARM_UP_TRANSACTIONS = 100
+# The log of a run holds about so many transactions, of so many in a second, at 40 bytes each.
+LOGGED_TRANSACTIONS = 250_000
+MOST_PER_SECOND = 100_000
+# For clients whose settings differ; a server connection that serves another of them must be told.
+TIME_ZONES = [f"Etc/GMT{offset:+}" for offset in range(-12, 13) if offset]
 
 
 class LoadError(Exception):
@@ -26,28 +36,31 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Load:
+    """Of one pgbench."""
+
     transactions: int
-    tps: float
-    latency_ms: float
+    per_second: float
+    mean_ms: float
 
 
 @dataclass(frozen=True)
 class Client:
-    """Runs pgbench against endpoints."""
+    """Runs pgbench against endpoints. `megabytes`: how much a COPY moves."""
 
     workspace: Workspace
     database: Database
+    megabytes: int = 1024
 
-    def check(self, endpoint: Endpoint) -> None:
+    def check(self, scenario: Scenario, endpoint: Endpoint) -> None:
         """Logs in by hand: whoever answers must be PostgreSQL, and must take us for the role."""
         with psycopg.connect(
             host=HOST,
             port=endpoint.port,
             dbname=self.database.name,
-            user=self.database.role,
+            user=endpoint.user,
             password=endpoint.password,
             connect_timeout=10,
-            sslmode="disable",
+            sslmode="require" if scenario.tls else "disable",
             gssencmode="disable",
             autocommit=True,
             prepare_threshold=None,
@@ -60,26 +73,76 @@ class Client:
         """Fills pools and caches."""
         self._run(scenario, endpoint, ["--transactions", str(WARM_UP_TRANSACTIONS)], GRACE_SECONDS)
 
-    def run(self, scenario: Scenario, endpoint: Endpoint, seconds: int) -> Load:
-        return self._run(scenario, endpoint, ["--time", str(seconds)], seconds + GRACE_SECONDS)
+    def run(self, scenario: Scenario, endpoint: Endpoint, seconds: int) -> dict[str, float]:
+        """The figures of one turn."""
+        # A login is not in pgbench's log, only what comes after it.
+        logged = not scenario.reconnect
+        folder = self.workspace.subfolder("pgbench")
+        limit = ["--time", str(seconds)]
+        if logged:
+            rate = min(1.0, LOGGED_TRANSACTIONS / (MOST_PER_SECOND * seconds))
+            limit += ["--log", "--log-prefix", str(folder / "log"), "--sampling-rate", f"{rate:g}"]
+        if scenario.writes:
+            self.database.tidy()
+        meter = Meter(endpoint.pid)
+        beside = slow_clients(endpoint, scenario.slow_clients) if scenario.slow_clients else nullcontext()
+        try:
+            with beside:
+                meter.begin()
+                loads = self._run(scenario, endpoint, limit, seconds + GRACE_SECONDS)
+                meter.end()
+            latencies = list(logged_milliseconds(folder))
+        finally:
+            remove(folder)
+        queries = sum(each.transactions for each in loads) * scenario.queries
+        figures = {
+            "queries": float(queries),
+            "per_second": sum(each.per_second for each in loads) * scenario.queries,
+            "mean_ms": sum(each.mean_ms for each in loads) / len(loads),
+            **percentiles(latencies),
+        }
+        return figures | pooler_figures(meter, queries)
 
-    def _run(self, scenario: Scenario, endpoint: Endpoint, limit: list[str], timeout: float) -> Load:
+    def _run(self, scenario: Scenario, endpoint: Endpoint, limit: list[str], timeout: float) -> list[Load]:
+        """One pgbench, or one for each client when each has settings of its own."""
+        environment = _environment(endpoint.password, tls=scenario.tls)
+        environments, clients = [environment], scenario.clients
+        if scenario.own_settings:
+            zones = [TIME_ZONES[number % len(TIME_ZONES)] for number in range(clients)]
+            environments, clients = [environment | {"PGTZ": zone} for zone in zones], 1
+        script = list(scenario.script)
+        folder = self.workspace.subfolder("script")
+        if scenario.text:
+            (folder / "script.sql").write_text(scenario.text + "\n")
+            script += ["--file", str(folder / "script.sql"), "--define", f"accounts={self.database.accounts}"]
         command = [
-            *(str(self.database.pgbench), "--no-vacuum", *scenario.script, "--protocol", scenario.protocol),
-            *("--client", str(scenario.clients), "--jobs", str(min(scenario.clients, os.cpu_count() or 1))),
+            *(str(self.database.pgbench), "--no-vacuum", *script, "--protocol", scenario.protocol),
+            *("--client", str(clients), "--jobs", str(min(clients, os.cpu_count() or 1))),
             *(["--connect"] if scenario.reconnect else []),
             *limit,
-            *("--host", HOST, "--port", str(endpoint.port), "--username", self.database.role),
+            *("--host", HOST, "--port", str(endpoint.port), "--username", endpoint.user),
             self.database.name,
         ]
-        child = self.workspace.spawn(command, output=subprocess.PIPE, env=_environment(endpoint.password))
+        children = []
         try:
-            output, _ = child.communicate(timeout=timeout)
+            for each in environments:
+                children.append(self.workspace.spawn(command, output=subprocess.PIPE, env=each))
+            outputs = [child.communicate(timeout=timeout)[0] for child in children]
         except subprocess.TimeoutExpired:
             raise LoadError(f"pgbench did not end within {timeout:g} s") from None
         finally:
-            self.workspace.stop(child, timeout=2)
-        return parse(output.decode(errors="replace"), child.returncode)
+            for child in children:
+                self.workspace.stop(child, timeout=2)
+            remove(folder)
+        pairs = zip(outputs, children, strict=True)
+        return [parse(output.decode(errors="replace"), child.returncode) for output, child in pairs]
+
+
+def pooler_figures(meter: Meter, queries: float) -> dict[str, float]:
+    """Nothing where there is no pooler."""
+    if meter.cpu_seconds is None or meter.peak_bytes is None:
+        return {}
+    return {"cpu_per_100k": meter.cpu_seconds / queries * PER, "peak_mib": meter.peak_bytes / MIB}
 
 
 def parse(output: str, status: int) -> Load:
@@ -102,6 +165,22 @@ def parse(output: str, status: int) -> Load:
     return Load(int(transactions.group(1)), float(tps.group(1)), float(latency.group(1)))
 
 
-def _environment(password: str) -> dict[str, str]:
+def logged_milliseconds(folder: Path) -> Iterator[float]:
+    """The third field of each line of pgbench's logs, which is in microseconds."""
+    for path in folder.iterdir():
+        with path.open() as lines:
+            for line in lines:
+                yield int(line.split(maxsplit=3)[2]) / 1000
+
+
+def remove(folder: Path) -> None:
+    """A folder of files."""
+    for path in list(folder.iterdir()):
+        path.unlink()
+    folder.rmdir()
+
+
+def _environment(password: str, *, tls: bool) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return kept | {"PGPASSWORD": password, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}
+    mode = "require" if tls else "disable"
+    return kept | {"PGPASSWORD": password, "PGSSLMODE": mode, "PGGSSENCMODE": "disable"}

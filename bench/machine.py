@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def describe(database: Database, contestants: Sequence[Contestant]) -> dict[str, str]:
     """Facts by name, in the order in which they are printed."""
     pgbench = subprocess.run([database.pgbench, "--version"], capture_output=True, text=True).stdout
-    versions = dict.fromkeys(each.version for each in contestants)
+    versions = dict.fromkeys(each.version for each in contestants if each.version)
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 import psycopg
 from contestants import Contestant, Endpoint
+from drivers import DRIVERS
+from figures import STARTUP, Spread
 from load import Client, LoadError
-from procfs import Processes
 from scenarios import Scenario
 
-PER = 100_000
+from harness.wire import ServerError
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One run. What is about the pooler is `None` where there is none, or where it may not be seen."""
-
-    transactions: int
-    tps: float
-    latency_ms: float
-    cpu_per_100k: float | None
-    peak_bytes: int | None
+# The figures of one turn, by name. What is about the pooler is missing where there is none.
+Sample = dict[str, float]
 
 
 @dataclass
@@ -39,18 +31,17 @@ class Result:
     def is_good(self) -> bool:
         return self.failure is None and bool(self.samples)
 
-    def median(self, name: str) -> float | None:
-        values = [getattr(sample, name) for sample in self.samples] if self.is_good else []
-        return None if not values or None in values else median(values)
+    def spread(self, figure: str) -> Spread | None:
+        values = [sample[figure] for sample in self.samples if figure in sample] if self.is_good else []
+        return Spread.of(values) if values else None
 
-    def ratio(self, name: str, other: Result | None) -> float | None:
-        """The median of the ratios to the other's run in the same round."""
+    def ratio(self, figure: str, other: Result | None) -> Spread | None:
+        """Of the ratios to the other's turn in the same round."""
         if not (other and self.is_good and other.is_good):
             return None
-        pairs = [
-            (getattr(a, name), getattr(b, name)) for a, b in zip(self.samples, other.samples, strict=True)
-        ]
-        return None if any(a is None or not b for a, b in pairs) else median(a / b for a, b in pairs)
+        pairs = [(a.get(figure), b.get(figure)) for a, b in zip(self.samples, other.samples, strict=True)]
+        ratios = [a / b for a, b in pairs if a is not None and b]
+        return Spread.of(ratios) if len(ratios) == len(pairs) else None
 
 
 @dataclass
@@ -63,7 +54,7 @@ class Outcome:
 
 
 # What can go wrong with a contestant. Anything else is a mistake of this program.
-FAILURES = (LoadError, psycopg.Error, OSError, RuntimeError)
+FAILURES = (LoadError, psycopg.Error, ServerError, EOFError, OSError, RuntimeError)
 
 
 def measure(
@@ -78,43 +69,48 @@ def measure(
     field_of = [each for each in contestants if each.enters(scenario)]
     results = {each.name: Result(each.name) for each in field_of}
     endpoints: dict[str, Endpoint] = {}
+
+    def attempt(each: Contestant, step: Callable[[], None]) -> None:
+        if results[each.name].failure is None:
+            try:
+                step()
+            except FAILURES as error:
+                results[each.name].failure = _one_line(error)
+
+    def begin(each: Contestant) -> None:
+        endpoints[each.name] = each.start(scenario)
+        results[each.name].note = endpoints[each.name].note
+        client.check(scenario, endpoints[each.name])
+        client.warm_up(scenario, endpoints[each.name])
+
+    def turn(each: Contestant) -> None:
+        results[each.name].samples.append(
+            DRIVERS[scenario.driver](client, scenario, endpoints[each.name], seconds)
+        )
+
+    def turn_afresh(each: Contestant) -> None:
+        # Who measures the start cannot wait for it.
+        start = each.launch if scenario.kind == STARTUP else each.start
+        try:
+            endpoints[each.name] = start(scenario)
+            turn(each)
+        finally:
+            each.stop()
+
     try:
         for each in field_of:
-            result = results[each.name]
-            try:
-                endpoint = each.start(scenario)
-                result.note = endpoint.note
-                client.check(endpoint)
-                client.warm_up(scenario, endpoint)
-                endpoints[each.name] = endpoint
-            except FAILURES as error:
-                result.failure = _one_line(error)
+            if not scenario.starts_afresh:
+                attempt(each, lambda each=each: begin(each))
         for number in range(rounds):
-            for name, endpoint in endpoints.items():
-                if results[name].failure is None:
-                    tell(f"{scenario.name}: round {number + 1} of {rounds}, {name}")
-                    try:
-                        results[name].samples.append(one_run(scenario, endpoint, client, seconds))
-                    except FAILURES as error:
-                        results[name].failure = _one_line(error)
+            for each in field_of:
+                tell(f"{scenario.name}: round {number + 1} of {rounds}, {each.name}")
+                step = turn_afresh if scenario.starts_afresh else turn
+                attempt(each, lambda each=each, step=step: step(each))
     finally:
         for each in field_of:
             each.stop()
+        client.database.drop_replicas()
     return Outcome(scenario, list(results.values()))
-
-
-def one_run(scenario: Scenario, endpoint: Endpoint, client: Client, seconds: int) -> Sample:
-    if endpoint.pid is None:
-        load = client.run(scenario, endpoint, seconds)
-        return Sample(load.transactions, load.tps, load.latency_ms, None, None)
-    pooler = Processes(endpoint.pid)
-    pooler.reset_peak()
-    before = pooler.cpu_seconds()
-    load = client.run(scenario, endpoint, seconds)
-    used, peak = pooler.cpu_seconds() - before, pooler.peak_bytes()
-    if not peak:
-        raise LoadError("the pooler has ended")
-    return Sample(load.transactions, load.tps, load.latency_ms, used / load.transactions * PER, peak)
 
 
 def _one_line(error: BaseException) -> str:

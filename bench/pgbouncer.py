@@ -9,12 +9,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from harness import Workspace, eventually
 from harness.installation import server_account
-from harness.wire import Wire
 
-START_SECONDS = 10.0
 # Prepared statements in transaction mode came with 1.21 (PgBouncer's changelog).
 FIRST_THAT_PREPARES = (1, 21)
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -22,7 +20,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 SETTINGS = {
     "listen_addr": "127.0.0.1",
     "unix_socket_dir": "",
-    "max_client_conn": 2000,
+    "max_client_conn": 12_000,
     "client_tls_sslmode": "disable",
     "server_tls_sslmode": "disable",
 }
@@ -51,16 +49,15 @@ def can_prepare(program: Path) -> bool:
     return version(program) >= FIRST_THAT_PREPARES
 
 
-def spawn(
-    workspace: Workspace,
+def prepare(
+    folder: Path,
     program: Path,
     *,
     users: Mapping[str, str],
     database: str,
     settings: Mapping[str, object],
-) -> subprocess.Popen[bytes]:
-    """Starts it and waits until it listens. As root it runs as another user: it refuses to be root."""
-    folder = workspace.subfolder("pgbouncer")
+) -> tuple[list[str | Path], dict[str, Any]]:
+    """Writes its files. What to run, and how: as root it runs as another user, for it refuses to be root."""
     account = server_account()
     user_list, configuration = folder / "userlist.txt", folder / "pgbouncer.ini"
     user_list.write_text("".join(f'"{name}" "{secret}"\n' for name, secret in users.items()))
@@ -69,26 +66,9 @@ def spawn(
         merged["max_prepared_statements"] = 200
     lines = [f"{name} = {value}" for name, value in merged.items()]
     configuration.write_text("\n".join(["[databases]", database, "[pgbouncer]", *lines, ""]))
-    for path in (user_list, configuration, folder) if account else ():
+    for path in (*folder.iterdir(), folder) if account else ():
         account.own(path)
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = workspace.spawn(
-            [program, configuration],
-            output=output,
-            cwd=folder,
-            **(account.options if account else {}),
-        )
-
-    def listening() -> bool:
-        if process.poll() is None:
-            Wire("127.0.0.1", int(str(settings["listen_port"]))).close()
-        return True
-
-    eventually(listening, "start of PgBouncer", START_SECONDS)
-    if process.poll() is not None:
-        raise RuntimeError(f"PgBouncer does not start: {log.read_text(errors='replace')[-500:].strip()}")
-    return process
+    return [program, configuration], account.options if account else {}
 
 
 def _installed() -> Path | None:

@@ -41,6 +41,15 @@ class Processes:
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / TICKS_PER_SECOND
 
+    def run_seconds(self) -> float:
+        """The same by the scheduler's clock: exact for short times, blind to threads that have ended."""
+        nanoseconds = 0
+        for pid in self.pids():
+            for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError):
+                    nanoseconds += int(task.read_text().split()[0])
+        return nanoseconds / 1e9
+
     def reset_peak(self) -> None:
         """Begins a new measurement of `peak_bytes`. Another user's process keeps its old peak."""
         for pid in self.pids():
@@ -50,6 +59,32 @@ class Processes:
     def peak_bytes(self) -> int:
         """The most memory that was resident since `reset_peak`."""
         return sum(_status_kib(pid, "VmHWM") for pid in self.pids()) * 1024
+
+    def resident_bytes(self) -> int:
+        """The memory that is resident now."""
+        return sum(_status_kib(pid, "VmRSS") for pid in self.pids()) * 1024
+
+
+class Meter:
+    """What a pooler uses between `begin` and `end`. Without a process there is nothing to see."""
+
+    def __init__(self, pid: int | None) -> None:
+        self.pooler = None if pid is None else Processes(pid)
+        self.cpu_seconds: float | None = None
+        self.peak_bytes: int | None = None
+        self._before = 0.0
+
+    def begin(self) -> None:
+        if self.pooler:
+            self.pooler.reset_peak()
+            self._before = self.pooler.cpu_seconds()
+
+    def end(self) -> None:
+        if self.pooler:
+            self.cpu_seconds = self.pooler.cpu_seconds() - self._before
+            self.peak_bytes = self.pooler.peak_bytes()
+            if not self.peak_bytes:
+                raise RuntimeError("the pooler has ended")
 
 
 def _status_kib(pid: int, name: str) -> int:

@@ -10,23 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from contestants import DIRECT, PGBOUNCER
+import plots
+from figures import COLUMNS, Column
 from measure import Outcome, Result
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS_FILE = FOLDER / "RESULTS.md"
 RESULTS_FOLDER = FOLDER / "results"
 ABSENT = "–"
-MIB = 1024 * 1024
-
-COLUMNS = ["", "per second", "of direct", "of PgBouncer", "mean ms", "CPU-s/100k", "of PgBouncer", "peak MiB"]
-# Scenarios are printed one by one, and still stand under one heading.
-WIDTHS = [36, *(len(name) for name in COLUMNS[1:])]
+NAME_WIDTH = 36
 
 LEGEND = """\
-Medians. Ratios are medians of the ratios within a round, in which the contestants take turns.
-CPU-s/100k: user and system time of the pooler, in seconds for 100 000 transactions.
-peak MiB: the most memory that was resident during a run."""
+Medians of the rounds. Ratios compare two turns of the same round, in which the contestants
+take turns: their median, and in brackets the least and the greatest.
+CPU-s/100k, CPU-s/GiB: user and system time of the pooler, in seconds for 100 000 queries, or for a GiB.
+peak MiB: the most memory that was resident during a turn.
+KiB/client: memory that came with the clients; idle CPU %: of one core, while all of them wait."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +43,24 @@ class Report:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
 
     def table(self) -> str:
-        return "\n".join([columns(), *map(rows, self.outcomes)])
+        kinds = [each.scenario.kind for each in self.outcomes]
+        parts = []
+        for before, outcome in zip([None, *kinds], self.outcomes, strict=False):
+            parts += [] if outcome.scenario.kind == before else [columns(outcome.scenario.kind)]
+            parts.append(rows(outcome))
+        return "\n".join(parts)
 
-    def save(self) -> tuple[Path, Path]:
-        """Writes the JSON and adds a section to RESULTS.md, the newest first."""
+    def save(self) -> list[Path]:
+        """Writes the JSON and the plots, and adds a section to RESULTS.md, the newest first."""
         date = re.sub(r"[^0-9]+", "-", self.facts["date"]).strip("-")
         RESULTS_FOLDER.mkdir(exist_ok=True)
         json_file = RESULTS_FOLDER / f"{date}.json"
         json_file.write_text(json.dumps(self.as_json(), indent=1) + "\n")
-        section = f"## {self.facts['date']}\n\n```text\n{self.heading()}\n\n{self.table()}\n```\n"
+        section = f"## {self.facts['date']}\n\n```text\n{self.heading()}\n{self.table()}\n```\n"
         text = RESULTS_FILE.read_text() if RESULTS_FILE.exists() else f"# Results\n\n{LEGEND}\n"
         before, mark, after = text.partition("\n## ")
         RESULTS_FILE.write_text(f"{before.rstrip()}\n\n{section}{mark}{after}")
-        return json_file, RESULTS_FILE
+        return [json_file, RESULTS_FILE, *plots.save(self.outcomes, RESULTS_FOLDER / date)]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,48 +73,36 @@ class Report:
         }
 
 
-def columns() -> str:
-    """The heading of the table."""
-    return _aligned([COLUMNS])
+def columns(kind: str) -> str:
+    """The heading of the table for scenarios of this kind, after an empty line."""
+    return "\n" + _aligned(COLUMNS[kind], "", [each.title for each in COLUMNS[kind]])
 
 
 def rows(outcome: Outcome) -> str:
     """One scenario in the table, after an empty line."""
-    return _aligned(["", outcome.scenario.name, *(_row(outcome, result) for result in outcome.results)])
+    return "\n".join(["", outcome.scenario.name, *(_row(outcome, result) for result in outcome.results)])
 
 
-def _row(outcome: Outcome, result: Result) -> list[str] | str:
+def _row(outcome: Outcome, result: Result) -> str:
     name = f"  {result.contestant}" + (f" ({result.note})" if result.note else "")
     if not result.is_good:
         return f"{name}  FAILED: {result.failure or 'no runs'}"
-    direct, pgbouncer = outcome.of(DIRECT), outcome.of(PGBOUNCER)
-    peak = result.median("peak_bytes")
-    return [
-        name,
-        _number(result.median("tps"), 0),
-        _number(result.ratio("tps", direct), 2),
-        _number(result.ratio("tps", pgbouncer), 2),
-        _number(result.median("latency_ms"), 3),
-        _number(result.median("cpu_per_100k"), 2),
-        _number(result.ratio("cpu_per_100k", pgbouncer), 2),
-        _number(peak and peak / MIB, 1),
-    ]
+    kind = COLUMNS[outcome.scenario.kind]
+    return _aligned(kind, name, [_cell(outcome, result, column) for column in kind])
 
 
-def _number(value: float | None, digits: int) -> str:
-    return ABSENT if value is None else f"{value:.{digits}f}"
+def _cell(outcome: Outcome, result: Result, column: Column) -> str:
+    if column.of is None:
+        found = result.spread(column.figure)
+        return ABSENT if found is None else f"{found.median:.{column.digits}f}"
+    found = result.ratio(column.figure, outcome.of(column.of))
+    return ABSENT if found is None else f"{found.median:.2f} ({found.least:.2f}–{found.greatest:.2f})"
 
 
-def _aligned(lines_or_cells: Sequence[list[str] | str]) -> str:
-    """Lists become columns: the first to the left, the others to the right. Texts stay as they are."""
-    lines = []
-    for each in lines_or_cells:
-        if isinstance(each, str):
-            lines.append(each)
-        else:
-            numbers = [f"{cell:>{width}}" for cell, width in zip(each[1:], WIDTHS[1:], strict=True)]
-            lines.append("  ".join([f"{each[0]:<{WIDTHS[0]}}", *numbers]).rstrip())
-    return "\n".join(lines)
+def _aligned(kind: Sequence[Column], name: str, cells: Sequence[str]) -> str:
+    """The name to the left, all else to the right. Scenarios are printed one by one, so widths are fixed."""
+    right = [f"{cell:>{column.width}}" for cell, column in zip(cells, kind, strict=True)]
+    return "  ".join([f"{name:<{NAME_WIDTH}}", *right]).rstrip()
 
 
 class Progress:

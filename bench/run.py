@@ -1,8 +1,9 @@
 """Measures the gateway beside PostgreSQL alone and PgBouncer, in one run. See README.md.
 
-make bench                            every scenario, 3 rounds of 5 s
-make bench ARGS="--quick"             does everything work? 1 round of 1 s
-make bench ARGS="--save"              keeps the figures in results/ and RESULTS.md
+make bench                            the main scenarios, 3 rounds of 3 s
+make bench-full                       every scenario, 5 rounds of 5 s
+make bench ARGS="--quick"             does everything work? 1 round of 1 s, little data
+make bench ARGS="--save"              keeps the figures in results/ and RESULTS.md, with plots
 make bench ARGS="--only '16 clients'" scenarios with this in their name
 """
 
@@ -15,11 +16,13 @@ from pathlib import Path
 import database
 import machine
 import pgbouncer
-from contestants import Contestant, Direct, Other, OurGateway, PgBouncer, Setting
+from contestants import Contestant, Direct, Other, Relay, Setting
+from gateways import OurGateway, PgBouncer
 from load import Client
-from measure import measure
+from measure import Outcome, measure
 from report import LEGEND, Progress, Report, columns, rows
 from scenarios import Scenario, matching
+from standing import allow_open_files
 
 from harness import Issuer, Workspace, exit_on_signals
 
@@ -30,9 +33,11 @@ POOL_SIZE = 20
 def main() -> int:
     options = arguments()
     exit_on_signals()
-    scenarios = matching(options.only)
+    scenarios = matching(options.only, full=options.full)
     if not scenarios:
         raise SystemExit(f"no scenario is named like {options.only}")
+    # Poolers inherit it, and need some for each client.
+    allow_open_files(max(each.clients for each in scenarios))
     issuer = Issuer()
     try:
         with Workspace() as workspace:
@@ -56,11 +61,14 @@ def run(options: argparse.Namespace, scenarios: list[Scenario], workspace: Works
         "rounds": f"{options.rounds} of {options.seconds} s",
         "data": f"pgbench scale {SCALE}",
         "pools": f"{POOL_SIZE} server connections each",
+        "COPY": f"{options.megabytes} MiB at a time",
     }
-    client = Client(workspace, data)
-    outcomes = []
-    print(Report(facts, conditions, []).heading(), columns(), sep="\n\n", flush=True)
+    client = Client(workspace, data, options.megabytes)
+    outcomes: list[Outcome] = []
+    print(Report(facts, conditions, []).heading(), flush=True)
     for scenario in scenarios:
+        if not outcomes or outcomes[-1].scenario.kind != scenario.kind:
+            print(columns(scenario.kind), flush=True)
         outcome = measure(scenario, contestants, client, options.rounds, options.seconds, progress)
         outcomes.append(outcome)
         progress()
@@ -74,7 +82,7 @@ def run(options: argparse.Namespace, scenarios: list[Scenario], workspace: Works
 
 def field(setting: Setting, options: argparse.Namespace) -> list[Contestant]:
     """Everyone, in the order of their turns."""
-    contestants: list[Contestant] = [Direct(setting)]
+    contestants: list[Contestant] = [Direct(setting), Relay(setting)]
     if program := pgbouncer.find():
         contestants += [PgBouncer(setting, program), PgBouncer(setting, program, "scram-sha-256")]
     else:
@@ -103,9 +111,18 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rounds", type=positive, help="turns of each contestant in each scenario (default 3)")
-    add("--seconds", type=positive, help="length of a turn (default 5)")
+    add(
+        "--rounds", type=positive, help="turns of each contestant in each scenario (default 3; with --full 5)"
+    )
+    add("--seconds", type=positive, help="length of a turn (default 3; with --full 5)")
+    add("--full", action="store_true", help="all scenarios")
     add("--quick", action="store_true", help="1 round of 1 s, to see whether everything works")
+    add(
+        "--megabytes",
+        type=positive,
+        metavar="N",
+        help="how much a COPY moves (default 1024; with --quick 32)",
+    )
     add("--only", action="append", default=[], metavar="TEXT", help="scenarios with this in their name")
     add(
         "--workers",
@@ -129,8 +146,9 @@ def arguments() -> argparse.Namespace:
     add("--postgres-port", type=positive, metavar="PORT", help="for poolers that run already")
     add("--save", action="store_true", help="keep the figures in results/ and RESULTS.md")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (1 if options.quick else 5)
+    options.rounds = options.rounds or (1 if options.quick else 5 if options.full else 3)
+    options.seconds = options.seconds or (1 if options.quick else 5 if options.full else 3)
+    options.megabytes = options.megabytes or (32 if options.quick else 1024)
     return options
 
 

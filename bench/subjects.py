@@ -58,7 +58,7 @@ def main() -> int:
     try:
         with Workspace() as workspace:
             data = database.start(workspace, SCALE, None)
-            make_subjects(data, max(options.subjects))
+            make_subjects(data, 0, max(options.subjects))
             print(
                 f"PostgreSQL {data.version}, {options.servers} servers, {options.at_once} queries at once\n"
             )
@@ -82,16 +82,15 @@ def name_of(number: int) -> str:
     return f"subject_{number}"
 
 
-def make_subjects(data: Database, count: int) -> None:
-    """Roles that may read pgbench's tables.
+def make_subjects(data: Database, first: int, count: int) -> None:
+    """Roles that may read pgbench's tables, from the number of the first up to the count.
 
     PostgreSQL looks through the memberships of an account at each login. So that this is not what is
     measured, the account that logs in is a superuser, who needs none.
     """
-    print(f"making {count} roles", file=sys.stderr)
     with data.cluster.admin() as admin:
         admin.execute(
-            f"DO $$ BEGIN FOR number IN 0..{count - 1} LOOP"
+            f"DO $$ BEGIN FOR number IN {first}..{count - 1} LOOP"
             " EXECUTE format('CREATE ROLE %I', 'subject_' || number); END LOOP; END $$"
         )
         admin.execute("GRANT SELECT ON pgbench_accounts TO PUBLIC")

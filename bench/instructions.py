@@ -1,0 +1,150 @@
+"""Counts the instructions of one query through the gateway: the same on a busy machine, so regressions show.
+
+PYTHONPATH=integration .venv/bin/python bench/instructions.py
+PYTHONPATH=integration .venv/bin/python bench/instructions.py --queries 5000 --functions 40
+
+The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client, one
+worker, loopback without TLS, `SELECT 1`. The kernel's share is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import (
+    Cluster,
+    Gateway,
+    Issuer,
+    Workspace,
+    default_config,
+    exit_on_signals,
+    merged,
+    primary_alone,
+)
+from harness import wire as w
+from harness.target import Target
+from harness.wire import Wire
+
+# Under callgrind everything takes some fifty times as long.
+WAIT_SECONDS = 120.0
+# Until caches are filled and buffers have their size.
+WARM_UP = 200
+NEEDED = ("valgrind", "callgrind_control", "callgrind_annotate")
+SUBJECT = "alice"
+STATEMENT = "SELECT 1"
+
+
+def main() -> int:
+    options = arguments()
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
+        print(f"SKIPPED: no instructions are counted, {', '.join(missing)} is not installed")
+        return 0
+    exit_on_signals()
+    issuer = Issuer()
+    try:
+        with Workspace() as workspace:
+            cluster = Cluster(workspace, replica=False)
+            for name, (prepare, ask) in KINDS.items():
+                counted = count(workspace, cluster, issuer, options.queries, prepare, ask)
+                report(name, counted, options.queries, options.functions)
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    finally:
+        issuer.close()
+    return 0
+
+
+def nothing(_: Wire) -> None:
+    """For statements that need no preparation."""
+
+
+def simple(wire: Wire) -> None:
+    wire.query(STATEMENT)
+
+
+def prepare(wire: Wire) -> None:
+    wire.send(w.parse(STATEMENT, "p"), w.SYNC)
+    wire.until_ready()
+
+
+def prepared(wire: Wire) -> None:
+    wire.send(w.bind((), "p"), w.execute(), w.SYNC)
+    wire.until_ready()
+
+
+Step = Callable[[Wire], None]
+KINDS: dict[str, tuple[Step, Step]] = {"simple": (nothing, simple), "prepared": (prepare, prepared)}
+
+
+def count(
+    workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, prepare: Step, ask: Step
+) -> Path:
+    """Callgrind's file about so many queries."""
+    config = merged(
+        default_config(cluster, issuer),
+        {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]},
+    )
+    gateway = Gateway(workspace, config)
+    folder = workspace.subfolder("callgrind")
+    prefix = f"--vgdb-prefix={folder}/vgdb"
+    gateway.start(
+        *("valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", prefix),
+        f"--callgrind-out-file={folder}/counted",
+    )
+
+    def counting(on: bool) -> None:
+        command = ["callgrind_control", prefix, "-i", "on" if on else "off", str(gateway.pid)]
+        subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
+
+    try:
+        wire = Wire(gateway.host, gateway.port, WAIT_SECONDS)
+        with wire:
+            wire.login(SUBJECT, Target.database, issuer.token(SUBJECT))
+            prepare(wire)
+            for _ in range(WARM_UP):
+                ask(wire)
+            counting(True)
+            for _ in range(queries):
+                ask(wire)
+            counting(False)
+    finally:
+        gateway.stop(timeout=WAIT_SECONDS)
+    return folder / "counted"
+
+
+def report(name: str, counted: Path, queries: int, functions: int) -> None:
+    """Instructions per query: in all, and of the functions that take most, callees left out."""
+    command = ["callgrind_annotate", "--threshold=100", "--auto=no", str(counted)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_SECONDS).stdout
+    lines = [
+        (int(found.group(1).replace(",", "")), found.group(2).strip())
+        for found in re.finditer(r"^ *([\d,]+) \([ \d.]+%\)  (.+)$", output, re.MULTILINE)
+    ]
+    totals = [number for number, text in lines if text == "PROGRAM TOTALS"]
+    if not totals:
+        raise SystemExit(f"callgrind_annotate says nothing: {output[:500]}")
+    print(f"\n{name}: {totals[0] / queries:,.0f} instructions per query ({queries} queries)\n")
+    for number, text in [each for each in lines if each[1] != "PROGRAM TOTALS"][:functions]:
+        # FILE:FUNCTION [OBJECT]
+        function = re.sub(r" \[[^\]]*\]$", "", text).split(":", 1)[-1]
+        print(f"{number / queries:>10,.0f}  {function[:100]}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--queries", type=int, default=2_000, help="that are counted, of each kind (2000)")
+    parser.add_argument("--functions", type=int, default=20, help="that are named (20)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
