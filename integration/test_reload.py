@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from harness import eventually, merged
+from harness import wire as w
+from harness.accounts import enter
 from harness.target import Target
 
 MakeGateway = Callable[..., Target]
@@ -141,3 +143,24 @@ def test_a_missing_file_changes_nothing(make_gateway: MakeGateway) -> None:
 
     eventually(lambda: "pgdog.toml" in str(target.gateway.log()[seen:]), "a line in the log")
     assert logged_in(target, "postgres")
+
+
+def test_a_session_that_nothing_watches_ends_when_settings_begin_to_carry_claims(
+    make_accounts: MakeGateway,
+) -> None:
+    """S3: it could set for itself what row-level security reads from now on."""
+    target = make_accounts()
+    with enter(target, "ann@example.com", "reader") as before:
+        before.rows("SET app.tenant_id = 'of my own choice'")
+        config = target.gateway.config
+        session = {"variables": {"app.tenant_id": "{tenant_id}"}}
+        target.gateway.write({**config, "jwt": {**config["jwt"], "session": session}})
+        target.gateway.send(signal.SIGHUP)
+
+        def carried() -> bool:
+            with enter(target, "bea@example.com", "reader", tenant_id="acme") as wire:
+                return wire.value("SELECT current_setting('app.tenant_id', true)") == "acme"
+
+        eventually(carried, "the new file")
+        before.send(w.query("SELECT current_setting('app.tenant_id', true)"))
+        assert before.receive_until("E", "D")[-1].fields["S"] == "FATAL"

@@ -176,8 +176,10 @@ impl Registry {
         // What the session may do was decided for the mode of its login.
         let has_account = grant.mode == IdentityMode::ServiceAccount;
         let same = |core: &JwtConfig| {
-            let is_guarded = has_account || core.is_guarded(grant.mode) == grant.guarded;
-            is_guarded && core.may_be(grant.issuer.as_deref(), grant.mode)
+            let guarded = core.is_guarded(grant.mode);
+            // An account that takes a role is guarded in any case.
+            let is_as_guarded = grant.guarded == guarded || (has_account && grant.guarded);
+            is_as_guarded && core.may_be(grant.issuer.as_deref(), grant.mode)
         };
         if !self.config.jwt.as_ref().is_some_and(|jwt| same(&jwt.core)) {
             return Err(NoPool::ModeChanged);

@@ -115,7 +115,7 @@ impl SigningKey {
         let problem = |problem: &str| ConfigError::KeyFile { path: file.to_owned(), problem: problem.to_owned() };
         let text = std::fs::read(file).map_err(|error| problem(&format!("cannot be read: {error}")))?;
         let der = PrivatePkcs8KeyDer::from_pem_slice(&text)
-            .map_err(|_| problem("holds no private key as PKCS #8 in PEM form (\"BEGIN PRIVATE KEY\")"))?;
+            .map_err(|_| problem("holds no private key in PEM form, as PKCS #8 has it"))?;
         let der = der.secret_pkcs8_der();
         if let Ok(key) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der) {
             return Ok(Self::Es256(key));

@@ -1,9 +1,9 @@
 //! An examination names all that is wrong with a token. What it says first, and the decision, are those of the login.
 
-use crate::common::{TestKey, claims, now, text_config};
+use crate::common::{TestKey, claims, context, now, text_config};
 use pgdog_jwt::config::Algorithm;
 use pgdog_jwt::session::{OneVariable, Template, Variable};
-use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Check, Credential, Explanation, JwtConfig};
+use pgdog_jwt::{AuthDecision, Authenticator, Check, Explanation, JwtConfig};
 use serde_json::json;
 
 fn strict(key: &TestKey) -> JwtConfig {
@@ -23,15 +23,7 @@ fn strict(key: &TestKey) -> JwtConfig {
 }
 
 async fn examine(authenticator: &Authenticator, token: &str) -> Explanation {
-    let context = AuthContext {
-        user: "alice",
-        database: "app",
-        credential: Credential::new(token.as_bytes()),
-        client_addr: None,
-        tls: true,
-        tls_identity: None,
-    };
-    authenticator.examine(context).await
+    authenticator.examine(context(token)).await
 }
 
 fn failed(explanation: &Explanation) -> Vec<(Check, &'static str)> {

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{TestKey, authenticator_for, claims, file, login, now, pem_config, verdict};
+use crate::common::{TestKey, authenticator_for, claims, context, file, login, now, pem_config, verdict};
 use pgdog_jwt::revocation::{Revocation, Target};
-use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Check, Credential, DenyReason};
+use pgdog_jwt::{AuthDecision, Authenticator, Check, DenyReason};
 use serde_json::{Value, json};
 
 fn revocation(target: Target, issued_before: Option<u64>) -> Revocation {
@@ -112,18 +112,11 @@ async fn the_explanation_has_a_step_for_it() {
     let key = TestKey::ed25519("k");
     let authenticator = authenticator_for(&[&key]);
     let token = key.sign(&full("one", now()));
-    let context = AuthContext {
-        user: "alice",
-        database: "app",
-        credential: Credential::new(token.as_bytes()),
-        client_addr: None,
-        tls: true,
-        tls_identity: None,
-    };
-    let found = authenticator.explain(context).await.steps.into_iter().find(|step| step.check == Check::Revocation);
+    let found =
+        authenticator.explain(context(&token)).await.steps.into_iter().find(|step| step.check == Check::Revocation);
     assert_eq!(found.unwrap().outcome.unwrap(), "nothing is revoked");
     authenticator.revocations().revoke(revocation(Target::Subject("alice".to_owned()), None)).unwrap();
-    let explanation = authenticator.explain(context).await;
+    let explanation = authenticator.explain(context(&token)).await;
     let last = explanation.steps.last().unwrap();
     assert_eq!((last.check, &last.outcome), (Check::Revocation, &Err(DenyReason::Revoked("by its subject"))));
     assert!(matches!(explanation.decision, AuthDecision::Deny(DenyReason::Revoked(_))));
@@ -181,15 +174,7 @@ async fn the_steps_say_what_the_decision_says_while_something_is_revoked() {
         let mut claims = json!({"sub": "1234", "email": "alice", "iat": now(), "exp": now() + 60});
         claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let token = key.sign(&claims);
-        let context = AuthContext {
-            user: "alice",
-            database: "app",
-            credential: Credential::new(token.as_bytes()),
-            client_addr: None,
-            tls: true,
-            tls_identity: None,
-        };
-        let explanation = authenticator.explain(context).await;
+        let explanation = authenticator.explain(context(&token)).await;
         let failed = explanation.steps.last().and_then(|step| step.outcome.as_ref().err());
         match &explanation.decision {
             AuthDecision::Deny(reason) => {

@@ -1,20 +1,9 @@
 //! No token, password or key is in any text that the crate makes (S5).
 
 use crate::common::issuer::TestIssuer;
-use crate::common::{TestKey, claims, file, jwks_config, key_set, pem_config};
+use crate::common::{TestKey, claims, context, file, jwks_config, key_set, pem_config};
 use pgdog_jwt::config::{IdentityMode, Secret};
-use pgdog_jwt::{AuthContext, AuthDecision, Authenticator, Credential, DenyReason, JwtConfig};
-
-fn context(token: &str) -> AuthContext<'_> {
-    AuthContext {
-        user: "alice",
-        database: "app",
-        credential: Credential::new(token.as_bytes()),
-        client_addr: None,
-        tls: true,
-        tls_identity: None,
-    }
-}
+use pgdog_jwt::{AuthDecision, Authenticator, DenyReason, JwtConfig};
 
 #[tokio::test]
 async fn nothing_shows_a_token_a_password_or_a_key() {

@@ -150,6 +150,18 @@ pub fn jwks_config(url: &str, change: impl FnOnce(&mut JwksSource)) -> JwtConfig
     JwtConfig::new(vec![Issuer::new(KeySource::Jwks(source))])
 }
 
+/// A login of alice with this token.
+pub fn context(token: &str) -> AuthContext<'_> {
+    AuthContext {
+        user: "alice",
+        database: "app",
+        credential: Credential::new(token.as_bytes()),
+        client_addr: None,
+        tls: true,
+        tls_identity: None,
+    }
+}
+
 pub async fn login(authenticator: &Authenticator, user: &str, credential: &str) -> Result<AuthGrant, &'static str> {
     let context = AuthContext {
         user,
