@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -187,11 +186,15 @@ class Relay(Pooler):
         return scenario.relay
 
     def launch(self, scenario: Scenario) -> Endpoint:
-        database = self.setting.database
-        port = free_port()
-        program = Path(__file__).with_name("relay.py")
-        command = [sys.executable, program, str(port), database.host, str(database.port)]
-        started = self.spawn(command, self.setting.workspace.subfolder("relay"))
+        database, port = self.setting.database, free_port()
+        folder = self.setting.workspace.subfolder("relay")
+        program = folder / "relay"
+        build = ["rustc", "-O", "--edition=2024", "-o", program, Path(__file__).with_name("relay.rs")]
+        built = subprocess.run(build, capture_output=True, text=True)
+        if built.returncode != 0:
+            raise RuntimeError(f"rustc: {built.stderr.strip()[-500:]}")
+        command = [program, str(port), f"{database.host}:{database.port}"]
+        started = self.spawn(command, folder)
         return Endpoint(port, database.role, database.password, pid=self.pid, started=started)
 
 

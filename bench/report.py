@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plots
+import targets
 from figures import COLUMNS, Column
 from measure import Outcome, Result
 
@@ -56,7 +57,9 @@ class Report:
         RESULTS_FOLDER.mkdir(exist_ok=True)
         json_file = RESULTS_FOLDER / f"{date}.json"
         json_file.write_text(json.dumps(self.as_json(), indent=1) + "\n")
-        section = f"## {self.facts['date']}\n\n```text\n{self.heading()}\n{self.table()}\n```\n"
+        parts = [self.heading(), self.table().lstrip("\n"), targets.table(self.outcomes)]
+        body = "\n\n".join(part for part in parts if part)
+        section = f"## {self.facts['date']}\n\n```text\n{body}\n```\n"
         text = RESULTS_FILE.read_text() if RESULTS_FILE.exists() else f"# Results\n\n{LEGEND}\n"
         before, mark, after = text.partition("\n## ")
         RESULTS_FILE.write_text(f"{before.rstrip()}\n\n{section}{mark}{after}")

@@ -16,6 +16,7 @@ from pathlib import Path
 import database
 import machine
 import pgbouncer
+import targets
 from contestants import Contestant, Direct, Other, Relay, Setting
 from gateways import OurGateway, PgBouncer
 from load import Client
@@ -74,6 +75,8 @@ def run(options: argparse.Namespace, scenarios: list[Scenario], workspace: Works
         progress()
         print(rows(outcome), flush=True)
     print(f"\n{LEGEND}")
+    if aims := targets.table(outcomes):
+        print(f"\n{aims}")
     if options.save:
         for path in Report(facts, conditions, outcomes).save():
             print(f"written: {path}")

@@ -21,6 +21,12 @@ use crate::app::worker;
 use crate::stats::Seats;
 use pgdog_jwt::config::Secret;
 
+/// Free connections, or waiting clients, among which one of the worker's own is looked for.
+const LOOK_AT: usize = 16;
+
+/// How long a client may have waited before it is its turn, whatever worker it runs on.
+const PATIENCE: Duration = Duration::from_millis(5);
+
 /// What a pool connects to, as whom, and its limits. Two equal specifications are the same pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PoolSpec {
@@ -125,7 +131,7 @@ impl Pool {
 
     /// A free connection, if there is one at once that needs no check and is the right identity already.
     #[inline]
-    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish) -> Option<Box<Unconfirmed>> {
+    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish, now: Instant) -> Option<Box<Unconfirmed>> {
         loop {
             let server = {
                 let mut inner = self.inner.lock();
@@ -133,7 +139,7 @@ impl Pool {
                     return None;
                 }
                 let idle = if self.spec.shared { inner.take_fitting(wish) } else { inner.take_idle() }?;
-                if self.needs_check(&idle) {
+                if self.needs_check(&idle, now) {
                     inner.idle.push_back(idle);
                     return None;
                 }
@@ -153,7 +159,7 @@ impl Pool {
             match found {
                 Found::Slot(slot) => return self.connect(slot, deadline, true).await,
                 Found::Idle(idle) => {
-                    let doubtful = self.needs_check(&idle);
+                    let doubtful = self.needs_check(&idle, Instant::now());
                     let Some(server) = usable(idle.server) else { continue };
                     if !doubtful {
                         return Ok(server);
@@ -200,7 +206,7 @@ impl Pool {
             inner = self.inner.lock();
         }
         let (sender, receiver) = oneshot::channel();
-        inner.waiters.push_back(Waiter { arrived: Instant::now(), sender });
+        inner.waiters.push_back(Waiter { arrived: Instant::now(), worker: worker::current(), sender });
         let is_full = inner.size >= self.spec.size;
         drop(inner);
         if !is_full {
@@ -231,9 +237,14 @@ impl Pool {
         }
     }
 
-    /// Takes a connection back: for the client that has waited longest, or among the free ones.
-    #[inline]
+    /// See [`Self::check_in_at`].
     pub(crate) fn check_in(server: Box<Unconfirmed>) {
+        Self::check_in_at(server, Instant::now());
+    }
+
+    /// Takes a connection back at this moment: for the client that has waited longest, or among the free ones.
+    #[inline]
+    pub(crate) fn check_in_at(server: Box<Unconfirmed>, now: Instant) {
         let pool = server.slot.pool().clone();
         if server.connection.is_spent() {
             return;
@@ -242,7 +253,7 @@ impl Pool {
         let claimed = if budget.is_pressed() { budget.claim(server) } else { Some(server) };
         let Some(mut server) = claimed else { return };
         let mut inner = pool.inner.lock();
-        while let Some(waiter) = inner.waiters.pop_front() {
+        while let Some(waiter) = inner.next_waiter(now) {
             match waiter.sender.send(Handover::Server(server)) {
                 Ok(()) => return,
                 Err(Handover::Server(back)) => server = back,
@@ -253,12 +264,11 @@ impl Pool {
             drop(inner);
             return;
         }
-        let since = Instant::now();
-        inner.idle.push_back(Idle { server, since });
+        inner.idle.push_back(Idle { server, since: now });
         let is_news = budget.is_limited() && !std::mem::replace(&mut inner.listed.idle, true);
         drop(inner);
         if is_news {
-            budget.list_idle(&pool, since);
+            budget.list_idle(&pool, now);
         }
     }
 
@@ -316,7 +326,6 @@ impl Inner {
     /// The connection used last, one of this worker's own before another's: it needs no move to another reactor.
     #[inline]
     fn take_idle(&mut self) -> Option<Idle> {
-        const LOOK_AT: usize = 8;
         let here = worker::current();
         let count = self.idle.len();
         let own = (count.saturating_sub(LOOK_AT)..count)
@@ -350,10 +359,52 @@ impl Inner {
         self.take_fitting(wish).or_else(|| self.idle.pop_front())
     }
 
+    /// The client whose turn it is: the one that has waited longest. While nobody waits long, one of this worker's own comes
+    /// before it, for whom neither another thread must wake up nor the socket move.
+    fn next_waiter(&mut self, now: Instant) -> Option<Waiter> {
+        let first = self.waiters.front()?;
+        let here = worker::current();
+        let waits_long = now.saturating_duration_since(first.arrived) > PATIENCE;
+        let mut near = self.waiters.iter().take(LOOK_AT);
+        let own = if waits_long { None } else { near.position(|waiter| waiter.worker == here) };
+        self.waiters.remove(own.unwrap_or(0))
+    }
+
     /// Waiters that have given up are no part of the queue.
     pub(super) fn forget_gone_waiters(&mut self) {
         while self.waiters.front().is_some_and(|waiter| waiter.sender.is_closed()) {
             self.waiters.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The workers of the waiting clients, in the order in which they are served, `waited` after they came.
+    fn served(workers: &[usize], waited: Duration) -> Vec<usize> {
+        let (mut inner, arrived) = (Inner::default(), Instant::now());
+        let waiter = |worker: &usize| Waiter { arrived, worker: *worker, sender: oneshot::channel().0 };
+        inner.waiters.extend(workers.iter().map(waiter));
+        std::iter::from_fn(|| inner.next_waiter(arrived + waited)).map(|waiter| waiter.worker).collect()
+    }
+
+    #[test]
+    fn a_client_of_the_same_worker_comes_first_while_nobody_waits_long() {
+        let here = worker::current();
+
+        assert_eq!(served(&[1, 2, here, 3, here], Duration::ZERO), [here, here, 1, 2, 3]);
+        assert_eq!(served(&[1, 2, here, 3, here], PATIENCE * 2), [1, 2, here, 3, here]);
+        assert!(served(&[], Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn the_look_for_a_client_of_the_same_worker_is_short() {
+        let here = worker::current();
+        let mut workers = vec![1; LOOK_AT];
+        workers.push(here);
+
+        assert_eq!(served(&workers, Duration::ZERO).first(), Some(&1));
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, ConversationError};
 use super::held::Held;
@@ -219,11 +219,16 @@ impl Server {
         !self.dirty && self.status() == b'I'
     }
 
-    /// Gives the connection back. `false` when it must be cleaned first, see [`Self::clean`].
-    #[inline]
+    /// Gives the connection back, which must be clean.
     pub(crate) fn check_in(self) {
+        self.check_in_at(Instant::now());
+    }
+
+    /// The same, at this moment.
+    #[inline]
+    pub(crate) fn check_in_at(self, now: Instant) {
         debug_assert!(self.is_clean());
-        Pool::check_in(self.inner);
+        Pool::check_in_at(self.inner, now);
     }
 
     /// Ends a transaction that was left open and undoes what the session left behind, then gives the connection back. One

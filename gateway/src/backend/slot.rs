@@ -70,5 +70,7 @@ pub(super) enum Handover {
 /// A client in the queue of its pool.
 pub(super) struct Waiter {
     pub(super) arrived: Instant,
+    /// The worker that it runs on.
+    pub(super) worker: usize,
     pub(super) sender: oneshot::Sender<Handover>,
 }

@@ -16,8 +16,8 @@ impl Pool {
     /// Whether a free connection has to show that it is alive before a client gets it. One that came back a short while
     /// ago has done so.
     #[inline]
-    pub(super) fn needs_check(&self, idle: &Idle) -> bool {
-        idle.since.elapsed() >= self.spec.limits.healthcheck_interval
+    pub(super) fn needs_check(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) >= self.spec.limits.healthcheck_interval
     }
 
     /// Checks a connection. `None`: it is gone, the next one may do. No answer in time is the server's failure.

@@ -60,14 +60,11 @@ impl Classifier {
 
     /// The class of a text: one query message, or the text of one Parse message, without the closing NUL.
     pub(crate) fn classify(&mut self, sql: &[u8]) -> Class {
-        if mentions_own_setting(sql) {
-            // It may hold a token.
-            let class = judge(sql, &self.policy).class;
-            return Class { wish: wish::of_comments(sql).or(class.wish), ..class };
-        }
         if let Some((template, wish)) = self.scanner.template(sql) {
             let known = match self.templates.get(template) {
                 Some(known) => known,
+                // It may hold a token, in a place where no constant can be.
+                None if mentions_own_setting(template) => None,
                 None => {
                     let judged = judge(template, &self.policy);
                     let class = judged.any_constants.then_some(judged.class);
@@ -89,6 +86,10 @@ impl Classifier {
         }
         if let Some(class) = self.texts.get(sql) {
             return class;
+        }
+        if mentions_own_setting(sql) {
+            // It may hold a token: never remembered.
+            return judge(sql, &self.policy);
         }
         let class = judge(sql, &self.policy);
         self.texts.put(sql, class);

@@ -4,13 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use pgdog_jwt::revocation::TokenIdentity;
 
 use super::totals::{self, Tallies, Totals};
-use super::{Seat, Tally, clock, events};
+use super::{Seat, Tally, clock, clock_at, events};
 use crate::config::PoolerMode;
 use crate::net::stream::TlsSession;
 use crate::wire::ErrorFields;
@@ -207,10 +207,15 @@ impl Meter {
     /// A server was asked for something.
     #[inline]
     pub(crate) fn asked(&mut self) {
-        if self.busy_since != 0 {
-            return;
+        if self.busy_since == 0 {
+            self.asked_at(Instant::now());
         }
-        self.busy_since = clock();
+    }
+
+    /// The same, at this moment, after the server owed nothing.
+    #[inline]
+    pub(crate) fn asked_at(&mut self, now: Instant) {
+        self.busy_since = clock_at(now);
         if self.begun == 0 {
             self.begun = self.busy_since;
         }
@@ -224,18 +229,18 @@ impl Meter {
         self.card.done.transactions.add(u64::from(status == b'I'));
     }
 
-    /// The server owes nothing.
+    /// The server owes nothing at this moment.
     #[inline]
-    pub(crate) fn quiet(&mut self, seat: Option<&Seat>, in_transaction: bool, pinned: bool) {
+    pub(crate) fn quiet(&mut self, now: Instant, seat: Option<&Seat>, in_transaction: bool, pinned: bool) {
         if self.busy_since == 0 {
             return;
         }
-        let now = clock();
+        let now = clock_at(now);
         let done = &self.card.done;
-        done.query_nanos.add(now - self.busy_since);
+        done.query_nanos.add(now.saturating_sub(self.busy_since));
         self.busy_since = 0;
         if !in_transaction {
-            done.transaction_nanos.add(now - self.begun);
+            done.transaction_nanos.add(now.saturating_sub(self.begun));
             self.begun = 0;
         }
         if pinned && !self.pinned {
@@ -269,7 +274,7 @@ impl Meter {
 
     /// The server was lost.
     pub(crate) fn lost(&mut self) {
-        self.quiet(None, false, false);
+        self.quiet(Instant::now(), None, false, false);
         self.begun = 0;
         self.release();
     }
@@ -324,11 +329,11 @@ mod tests {
         meter.asked();
         assert_eq!(card.state(), State::Active);
         meter.ready(b'T');
-        meter.quiet(None, true, false);
+        meter.quiet(Instant::now(), None, true, false);
         assert_eq!(card.state(), State::IdleInTransaction);
         meter.asked();
         meter.ready(b'I');
-        meter.quiet(None, false, true);
+        meter.quiet(Instant::now(), None, false, true);
         assert_eq!(card.state(), State::Pinned);
         let done = card.done.read();
         assert_eq!((done.queries, done.transactions, done.pins), (1, 1, 1));

@@ -47,7 +47,13 @@ static EPOCH: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now()
 /// Nanoseconds since the process began; never 0, which stands for "not".
 #[inline]
 pub(crate) fn clock() -> u64 {
-    (EPOCH.0.elapsed().as_nanos() as u64).max(1)
+    clock_at(Instant::now())
+}
+
+/// What [`clock`] says, or said, at this moment.
+#[inline]
+pub(crate) fn clock_at(now: Instant) -> u64 {
+    (now.saturating_duration_since(EPOCH.0).as_nanos() as u64).max(1)
 }
 
 /// The moment of a [`clock`] value; `None` for 0.

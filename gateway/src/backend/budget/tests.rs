@@ -49,7 +49,7 @@ impl Pools {
     fn wait(&self, user: &str) -> Receiver<Handover> {
         let pool = self.of(user);
         let (sender, receiver) = oneshot::channel();
-        pool.inner.lock().waiters.push_back(Waiter { arrived: Instant::now(), sender });
+        pool.inner.lock().waiters.push_back(Waiter { arrived: Instant::now(), worker: 0, sender });
         std::thread::sleep(Duration::from_millis(1));
         self.budget().enlist(&pool);
         receiver

@@ -90,12 +90,12 @@ impl PoolSet {
 
     /// A connection that is free now on the server that comes first.
     #[inline]
-    pub(crate) fn try_check_out(&self, need: Need, wish: &Wish) -> Option<Box<Unconfirmed>> {
+    pub(crate) fn try_check_out(&self, need: Need, wish: &Wish, now: Instant) -> Option<Box<Unconfirmed>> {
         if self.cluster.gate.is_closed() {
             return None;
         }
         if let [only] = self.pools.as_slice() {
-            return if self.allows(only, need.access) { only.try_check_out(wish) } else { None };
+            return if self.allows(only, need.access) { only.try_check_out(wish, now) } else { None };
         }
         if !need.patience.is_zero() && self.may_catch_up(need) {
             return None;
@@ -106,7 +106,7 @@ impl PoolSet {
         if !self.suits(pool, need) {
             return None;
         }
-        let server = pool.try_check_out(wish)?;
+        let server = pool.try_check_out(wish, now)?;
         self.took(at, view);
         Some(server)
     }

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
@@ -258,7 +258,7 @@ impl Replication {
                 connection.status = frame.body.first().copied().unwrap_or(b'E');
                 meter.ready(connection.status);
                 if self.asked == 0 {
-                    meter.quiet(connection.seat.as_ref(), connection.status != b'I', false);
+                    meter.quiet(Instant::now(), connection.seat.as_ref(), connection.status != b'I', false);
                 }
             }
             b'E' => meter.server_error(&frame.body),

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
@@ -41,9 +41,13 @@ impl Session {
     /// A free server that is the client's already: no wait, no round trip.
     #[inline]
     pub(super) fn try_acquire(&mut self, access: Access) -> bool {
-        let Some(server) = self.pools.try_check_out(self.need(access), &self.pools.wish) else { return false };
+        let now = Instant::now();
+        let Some(server) = self.pools.try_check_out(self.need(access), &self.pools.wish, now) else { return false };
         match server.confirm_now(self.pools.identity(), &self.settings) {
-            Ok(server) => self.hold(server),
+            Ok(server) => {
+                self.hold(server);
+                self.registration.meter.asked_at(now);
+            }
             Err(server) => {
                 crate::backend::pool::Pool::check_in(server);
                 return false;
@@ -169,17 +173,55 @@ impl Session {
 
     /// When the server owes nothing: confirms its identity where that is in doubt, gives it back where nothing keeps the
     /// session on it. `true`: it owes nothing.
+    #[inline]
     pub(super) async fn settle(&mut self) -> Result<bool, End> {
-        if self.server.is_none() {
-            return Ok(true);
+        match self.settle_at_once() {
+            Some(settled) => Ok(settled),
+            None => Box::pin(self.settle_after_all()).await,
         }
+    }
+
+    /// The ordinary case: the server is as it was and nothing keeps the session on it. `None`: there is more to it.
+    #[inline]
+    fn settle_at_once(&mut self) -> Option<bool> {
+        let Some(server) = &self.server else { return Some(true) };
         // A request of which the server has only a part binds the session to it as an unanswered one does.
         if !self.is_quiet() || self.is_moving() {
-            return Ok(false);
+            return Some(false);
         }
+        let is_as_it_was = server.is_clean()
+            && server.identity_known()
+            && self.barrier == Barrier::None
+            && !self.variables_reset
+            && !self.changes_schema
+            && !self.rules.verifies;
+        let is_free = self.rules.mode != PoolerMode::Session
+            && !self.inquiries.are_due()
+            && !self.own_writes.are_due()
+            && !self.pins.is_pinned();
+        if !is_as_it_was || !is_free {
+            return None;
+        }
+        self.forget_requests();
+        self.ran = false;
+        let now = Instant::now();
+        let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
+        self.registration.meter.quiet(now, seat, false, false);
+        self.release(now);
+        Some(true)
+    }
+
+    /// What is known of requests that are answered.
+    #[inline]
+    fn forget_requests(&mut self) {
         self.asked_at = None;
         self.names.settle();
         self.provided.clear();
+    }
+
+    /// The same when the server owes nothing, whatever there is to be done.
+    async fn settle_after_all(&mut self) -> Result<bool, End> {
+        self.forget_requests();
         if self.changes_schema {
             // For the session itself at once, for others when it is committed.
             held::schema_changed();
@@ -222,10 +264,10 @@ impl Session {
             return Err(End::Fatal(PgError::fatal("0A000", text)));
         }
         let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
-        self.registration.meter.quiet(seat, !idle, self.pins.is_pinned());
+        self.registration.meter.quiet(Instant::now(), seat, !idle, self.pins.is_pinned());
         if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
             self.ask_position().await?;
-            self.release();
+            self.release(Instant::now());
         } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
             self.confirm_again().await?;
             // Where a barrier was what has reset them.
@@ -267,13 +309,13 @@ impl Session {
 
     /// Gives the server back: as it is, or by way of a cleaning that nobody waits for.
     #[inline]
-    fn release(&mut self) {
+    fn release(&mut self, now: Instant) {
         self.note_parameters();
         let Some(server) = self.server.take() else { return };
         self.registration.meter.release();
         self.expected.shrink();
         match self.cancelling.take() {
-            None if server.is_clean() => server.check_in(),
+            None if server.is_clean() => server.check_in_at(now),
             cancelling => self.clean(server, cancelling),
         }
     }

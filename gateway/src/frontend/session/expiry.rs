@@ -86,9 +86,11 @@ impl Expiry {
     /// Ready once for each of the two moments.
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        // `Waker::will_wake` also compares tables of functions, and tokio's waker of a running task has another one than
+        // its clones: it would always say no.
         if let (Some(timer), Some(told)) = (&self.timer, &self.told)
             && !timer.is_elapsed()
-            && told.will_wake(cx.waker())
+            && std::ptr::eq(told.data(), cx.waker().data())
         {
             return Poll::Pending;
         }

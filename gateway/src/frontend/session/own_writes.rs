@@ -27,6 +27,12 @@ impl OwnWrites {
             self.wrote = true;
         }
     }
+
+    /// Whether a position has to be asked for.
+    #[inline]
+    pub(super) fn are_due(&self) -> bool {
+        self.wrote
+    }
 }
 
 impl Session {
