@@ -389,7 +389,10 @@ pub(super) async fn check_out(
     wish: &Wish,
     settings: &std::sync::Arc<crate::backend::settings::Settings>,
 ) -> Result<Server, NoServer> {
-    let server = pools.check_out(need, wish).await?;
+    let server = match pools.check_out(need, wish).await?.confirm_now(&wish.identity, settings) {
+        Ok(server) => return Ok(server),
+        Err(server) => server,
+    };
     let limit = server.slot.pool().spec.limits.connect_timeout;
     match tokio::time::timeout(limit, server.confirm(&wish.identity, settings)).await {
         Ok(Ok(server)) => Ok(server),
