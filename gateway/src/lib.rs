@@ -5,6 +5,8 @@ mod admin;
 mod app;
 mod audit;
 mod backend;
+#[doc(hidden)]
+pub mod bench;
 mod cli;
 mod config;
 mod frontend;
