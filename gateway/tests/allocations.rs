@@ -96,7 +96,10 @@ fn a_session_that_is_warm_allocates_nothing_for_a_query() {
     for shared in [false, true] {
         let setup = Setup::new(shared, 1).unwrap();
         setup.runtime.block_on(async {
+            let profiler = Profiler::builder().testing().build();
             let clients = &mut [Client::log_in(&setup, "alice").await];
+            assert_ne!(HeapStats::get().total_blocks, 0, "a login allocates, so nothing is counted");
+            drop(profiler);
             check("a simple query", clients, &[exchanges::simple()], 0).await;
             // Four: the statement, which the session keeps, its text, and what is to be undone if PostgreSQL refuses it.
             check("an unnamed statement", clients, &[exchanges::unnamed()], 4).await;
