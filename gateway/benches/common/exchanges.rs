@@ -1,6 +1,6 @@
 //! What clients ask and servers answer, as bytes: conversations that drivers have.
 
-use super::postgres::{BOUND, CLOSED, COLUMNS, COMPLETE, PARAMETERS, PARSED, READY, ROW, frame};
+use super::postgres::{BOUND, CLOSED_AND_READY, COLUMNS, COMPLETE, PARAMETERS, PARSED, READY, ROW, frame};
 
 /// What a client sends at once, and what it hears before it goes on.
 pub(crate) struct Exchange {
@@ -49,13 +49,13 @@ pub(crate) fn pipeline(count: usize) -> Exchange {
     Exchange::new(|out| (0..count).for_each(|_| run(out, "S_1")), &[BOUND, ROW, COMPLETE, READY].repeat(count))
 }
 
-/// Closes it: the gateway answers, and servers keep it.
+/// Closes it: no server hears of it.
 pub(crate) fn close() -> Exchange {
     let asks = |out: &mut Vec<u8>| {
         frame(out, b'C', &[b"SS_1\0"]);
         sync(out);
     };
-    Exchange { own: CLOSED, ..Exchange::new(asks, &[READY]) }
+    Exchange { own: CLOSED_AND_READY, ..Exchange::new(asks, &[]) }
 }
 
 /// A statement with parameters, prepared without a name each time.

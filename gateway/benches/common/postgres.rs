@@ -17,6 +17,7 @@ pub(crate) const ACCOUNT: &str = "gateway";
 pub(crate) const PARSED: &[u8] = b"1\0\0\0\x04";
 pub(crate) const BOUND: &[u8] = b"2\0\0\0\x04";
 pub(crate) const CLOSED: &[u8] = b"3\0\0\0\x04";
+pub(crate) const CLOSED_AND_READY: &[u8] = b"3\0\0\0\x04Z\0\0\0\x05I";
 pub(crate) const PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
 pub(crate) const COLUMNS: &[u8] = b"T\0\0\0\x1a\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
 pub(crate) const ROW: &[u8] = b"D\0\0\0\x0b\0\x01\0\0\0\x011";

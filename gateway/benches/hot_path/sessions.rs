@@ -47,7 +47,7 @@ fn unnamed_statement(bencher: Bencher<'_, '_>) {
     measure(bencher, &[], &[exchanges::unnamed()]);
 }
 
-/// Close, Parse, Describe, two Syncs: of a statement that another client has as well, so that servers hold it.
+/// Close and Sync, then Parse, Describe and Sync: of a statement that another client has as well, so that servers hold it.
 #[divan::bench]
 fn prepare_again(bencher: Bencher<'_, '_>) {
     let setup = Setup::new(false, 1).unwrap();

@@ -63,6 +63,8 @@ impl Conversation {
             },
         );
         session.acquire(Access::Write).await.map_err(|end| format!("{end:?}"))?;
+        // What a greeting would have told it.
+        session.out.clear();
         let mut conversation = Self { session, _client };
         conversation.settle().ok_or("the server was not given back")?;
         Ok(conversation)
