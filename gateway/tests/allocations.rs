@@ -2,7 +2,7 @@
 //! all that the process allocates is counted.
 //!
 //! The server is a stand-in that allocates nothing either (`benches/common/postgres.rs`): what is counted is the gateway's.
-#![allow(clippy::unwrap_used, reason = "a test that fails shall stop")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails shall stop")]
 
 #[path = "../benches/common/mod.rs"]
 mod common;
