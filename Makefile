@@ -66,10 +66,11 @@ bench-instructions: ## Count the instructions of one query through the gateway; 
 	@$(GATEWAY)
 	@exec env PYTHONPATH=integration $(PYTHON) bench/instructions.py $(ARGS)
 
-bench-micro: ## Measure what a token costs in the core, beside the bare signature check; ARGS="cached" for some of it
+bench-micro: ## Measure what a token costs in the core, and a query in the gateway's code; ARGS="cached" for some of it
 	@scripts/setup build
 	@$(CARGO) bench --locked -p pgdog-jwt --bench token_cost -- $(ARGS)
 	@$(CARGO) bench --locked -p pgdog-jwt --bench burst
+	@$(CARGO) bench --locked -p pgdog-jwt-gateway --bench hot_path -- $(ARGS)
 
 clean: ## Remove everything that was built or installed here
 	rm -rf target .venv .build .pytest_cache .ruff_cache

@@ -85,7 +85,7 @@ def start(workspace: Workspace, data: Database, issuer: Issuer, workers: int) ->
                 "tls_verify": "disabled",
                 "log_connections": False,
                 "log_disconnections": False,
-                "log_level": "warn,pgdog_jwt::app=info",
+                "log_level": "warn,pgdog_jwt_gateway::app=info",
             },
             "jwt": {"token_cache_size": 10_000},
         },

@@ -117,7 +117,7 @@ def start(
                 "tls_verify": "disabled",
                 "log_connections": False,
                 "log_disconnections": False,
-                "log_level": "warn,pgdog_jwt::app=info",
+                "log_level": "warn,pgdog_jwt_gateway::app=info",
             },
             "jwt": {"shared_pool": shared, "max_pools": count},
             "databases": [{**server, "max_server_connections": options.servers}],

@@ -115,7 +115,7 @@ impl From<Files> for Paths {
 }
 
 /// Does what the command line says.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let paths = Paths::from(cli.files);
     let outcome = match cli.command {

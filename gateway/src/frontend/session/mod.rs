@@ -8,6 +8,7 @@ mod attached;
 mod barriers;
 mod batch;
 mod begin;
+pub(crate) mod bench;
 mod checkout;
 mod effects;
 mod expect;
