@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pgdog_jwt::{AuthContext, AuthDecision, Credential};
 use tokio::net::UnixStream;
@@ -93,7 +94,8 @@ pub struct Pools {
 impl Pools {
     /// A free server that is the subject already, without waiting.
     pub fn try_check_out(&self) -> Option<CheckedOut> {
-        let server = self.membership.try_check_out(Access::Write.into(), &self.membership.wish)?;
+        let wish = &self.membership.wish;
+        let server = self.membership.try_check_out(Access::Write.into(), wish, Instant::now())?;
         server.confirm_now(self.membership.identity(), &self.settings).ok().map(CheckedOut)
     }
 
