@@ -70,9 +70,8 @@ impl Session {
         loop {
             let pools = self.pools.clone();
             let settings = self.settings().clone();
-            // Boxed, as all that is rare: a session is as large as the largest thing that it may wait for.
             let (need, wish) = (self.need(access), self.pools.wish.clone());
-            let checkout = Box::pin(check_out(&pools, need, &wish, &settings));
+            let checkout = pin!(check_out(&pools, need, &wish, &settings));
             match self.while_waiting(checkout).await? {
                 Ok(server) => {
                     self.hold(server);
@@ -201,7 +200,7 @@ impl Session {
         }
         self.barrier = Barrier::None;
         if std::mem::take(&mut self.variables_reset) {
-            self.keep_variables().await?;
+            Box::pin(self.keep_variables()).await?;
         }
         if std::mem::take(&mut self.ran)
             && self.rules.verifies
@@ -210,12 +209,15 @@ impl Session {
         {
             server.doubt_role();
         }
-        if self.server.as_ref().is_some_and(Server::identity_known) {
-            self.reset_to_startup().await?;
-        }
-        if idle {
-            // Also of a server whose role is in doubt: what it has must be known before another client gets it.
-            self.inquire().await?;
+        // What is asked of the server is boxed: it is rare, and a session takes as much room as the most that it may wait for.
+        if self.inquiries.is_due() {
+            if self.server.as_ref().is_some_and(Server::identity_known) {
+                Box::pin(self.reset_to_startup()).await?;
+            }
+            if idle {
+                // Also of a server whose role is in doubt: what it has must be known before another client gets it.
+                Box::pin(self.inquire()).await?;
+            }
         }
         if self.rules.mode == PoolerMode::Statement && !idle {
             let text = "transaction blocks are not allowed when pooler_mode is \"statement\"";
@@ -224,12 +226,14 @@ impl Session {
         let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
         self.registration.meter.quiet(seat, !idle, self.pins.is_pinned());
         if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
-            self.ask_position().await?;
+            if self.own_writes.has_written() {
+                Box::pin(self.ask_position()).await?;
+            }
             self.release();
         } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
-            self.confirm_again().await?;
+            Box::pin(self.confirm_again()).await?;
             // Where a barrier was what has reset them.
-            self.reset_to_startup().await?;
+            Box::pin(self.reset_to_startup()).await?;
         }
         Ok(true)
     }

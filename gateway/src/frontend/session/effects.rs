@@ -35,6 +35,14 @@ pub(super) struct Inquiries {
     named: Vec<String>,
 }
 
+impl Inquiries {
+    /// Whether anything has to be asked.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.settings || self.resets || self.pin
+    }
+}
+
 impl Session {
     /// Notes what a statement may leave on the server. An error refuses the statement.
     pub(super) fn take_effects(&mut self, class: Class, text: impl FnOnce(&Self) -> Vec<u8>) -> Option<PgError> {

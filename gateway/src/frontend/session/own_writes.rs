@@ -27,6 +27,12 @@ impl OwnWrites {
             self.wrote = true;
         }
     }
+
+    /// Whether the position of its writes has to be asked for.
+    #[inline]
+    pub(super) fn has_written(&self) -> bool {
+        self.wrote
+    }
 }
 
 impl Session {

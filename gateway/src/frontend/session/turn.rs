@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -58,8 +57,8 @@ impl Session {
             let event = match self.time_limit() {
                 None => poll_fn(|cx| self.poll_turn(cx, until)).await,
                 Some((limit, kind)) => {
-                    let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
-                    match tokio::time::timeout(limit, polling).await {
+                    let polling = poll_fn(|cx| self.poll_turn(cx, until));
+                    match Box::pin(tokio::time::timeout(limit, polling)).await {
                         Ok(event) => event,
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
                         Err(_) => return Err(timed_out(kind)),
