@@ -183,7 +183,7 @@ struct Admitted {
     who: Who,
     pools: Membership,
     settings: Arc<crate::backend::settings::Settings>,
-    attached: crate::backend::settings::Settings,
+    attached: Option<Box<crate::backend::settings::Settings>>,
     told: Arc<[u8]>,
     person: Option<Box<Person>>,
     registration: sessions::Registration,
@@ -208,11 +208,12 @@ async fn admit(
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
     let who = identify(stream, startup, name, database, generation).await.map_err(|refused| (refused, None))?;
     let opened = tenant::open(who, name, database, generation).await;
-    let (who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
+    let (mut who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
+    who.share(&pools);
     let mut seats = match token_limits::take(&generation.config, database, &who, user, address.map(|peer| peer.ip())) {
         Ok(seats) => seats,
         Err(refused) => return Err((*refused, Some(who))),
@@ -258,7 +259,7 @@ async fn admit(
     };
     let mut about = welcome::about(stream, address, &who, &pools, &parameters.settings);
     if let Some(own_name) = own_name {
-        about.application_name = own_name;
+        about.application_name = own_name.into();
     }
     let registration = match sessions::register(negotiated, about) {
         Ok(registration) => registration.seated(seats),
@@ -268,7 +269,7 @@ async fn admit(
         }
     };
     let greeting = welcome::greeting(&parameters, &registration);
-    let attached = parameters.settings.without(&settings);
+    let attached = Some(parameters.settings.without(&settings)).filter(|attached| attached.len() > 0).map(Box::new);
     let (settings, told) = (Arc::new(parameters.settings), parameters.greeting.followed);
     Ok(Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated })
 }

@@ -27,6 +27,7 @@ mod recorded;
 mod renewal;
 mod replies;
 mod requests;
+mod resting;
 mod sql_statements;
 mod statement_audit;
 mod statements;
@@ -74,7 +75,7 @@ pub(crate) struct Opening {
     pub(crate) pools: Membership,
     pub(crate) settings: Arc<Settings>,
     /// Those of `settings` that the client did not ask for: they came with its role.
-    pub(crate) attached: Settings,
+    pub(crate) attached: Option<Box<Settings>>,
     /// What the greeting says of parameters that may change.
     pub(crate) told: Arc<[u8]>,
     /// Present where a template makes the session's name in PostgreSQL.
@@ -94,7 +95,7 @@ pub(crate) struct Session {
     /// The settings of the start-up packet and of the role, which RESET leads back to.
     startup: Arc<Settings>,
     /// Those of `startup` that came with the role.
-    attached: Settings,
+    attached: Option<Box<Settings>>,
     /// The parameters of servers as the client was told last.
     told: Arc<[u8]>,
     /// Present where a template makes the session's name in PostgreSQL.

@@ -226,13 +226,12 @@ impl Session {
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.client.poll_readable(cx).is_pending() {
             if self.input.is_empty() {
-                // An idle client holds no buffer.
-                self.input = Chunk::default();
+                self.rest();
             }
             return Poll::Pending;
         }
         if self.input.is_empty() {
-            self.input = Chunk::take();
+            self.awake();
         } else if self.input.room().is_empty() {
             self.input.make_room(self.input.len() + 1);
         }
@@ -242,7 +241,7 @@ impl Session {
                 self.registration.meter.received(count);
                 self.input.filled(count);
             }
-            _ if self.input.is_empty() => self.input = Chunk::default(),
+            _ if self.input.is_empty() => self.rest(),
             _ => {}
         }
         poll
