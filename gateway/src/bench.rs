@@ -45,7 +45,11 @@ impl Gateway {
 
     /// Serves a client from its first byte to its last.
     pub fn serve(self, socket: UnixStream) -> impl Future<Output = ()> + Send + 'static {
-        login::serve(self.app, socket.into())
+        async move {
+            if let Some(session) = login::let_in(self.app, socket.into()).await {
+                session.run().await;
+            }
+        }
     }
 
     /// The subject of a token.
@@ -63,7 +67,7 @@ impl Gateway {
             tls_identity: None,
         };
         match generation.authenticator.as_ref().ok_or("no tokens are taken")?.authenticate(context).await {
-            AuthDecision::Allow(grant) => Ok(Subject { who: Who::Token(grant), database: database.to_owned() }),
+            AuthDecision::Allow(grant) => Ok(Subject { who: Who::Token(grant.into()), database: database.to_owned() }),
             AuthDecision::Deny(reason) => Err(reason.to_string().into()),
             AuthDecision::Skip => Err("it is no token".into()),
         }
@@ -94,8 +98,7 @@ pub struct Pools {
 impl Pools {
     /// A free server that is the subject already, without waiting.
     pub fn try_check_out(&self) -> Option<CheckedOut> {
-        let wish = &self.membership.wish;
-        let server = self.membership.try_check_out(Access::Write.into(), wish, Instant::now())?;
+        let server = self.membership.try_check_out(Access::Write.into(), &self.membership.wish, Instant::now())?;
         server.confirm_now(self.membership.identity(), &self.settings).ok().map(CheckedOut)
     }
 

@@ -64,7 +64,7 @@ pub enum AuthDecision {
 }
 
 /// Who the session is and what it may do. The host enforces every field.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct AuthGrant {
     /// The mapped identity: the pool's user, and the role unless `server_role` says otherwise.
     pub user: String,

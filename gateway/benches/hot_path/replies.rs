@@ -1,7 +1,7 @@
 //! A large result: what one read brings is scanned by headers, and forwarded as it lies there.
 
 use divan::Bencher;
-use divan::counter::BytesCount;
+use divan::counter::{BytesCount, ItemsCount};
 use pgdog_jwt_gateway::bench::Replies;
 
 use crate::common::postgres::frame;
@@ -24,5 +24,6 @@ fn rows(bencher: Bencher<'_, '_>, size: usize) {
     bencher
         .with_inputs(|| Replies::read(&rows))
         .counter(BytesCount::new(rows.len()))
+        .counter(ItemsCount::new(rows.len() / row.len()))
         .bench_local_values(|replies| conversation.answer(replies).unwrap());
 }

@@ -202,7 +202,8 @@ fn note(who: &Registration, revocation: &Revocation, what: impl FnOnce(Record<'_
     let issued_before = revocation.issued_before().and_then(|moment| Value::Time(moment).as_text());
     let detail = issued_before.map(|moment| format!("issued before {moment}"));
     let token_id = token_id.map(Cow::Borrowed);
-    let whom = Who { token_id, subject, issuer: revocation.issuer(), client: Some(&about.client), ..Who::default() };
+    let whom =
+        Who { token_id, subject, issuer: revocation.issuer(), client: Some(about.client().into()), ..Who::default() };
     what(Record::new(Event::Revocation, whom)).by(&about.user).detail(detail.as_deref()).send();
 }
 

@@ -43,7 +43,7 @@ pub(super) fn columns(app: &'static App, registration: &Registration, command: &
 pub(super) async fn run(app: &'static App, registration: &Registration, command: &Command) -> Result<Outcome, PgError> {
     if let Some(word) = audited(command) {
         let about = &registration.meter.card().about;
-        let client = about.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let client = about.client();
         info!(event = "admin", command = word, user = about.user, client, "admin command");
     }
     match command {

@@ -173,11 +173,23 @@ enum Accepted {
 }
 
 fn serve(app: &'static App, accepted: Accepted, workers: &'static Workers) {
-    workers.spawn(async move {
-        // Registered with the reactor of the worker that runs this.
-        match accepted.into_stream(app) {
-            Ok(stream) => login::serve(app, stream).await,
-            Err(error) => tracing::debug!(%error, "a client was gone before it was served"),
+    workers.spawn(|seat| {
+        let login = Box::pin(async move {
+            // Registered with the reactor of the worker that runs this.
+            match accepted.into_stream(app) {
+                Ok(stream) => login::let_in(app, stream).await,
+                Err(error) => {
+                    tracing::debug!(%error, "a client was gone before it was served");
+                    None
+                }
+            }
+        });
+        // A login needs much more room than the session that follows, and sessions are many: this is as large as a session.
+        async move {
+            if let Some(session) = login.await {
+                session.run().await;
+            }
+            drop(seat);
         }
     });
 }

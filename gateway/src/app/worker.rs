@@ -90,14 +90,10 @@ impl Workers {
         self.0.iter().map(|worker| worker.clients.load(Ordering::Relaxed)).sum()
     }
 
-    /// Runs a client on the worker that has the fewest.
-    pub(crate) fn spawn(&self, client: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a client on the worker that has the fewest. The client holds its seat to the end.
+    pub(crate) fn spawn<C: Future<Output = ()> + Send + 'static>(&self, client: impl FnOnce(Seat) -> C) {
         let Some(worker) = self.0.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else { return };
-        let seat = Seat::take(&worker.clients);
-        worker.handle.spawn(async move {
-            client.await;
-            drop(seat);
-        });
+        worker.handle.spawn(client(Seat::take(&worker.clients)));
     }
 }
 
@@ -115,7 +111,7 @@ impl Worker {
 }
 
 /// A client's place at a worker, counted also when its task ends in a panic.
-struct Seat(Arc<AtomicUsize>);
+pub(crate) struct Seat(Arc<AtomicUsize>);
 
 impl Seat {
     fn take(clients: &Arc<AtomicUsize>) -> Self {

@@ -63,7 +63,7 @@ pub(crate) struct Who<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) client: Option<&'a str>,
+    pub(crate) client: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,12 +93,12 @@ impl<'a> Who<'a> {
             tenant: about.tenant.as_deref(),
             database: Some(&about.database),
             pool: about.pool.as_deref(),
-            client: Some(&about.client),
+            client: Some(about.client().into()),
             tls: Some(about.tls),
             tls_version: about.tls_session.as_ref().map(|session| session.version),
             tls_cipher: about.tls_session.as_ref().map(|session| session.cipher.as_str()),
             certificate: about.certificate.as_deref(),
-            application_name: Some(about.application_name.as_str()).filter(|name| !name.is_empty()),
+            application_name: Some(&*about.application_name).filter(|name| !name.is_empty()),
         }
     }
 }
@@ -218,7 +218,7 @@ impl<'a> Record<'a> {
                     tenant = who.tenant,
                     database = who.database,
                     pool = who.pool,
-                    client = who.client,
+                    client = who.client.as_deref(),
                     tls = who.tls,
                     tls_version = who.tls_version,
                     tls_cipher = who.tls_cipher,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use pgdog_jwt::AuthGrant;
 use pgdog_jwt::config::IdentityMode;
 
 use super::balance::Balancer;
@@ -14,12 +15,14 @@ use super::gate::{self, Gate};
 use super::greeting::Greetings;
 use super::identities::Identities;
 use super::identity::Identity;
+use super::latest::Latest;
 use super::node::Node;
 use super::pool::{Pool, PoolSpec, Wish};
 use super::role_settings::Remembered;
 use super::subjects::Unused;
 use super::token_key::TokenKey;
 use crate::config::{LoadBalancingStrategy, PoolerMode, ReadWriteSplit};
+use crate::stats::Account;
 
 /// A database: one primary and any number of replicas.
 pub(crate) struct Cluster {
@@ -122,6 +125,9 @@ pub(crate) struct PoolSet {
     pub(crate) role_settings: Remembered,
     /// Of the clients, where they share the pools.
     pub(crate) identities: Identities,
+    /// Of the login before, which the next one may be equal to.
+    pub(crate) grant: Latest<AuthGrant>,
+    pub(crate) account: Latest<Account>,
     sessions: AtomicUsize,
     /// Sessions that are held to a server.
     pub(crate) pinned: AtomicUsize,
@@ -172,6 +178,8 @@ impl PoolSet {
             greetings: Mutex::default(),
             role_settings: Remembered::default(),
             identities: Identities::default(),
+            grant: Latest::default(),
+            account: Latest::default(),
             sessions: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
             unused,

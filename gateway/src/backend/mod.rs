@@ -20,6 +20,7 @@ pub(crate) mod identity;
 pub(crate) mod identity_sql;
 pub(crate) mod inquiry;
 pub(crate) mod janitor;
+pub(crate) mod latest;
 pub(crate) mod monitor;
 pub(crate) mod node;
 mod opening;

@@ -2,8 +2,8 @@
 //! never opens it, and without a configured password nobody is let in.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use super::audit::client_name;
 use super::certificate;
 use super::login::prepare;
 use super::login_limits;
@@ -14,7 +14,7 @@ use super::tenant;
 use crate::admin;
 use crate::app::state::Generation;
 use crate::net::stream::Stream;
-use crate::stats::About;
+use crate::stats::{About, Account};
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
@@ -31,19 +31,15 @@ pub(super) async fn admit(
         .map_err(|error| Refused::new("no_certificate", error))?;
     prove(stream, user, generation).await?;
     let application_name = startup.get("application_name").unwrap_or_default();
+    let (user_name, database) = (user.to_owned(), generation.config.admin.name.clone());
+    let account = Account { user: user_name, tenant: None, database, pool: None, mode: None, token: None };
     let about = About {
-        tenant: None,
-        user: user.to_owned(),
-        database: generation.config.admin.name.clone(),
-        application_name: application_name.to_owned(),
+        account: Arc::new(account),
+        application_name: application_name.into(),
         address,
-        client: client_name(address),
         tls: stream.is_tls(),
-        tls_session: stream.tls_session(),
-        certificate: certificate::identity(stream),
-        pool: None,
-        mode: None,
-        token: None,
+        tls_session: stream.tls_session().map(Box::new),
+        certificate: certificate::identity(stream).map(Into::into),
     };
     let registration = sessions::register(version, about)
         .map_err(|_| Refused::new("internal", PgError::fatal("58000", "no random numbers are to be had")))?;

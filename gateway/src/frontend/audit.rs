@@ -86,7 +86,7 @@ impl Attempt {
             issuer: grant.and_then(|grant| grant.issuer.as_deref()),
             token_id: grant.and_then(|grant| grant.token_id.as_deref()).map(Cow::Borrowed),
             database: Some(&self.database),
-            client: Some(&self.client),
+            client: Some(Cow::Borrowed(&self.client)),
             tls: Some(self.tls),
             tls_version: self.tls_session.as_ref().map(|session| session.version),
             tls_cipher: self.tls_session.as_ref().map(|session| session.cipher.as_str()),

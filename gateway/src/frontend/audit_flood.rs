@@ -123,7 +123,7 @@ fn report(past: Vec<(Source, u64)>) {
             From::Address(prefix) => prefix.to_string(),
             From::Several => "several".to_owned(),
         };
-        let who = Who { client: Some(&client), ..Who::default() };
+        let who = Who { client: Some(client.into()), ..Who::default() };
         Record::new(Event::Login, who).refused(reason).and_more(count).send();
     }
 }

@@ -114,7 +114,7 @@ mod tests {
 
     fn chosen(taken: ClientFlow, parameters: &[(&str, &str)]) -> Result<Flow, String> {
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        choose(taken, &Startup { version: Version::V3_0, parameters }).map_err(|error| error.code.into_owned())
+        choose(taken, &Startup { version: Version::V3_0, parameters }).map_err(|error| error.code.to_string())
     }
 
     const OAUTHBEARER: (&str, &str) = ("options", "-c pgdog_jwt.client_flow=oauthbearer");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgdog_jwt::AuthGrant;
 
-use crate::backend::cluster::Membership;
+use crate::backend::cluster::{Membership, PoolSet};
 use crate::backend::identity::Variables;
 use crate::backend::registry::{NoPool, Registry};
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::config::Config;
 #[derive(Debug)]
 pub(crate) enum Who {
     /// The subject of a token.
-    Token(Box<AuthGrant>),
+    Token(Arc<AuthGrant>),
     /// A user of users.toml.
     User(String),
     /// One of them, with variables that tenants and resolvers gave.
@@ -45,6 +45,15 @@ impl Who {
             Self::Token(grant) => Some(grant),
             Self::User(_) => None,
             Self::Scoped(scoped) => scoped.who.grant(),
+        }
+    }
+
+    /// Keeps no copy of what another session of the same pools has already.
+    pub(super) fn share(&mut self, pools: &PoolSet) {
+        match self {
+            Self::Token(grant) => *grant = pools.grant.share(grant.clone()),
+            Self::Scoped(scoped) => scoped.who.share(pools),
+            Self::User(_) => {}
         }
     }
 

@@ -70,7 +70,7 @@ async fn by_token(
     };
     let refused = match decision {
         Err(by) => Refused::credential(LIMITED, "28000", user).detail(by.name()),
-        Ok(AuthDecision::Allow(grant)) => return Ok(Who::Token(grant)),
+        Ok(AuthDecision::Allow(grant)) => return Ok(Who::Token(grant.into())),
         Ok(AuthDecision::Deny(reason)) => Refused::credential(reason.code(), "28000", user).detail(reason.to_string()),
         // The suffix was checked before; should the two ever differ, nobody gets in.
         Ok(AuthDecision::Skip) => Refused::credential("not_a_token_user", "28000", user),

@@ -1,8 +1,9 @@
 //! A login, from the first byte to "ready for query": handshake, method, credential, decision, pool, greeting.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
@@ -36,41 +37,44 @@ use crate::stats::events;
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
-/// Serves one client, from its first byte to its last.
-pub(crate) async fn serve(app: &'static App, socket: Stream) {
+/// Lets a client in, and gives its session. `None`: it was turned away, or was here for something else and has left.
+pub(crate) async fn let_in(app: &'static App, socket: Stream) -> Option<Box<Session>> {
     let generation = app.state();
     let limit = generation.config.general.client_login_timeout;
     let client = socket.peer();
-    // Boxed: a login needs much more room than the session that follows, and sessions are many.
     let login = Box::pin(refusal_delay::timed(log_in(app, socket, generation)));
     match tokio::time::timeout(limit, login).await {
-        Ok(Some(Ready::Session { session, greeting })) => session.run(greeting).await,
-        Ok(Some(Ready::Replication { session, greeting })) => Box::pin(session.run(greeting)).await,
-        // Boxed: it needs more room than a session, and administrators are few.
-        Ok(Some(Ready::Admin { console, greeting })) => Box::pin(console.run(greeting)).await,
-        // The login is decided and noted: this is only how the client hears of it, with a time of its own.
-        Ok(Some(Ready::Refused { mut stream, refused })) => {
-            let _ = tokio::time::timeout(limit, tell(&mut stream, *refused)).await;
-        }
+        Ok(Some(Ready::Session(session))) => return Some(session),
+        Ok(Some(Ready::Other(rest))) => rest.await,
         Ok(None) => {}
-        Err(_) => Attempt::new(Instant::now() - limit.min(std::time::Duration::from_secs(3600)), client).refused(
+        Err(_) => Attempt::new(Instant::now() - limit.min(Duration::from_secs(3600)), client).refused(
             "login_timeout",
             None,
             None,
         ),
     }
+    None
 }
 
 /// A client that is in or is not, and what it still has to be told.
 enum Ready {
-    Refused { stream: Box<Stream>, refused: Box<Refused> },
-    Session { session: Box<Session>, greeting: Vec<u8> },
-    Replication { session: Box<Replication>, greeting: Vec<u8> },
-    Admin { console: Box<Console>, greeting: Vec<u8> },
+    Session(Box<Session>),
+    /// What few clients are there for, and those who are not let in.
+    Other(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl Ready {
+    /// The login is decided and noted: this is only how the client hears of it, with a time of its own.
+    fn refused(mut stream: Stream, refused: Refused, limit: Duration) -> Self {
+        Self::Other(Box::pin(async move {
+            let _ = tokio::time::timeout(limit, tell(&mut stream, refused)).await;
+        }))
+    }
 }
 
 async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) -> Option<Ready> {
     let config = &generation.config;
+    let limit = config.general.client_login_timeout;
     let mut attempt = Attempt::new(Instant::now(), socket.peer());
     let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
     let (mut stream, startup) = match handshake::handshake(socket, &options).await {
@@ -116,8 +120,8 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
                     return None;
                 }
                 events::login(None);
-                let console = Box::new(Console::new(app, stream, registration));
-                Some(Ready::Admin { console, greeting })
+                let console = Console::new(app, stream, registration);
+                Some(Ready::Other(Box::pin(console.run(greeting))))
             }
             Err(refused) => {
                 turn_away(&mut stream, &attempt, refused, config).await;
@@ -136,7 +140,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             let is_recorded = config.general.log_connections || admitted.who.grant().is_some();
             if is_recorded && let Err(mut refused) = attempt.accepted(&admitted.registration).await {
                 note(&attempt, &mut refused, admitted.who.grant(), config);
-                return Some(Ready::Refused { stream: Box::new(stream), refused: Box::new(refused) });
+                return Some(Ready::refused(stream, refused, limit));
             }
             events::login(None);
             let Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated } = admitted;
@@ -153,10 +157,8 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
                 generation,
             };
             Some(match dedicated {
-                None => Ready::Session { session: Box::new(Session::new(app, opening)), greeting },
-                Some(server) => {
-                    Ready::Replication { session: Box::new(Replication::new(app, opening, server)), greeting }
-                }
+                None => Ready::Session(Box::new(Session::new(app, opening, greeting))),
+                Some(server) => Ready::Other(Box::pin(Replication::new(app, opening, server).run(greeting))),
             })
         }
         Err((refused, who)) => {
@@ -166,7 +168,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
                 _ => refused,
             };
             note(&attempt, &mut refused, grant, config);
-            Some(Ready::Refused { stream: Box::new(stream), refused: Box::new(refused) })
+            Some(Ready::refused(stream, refused, limit))
         }
     }
 }
@@ -181,7 +183,7 @@ struct Admitted {
     who: Who,
     pools: Membership,
     settings: Arc<crate::backend::settings::Settings>,
-    attached: crate::backend::settings::Settings,
+    attached: Option<Box<crate::backend::settings::Settings>>,
     told: Arc<[u8]>,
     person: Option<Box<Person>>,
     registration: sessions::Registration,
@@ -206,11 +208,12 @@ async fn admit(
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
     let who = identify(stream, startup, name, database, generation).await.map_err(|refused| (refused, None))?;
     let opened = tenant::open(who, name, database, generation).await;
-    let (who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
+    let (mut who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
+    who.share(&pools);
     let mut seats = match token_limits::take(&generation.config, database, &who, user, address.map(|peer| peer.ip())) {
         Ok(seats) => seats,
         Err(refused) => return Err((*refused, Some(who))),
@@ -256,7 +259,7 @@ async fn admit(
     };
     let mut about = welcome::about(stream, address, &who, &pools, &parameters.settings);
     if let Some(own_name) = own_name {
-        about.application_name = own_name;
+        about.application_name = own_name.into();
     }
     let registration = match sessions::register(negotiated, about) {
         Ok(registration) => registration.seated(seats),
@@ -266,7 +269,7 @@ async fn admit(
         }
     };
     let greeting = welcome::greeting(&parameters, &registration);
-    let attached = parameters.settings.without(&settings);
+    let attached = Some(parameters.settings.without(&settings)).filter(|attached| attached.len() > 0).map(Box::new);
     let (settings, told) = (Arc::new(parameters.settings), parameters.greeting.followed);
     Ok(Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated })
 }

@@ -73,7 +73,7 @@ pub(crate) async fn rehearse(
     };
     let outcome = match grant {
         Err(refusal) => Err(refusal),
-        Ok(grant) => match tenant::open(Who::Token(grant), name, database, generation).await {
+        Ok(grant) => match tenant::open(Who::Token(grant.into()), name, database, generation).await {
             Err((refused, _)) => Err(refused.into()),
             Ok((who, _seat)) => match who.pools(&generation.registry, database) {
                 // As far as the files say.

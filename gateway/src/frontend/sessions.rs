@@ -28,15 +28,16 @@ const LONG_KEY: usize = 32;
 static SESSIONS: LazyLock<Mutex<HashMap<u32, Entry>>> = LazyLock::new(Mutex::default);
 
 struct Entry {
-    key: Vec<u8>,
     card: Arc<Card>,
     mailbox: Arc<Mailbox>,
 }
 
-#[derive(Default)]
+/// How others reach a session.
 struct Mailbox {
     flags: AtomicU8,
     waker: AtomicWaker,
+    /// Of cancel requests.
+    key: Box<[u8]>,
 }
 
 /// What other tasks asked of a session.
@@ -66,21 +67,20 @@ impl Signal {
 /// A session's entry; dropping it takes the key out of use.
 pub(crate) struct Registration {
     process: u32,
-    key: Vec<u8>,
     mailbox: Arc<Mailbox>,
     draining: bool,
     /// What the session counts.
     pub(crate) meter: Meter,
     /// Its places where sessions are counted.
-    seats: Vec<Seat>,
+    seats: Box<[Seat]>,
 }
 
 /// Registers a new session under an unguessable key.
 pub(crate) fn register(version: Version, about: About) -> Result<Registration, aws_lc_rs::error::Unspecified> {
     let meter = Meter::new(about);
-    let mut key = vec![0; if version >= Version::V3_2 { LONG_KEY } else { 4 }];
+    let mut key = vec![0; if version >= Version::V3_2 { LONG_KEY } else { 4 }].into_boxed_slice();
     aws_lc_rs::rand::fill(&mut key)?;
-    let mailbox = Arc::new(Mailbox::default());
+    let mailbox = Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key });
     let mut sessions = SESSIONS.lock();
     let process = loop {
         let mut number = [0; 4];
@@ -91,15 +91,15 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, a
             break process;
         }
     };
-    sessions.insert(process, Entry { key: key.clone(), card: meter.card().clone(), mailbox: mailbox.clone() });
-    Ok(Registration { process, key, mailbox, draining: false, meter, seats: Vec::new() })
+    sessions.insert(process, Entry { card: meter.card().clone(), mailbox: mailbox.clone() });
+    Ok(Registration { process, mailbox, draining: false, meter, seats: Box::default() })
 }
 
 /// Wakes the session with this key; whether there is one.
 pub(crate) fn cancel(process: u32, key: &[u8]) -> bool {
     let sessions = SESSIONS.lock();
     let Some(entry) = sessions.get(&process) else { return false };
-    if !bool::from(entry.key.as_slice().ct_eq(key)) {
+    if !bool::from(entry.mailbox.key.ct_eq(key)) {
         return false;
     }
     entry.mailbox.post(CANCEL);
@@ -179,14 +179,14 @@ impl Mailbox {
 impl Registration {
     /// The session holds these seats as long as it lasts.
     pub(crate) fn seated(mut self, seats: Vec<Seat>) -> Self {
-        self.seats = seats;
+        self.seats = seats.into();
         self
     }
 
     /// Gives up the place among the sessions of one token for one among those of another.
     pub(crate) fn change_token(&mut self, seat: Option<Seat>) {
-        self.seats.retain(|seat| !seat.is_of_token());
-        self.seats.extend(seat);
+        let others = std::mem::take(&mut self.seats).into_iter().filter(|seat| !seat.is_of_token());
+        self.seats = others.chain(seat).collect();
     }
 
     pub(crate) fn process(&self) -> u32 {
@@ -194,7 +194,7 @@ impl Registration {
     }
 
     pub(crate) fn key(&self) -> &[u8] {
-        &self.key
+        &self.mailbox.key
     }
 
     /// Takes what was asked since the last time; otherwise the task is woken when something is.

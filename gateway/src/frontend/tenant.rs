@@ -67,7 +67,7 @@ pub(super) async fn reopen(
         Ok(Some(Admitted { variables, tenant })) => {
             let who = match who {
                 Who::Token(mut grant) => {
-                    grant.settings.extend(variables.iter().cloned());
+                    Arc::make_mut(&mut grant).settings.extend(variables.iter().cloned());
                     Who::Token(grant)
                 }
                 other => other,

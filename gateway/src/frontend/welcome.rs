@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::audit::client_name;
 use super::certificate;
 use super::grant::Who;
 use super::parameters::Parameters;
@@ -17,7 +16,7 @@ use crate::backend::identity::IdentityError;
 use crate::backend::registry::NoPool;
 use crate::backend::settings::Settings;
 use crate::net::stream::Stream;
-use crate::stats::{About, Token};
+use crate::stats::{About, Account, Token};
 use crate::wire::{PgError, message};
 
 /// Codes with which PostgreSQL refuses a login, a role, or the right to it.
@@ -90,20 +89,21 @@ pub(super) fn about(
     pools: &Membership,
     settings: &Settings,
 ) -> About {
-    let token = token(who, pools).map(Arc::new);
-    About {
+    let account = Account {
         user: who.user().to_owned(),
         tenant: who.tenant().map(str::to_owned),
         database: pools.key.database.clone(),
-        application_name: settings.get("application_name").unwrap_or_default().to_owned(),
-        address,
-        client: client_name(address),
-        tls: stream.is_tls(),
-        tls_session: stream.tls_session(),
-        certificate: certificate::identity(stream),
         pool: Some(pools.key.user.clone()),
         mode: Some(pools.mode),
-        token,
+        token: token(who, pools).map(Arc::new),
+    };
+    About {
+        account: pools.account.share(Arc::new(account)),
+        application_name: settings.get("application_name").unwrap_or_default().into(),
+        address,
+        tls: stream.is_tls(),
+        tls_session: stream.tls_session().map(Box::new),
+        certificate: certificate::identity(stream).map(Into::into),
     }
 }
 

@@ -2,6 +2,7 @@
 //! alone writes.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -43,23 +44,27 @@ impl State {
     }
 }
 
-/// Who a client is.
-#[derive(Debug, Clone)]
+/// Who a client is: its account, and what is its own.
+#[derive(Debug)]
 pub(crate) struct About {
+    pub(crate) account: Arc<Account>,
+    /// As the start-up packet gave it.
+    pub(crate) application_name: Box<str>,
+    /// `None`: through the Unix socket.
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) tls: bool,
+    pub(crate) tls_session: Option<Box<TlsSession>>,
+    /// Who the client's certificate says it is.
+    pub(crate) certificate: Option<Box<str>>,
+}
+
+/// What clients that log in alike have in common.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Account {
     pub(crate) user: String,
     /// Of a session that was opened for one.
     pub(crate) tenant: Option<String>,
     pub(crate) database: String,
-    /// As the start-up packet gave it.
-    pub(crate) application_name: String,
-    /// `None`: through the Unix socket.
-    pub(crate) address: Option<SocketAddr>,
-    /// The address as text; `unix`.
-    pub(crate) client: String,
-    pub(crate) tls: bool,
-    pub(crate) tls_session: Option<TlsSession>,
-    /// Who the client's certificate says it is.
-    pub(crate) certificate: Option<String>,
     /// The user of its pool. `None` in the admin database.
     pub(crate) pool: Option<String>,
     /// `None` in the admin database.
@@ -68,30 +73,40 @@ pub(crate) struct About {
     pub(crate) token: Option<Arc<Token>>,
 }
 
+impl About {
+    /// The address as text; `unix`.
+    pub(crate) fn client(&self) -> String {
+        self.address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+    }
+}
+
+impl Deref for About {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
+    }
+}
+
 #[cfg(test)]
 impl About {
     /// Somebody, in this database.
     pub(crate) fn of(database: &str) -> Self {
-        let (user, application_name) = ("alice".to_owned(), String::new());
+        let (user, database) = ("alice".to_owned(), database.to_owned());
+        let account = Account { user, tenant: None, database, pool: None, mode: None, token: None };
         Self {
-            user,
-            tenant: None,
-            database: database.to_owned(),
-            application_name,
+            account: Arc::new(account),
+            application_name: Box::default(),
             address: None,
-            client: "unix".to_owned(),
             tls: false,
             tls_session: None,
             certificate: None,
-            pool: None,
-            mode: None,
-            token: None,
         }
     }
 }
 
 /// What the token said.
-#[derive(Debug, Clone)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Token {
     pub(crate) subject: String,
     pub(crate) issuer: Option<String>,
@@ -116,9 +131,9 @@ impl Token {
     }
 }
 
-/// See the module. On cache lines of its own, so that sessions do not slow each other down.
+/// See the module. Its worker writes it, and those beside it in memory are the same worker's: each thread allocates from
+/// pages of its own.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Card {
     state: AtomicU8,
     /// The number of the server connection that it holds; 0: none.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 
 use super::fields::Fields;
 use super::frame;
@@ -29,9 +30,14 @@ impl Severity {
 /// The routine behind "cached plan must not change result type".
 const CHANGED_RESULT: &str = "RevalidateCachedQuery";
 
-/// An error as a client hears it.
+/// An error as a client hears it. Its parts are boxed: whatever may fail waits, and is returned, in as little room as when
+/// all goes well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PgError {
+pub(crate) struct PgError(Box<Parts>);
+
+/// See [`PgError`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
     pub(crate) severity: Severity,
     /// Five characters (PostgreSQL documentation, appendix "PostgreSQL Error Codes").
     pub(crate) code: Cow<'static, str>,
@@ -52,29 +58,31 @@ impl PgError {
     }
 
     fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity, code: code.into(), message: message.into(), detail: None, hint: None, routine: None }
+        let (code, message) = (code.into(), message.into());
+        Self(Box::new(Parts { severity, code, message, detail: None, hint: None, routine: None }))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// PostgreSQL's error for a prepared statement that would give other columns than before. Drivers that prepare again
     /// know it by its routine.
     pub(crate) fn changed_result() -> Self {
-        let error = Self::error("0A000", "cached plan must not change result type");
-        Self { routine: Some(CHANGED_RESULT), ..error }
+        let mut error = Self::error("0A000", "cached plan must not change result type");
+        error.0.routine = Some(CHANGED_RESULT);
+        error
     }
 
     /// The same error with another severity.
     pub(crate) fn with_severity(mut self, severity: Severity) -> Self {
-        self.severity = severity;
+        self.0.severity = severity;
         self
     }
 
@@ -101,6 +109,14 @@ impl PgError {
         }
         out.push(0);
         frame::end(out, start);
+    }
+}
+
+impl Deref for PgError {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 
@@ -194,14 +210,14 @@ impl ErrorFields {
 
     /// The same error as the gateway's own, to pass it on at another moment.
     pub(crate) fn into_error(self, severity: Severity) -> PgError {
-        PgError {
+        PgError(Box::new(Parts {
             severity,
             code: if self.code.len() == 5 { self.code.into() } else { "XX000".into() },
             message: self.message.into(),
             detail: self.detail.map(Cow::Owned),
             hint: self.hint.map(Cow::Owned),
             routine: None,
-        }
+        }))
     }
 }
 

@@ -77,7 +77,7 @@ impl RoleMapping {
 }
 
 /// The rule that was chosen for a login, and those before it that were not.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ChosenMapping {
     rules: Arc<[RoleMapping]>,
     chosen: usize,

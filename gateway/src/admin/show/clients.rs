@@ -58,7 +58,7 @@ fn client(process: u32, card: &Card, own: bool) -> Vec<Value> {
         Value::Bool(about.tls),
         Value::text(if own { State::Active.name() } else { card.state().name() }),
         Value::maybe(about.mode.map(Choice::word)),
-        Value::text(&about.application_name),
+        Value::text(&*about.application_name),
         Value::Time(card.connected_at),
         Value::time(stats::moment(card.last_request.get())),
         Value::Float(card.waiting().map_or(0.0, |wait| wait.as_secs_f64() * 1e3)),

@@ -97,7 +97,7 @@ fn server(
         Value::int(card.prepared.load(Ordering::Relaxed)),
         Value::Bool(card.is_retired()),
         holder.map_or(Value::Null, |(process, _)| Value::int(*process)),
-        Value::maybe(holder.map(|(_, client)| client.about.application_name.as_str())),
+        Value::maybe(holder.map(|(_, client)| &*client.about.application_name)),
     ]
 }
 

@@ -13,10 +13,8 @@ use crate::wire::Severity;
 impl Session {
     /// Finds out which those are, and tells the client. `false` when there is nothing that the session could go without.
     pub(super) async fn forgo_refused(&mut self, need: Need) -> Result<bool, End> {
-        if self.attached.len() == 0 {
-            return Ok(false);
-        }
-        let (pools, wish, attached) = (self.pools.clone(), self.pools.wish.clone(), self.attached.clone());
+        let Some(attached) = self.attached.clone() else { return Ok(false) };
+        let (pools, wish) = (self.pools.clone(), self.pools.wish.clone());
         let own = Arc::new(self.settings.without(&attached));
         let ask = Box::pin(async {
             let mut server = check_out(&pools, need, &wish, &own).await.ok()?;
@@ -28,7 +26,7 @@ impl Session {
         let Some(refused) = self.while_waiting(ask).await? else { return Ok(false) };
         let mut gone = Settings::default();
         for left in &refused {
-            if let Some(value) = self.attached.remove(&left.name) {
+            if let Some(value) = self.attached.as_mut().and_then(|attached| attached.remove(&left.name)) {
                 gone.set(&left.name, &value);
             }
         }

@@ -3,6 +3,8 @@
 //! chosen. From then on PostgreSQL knows the transaction, and nothing of it is imitated here: before a request can be
 //! refused, skipped or fail, its server has begun.
 
+use std::pin::pin;
+
 use super::requests::Step;
 use super::turn::closed;
 use super::{Batch, End, Session};
@@ -65,7 +67,7 @@ impl Session {
     pub(super) async fn begin(&mut self) -> Result<(), End> {
         let (Some(text), Some(mut server)) = (self.begun.take(), self.server.take()) else { return Ok(()) };
         let limit = server.pool().spec.limits.connect_timeout;
-        let begin = Box::pin(async {
+        let begin = pin!(async {
             let begun = tokio::time::timeout(limit, server.begin(&text)).await;
             (server, begun)
         });

@@ -55,12 +55,13 @@ impl Conversation {
                 who,
                 pools,
                 settings: Arc::new(settings),
-                attached: Settings::default(),
+                attached: None,
                 told: Arc::default(),
                 person: None,
                 registration,
                 generation: gateway.app.state(),
             },
+            Vec::new(),
         );
         session.acquire(Access::Write).await.map_err(|end| format!("{end:?}"))?;
         // What a greeting would have told it.

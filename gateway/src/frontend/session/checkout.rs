@@ -74,9 +74,8 @@ impl Session {
         loop {
             let pools = self.pools.clone();
             let settings = self.settings().clone();
-            // Boxed, as all that is rare: a session is as large as the largest thing that it may wait for.
             let (need, wish) = (self.need(access), self.pools.wish.clone());
-            let checkout = Box::pin(check_out(&pools, need, &wish, &settings));
+            let checkout = pin!(check_out(&pools, need, &wish, &settings));
             match self.while_waiting(checkout).await? {
                 Ok(server) => {
                     self.hold(server);
@@ -177,11 +176,12 @@ impl Session {
     pub(super) async fn settle(&mut self) -> Result<bool, End> {
         match self.settle_at_once() {
             Some(settled) => Ok(settled),
+            // Boxed, as all that is rare: a session takes as much room as the most that it may wait for.
             None => Box::pin(self.settle_after_all()).await,
         }
     }
 
-    /// The ordinary case: the server is as it was and nothing keeps the session on it. `None`: there is more to it.
+    /// The ordinary cases: nothing has to be asked of the server or done to it. `None`: there is more to it.
     #[inline]
     fn settle_at_once(&mut self) -> Option<bool> {
         let Some(server) = &self.server else { return Some(true) };
@@ -189,25 +189,29 @@ impl Session {
         if !self.is_quiet() || self.is_moving() {
             return Some(false);
         }
-        let is_as_it_was = server.is_clean()
-            && server.identity_known()
-            && self.barrier == Barrier::None
+        let (idle, pinned) = (server.status() == b'I', self.pins.is_pinned());
+        let stays = !idle || pinned || self.rules.mode == PoolerMode::Session;
+        let is_settled = match (idle, stays) {
+            (false, _) => self.rules.mode != PoolerMode::Statement,
+            (true, true) => self.is_confirmed(server),
+            (true, false) => server.is_clean() && server.identity_known() && !self.own_writes.are_due(),
+        };
+        let is_as_it_was = self.barrier == Barrier::None
             && !self.variables_reset
             && !self.changes_schema
-            && !self.rules.verifies;
-        let is_free = self.rules.mode != PoolerMode::Session
             && !self.inquiries.are_due()
-            && !self.own_writes.are_due()
-            && !self.pins.is_pinned();
-        if !is_as_it_was || !is_free {
+            && !(self.rules.verifies && idle);
+        if !is_settled || !is_as_it_was {
             return None;
         }
         self.forget_requests();
         self.ran = false;
         let now = Instant::now();
         let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
-        self.registration.meter.quiet(now, seat, false, false);
-        self.release(now);
+        self.registration.meter.quiet(now, seat, !idle, pinned);
+        if !stays {
+            self.release(now);
+        }
         Some(true)
     }
 

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Session {
     /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
     /// `listening`: the client is still to hear the answers.
-    pub(super) async fn leave(mut self, listening: bool) {
+    pub(super) async fn leave(mut self: Box<Self>, listening: bool) {
         if !listening {
             let _ = tokio::time::timeout(PATIENCE, self.client.shutdown()).await;
         }

@@ -28,6 +28,7 @@ mod recorded;
 mod renewal;
 mod replies;
 mod requests;
+mod resting;
 mod sql_statements;
 mod statement_audit;
 mod statements;
@@ -75,7 +76,7 @@ pub(crate) struct Opening {
     pub(crate) pools: Membership,
     pub(crate) settings: Arc<Settings>,
     /// Those of `settings` that the client did not ask for: they came with its role.
-    pub(crate) attached: Settings,
+    pub(crate) attached: Option<Box<Settings>>,
     /// What the greeting says of parameters that may change.
     pub(crate) told: Arc<[u8]>,
     /// Present where a template makes the session's name in PostgreSQL.
@@ -95,7 +96,7 @@ pub(crate) struct Session {
     /// The settings of the start-up packet and of the role, which RESET leads back to.
     startup: Arc<Settings>,
     /// Those of `startup` that came with the role.
-    attached: Settings,
+    attached: Option<Box<Settings>>,
     /// The parameters of servers as the client was told last.
     told: Arc<[u8]>,
     /// Present where a template makes the session's name in PostgreSQL.
@@ -270,7 +271,8 @@ impl From<crate::wire::ProtocolViolation> for End {
 }
 
 impl Session {
-    pub(crate) fn new(app: &'static App, opening: Opening) -> Self {
+    /// `greeting` is what the client still has to be told of its login.
+    pub(crate) fn new(app: &'static App, opening: Opening, greeting: Vec<u8>) -> Self {
         let Opening { client, typed, who, pools, settings, attached, told, person, registration, generation } = opening;
         let recorded = StatementPolicy::new(&generation.config.audit, &registration.meter.card().about);
         let audited = recorded.map(|policy| Box::new(Statements::new(policy)));
@@ -295,7 +297,7 @@ impl Session {
             input: Chunk::default(),
             passing: 0,
             passing_to_nobody: false,
-            out: Vec::new(),
+            out: greeting,
             out_at: 0,
             forward: Chunk::default(),
             server: None,
@@ -330,51 +332,65 @@ impl Session {
         }
     }
 
-    /// Runs until the client leaves or is cut off. `greeting` is what the client still has to be told of its login.
-    pub(crate) async fn run(mut self, greeting: Vec<u8>) {
-        self.out = greeting;
-        let end = match self.converse().await {
-            Ok(()) => End::Left,
-            Err(end) => end,
-        };
-        let reason = match end {
-            End::Left => None,
-            End::Fatal(error) => {
+    /// Runs until the client leaves or is cut off.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        let outcome = self.converse().await;
+        Box::pin(self.end(outcome)).await;
+    }
+
+    /// The end of a session, and what is said of it.
+    async fn end(mut self: Box<Self>, outcome: Result<(), End>) {
+        let reason = match outcome {
+            Ok(()) | Err(End::Left) => None,
+            Err(End::Fatal(error)) => {
                 let error = error.with_severity(Severity::Fatal);
                 self.tell(&error).await;
                 Some(error)
             }
-            End::Broken(error) => Some(error),
+            Err(End::Broken(error)) => Some(error),
         };
         if self.generation.config.general.log_disconnections || reason.is_some() {
             audit::disconnected(&self.registration, reason.as_ref());
         }
-        Box::pin(self.leave(reason.is_none())).await;
+        self.leave(reason.is_none()).await;
     }
 
-    /// The conversation: deal with what the client sent, get what that needs, move bytes, again.
+    /// The conversation: deal with what the client sent, get what that needs, move bytes, again. All but the turns is boxed:
+    /// a session that waits for its client takes as much room as the largest thing that it may ever wait for.
     async fn converse(&mut self) -> Result<(), End> {
         use requests::Next;
+        use turn::Until;
         loop {
-            match self.pump()? {
-                Next::Terminate => return Ok(()),
+            let until = match self.pump()? {
+                Next::Input => Until::Input,
+                Next::Room => Until::Room,
+                Next::Replies => Until::Replies,
+                Next::Answers => Until::Answers,
+                Next::Silence => Until::Silence,
+                Next::Rest => Until::Rest,
+                Next::Quiet => Until::Quiet,
                 Next::Server(access) => {
                     self.registration.meter.waits();
-                    let outcome = self.acquire(access).await;
+                    let outcome = Box::pin(self.acquire(access)).await;
                     self.registration.meter.waited();
                     outcome?;
+                    continue;
                 }
-                Next::Begin => self.begin().await?,
-                Next::Renewal => Box::pin(self.renew()).await?,
-                Next::Input => self.turn(turn::Until::Input).await?,
-                Next::Room => self.turn(turn::Until::Room).await?,
-                Next::Replies => self.turn(turn::Until::Replies).await?,
-                Next::Answers => self.turn(turn::Until::Answers).await?,
-                Next::Silence => self.turn(turn::Until::Silence).await?,
-                Next::Rest => self.turn(turn::Until::Rest).await?,
-                Next::Names => self.agree_on_names().await?,
-                Next::Quiet => self.turn(turn::Until::Quiet).await?,
-            }
+                Next::Begin => {
+                    Box::pin(self.begin()).await?;
+                    continue;
+                }
+                Next::Names => {
+                    Box::pin(self.agree_on_names()).await?;
+                    continue;
+                }
+                Next::Renewal => {
+                    Box::pin(self.renew()).await?;
+                    continue;
+                }
+                Next::Terminate => return Ok(()),
+            };
+            self.turn(until).await?;
         }
     }
 

@@ -25,6 +25,14 @@ pub(super) enum Found {
 /// What a client typed as its name for a statement, and what it stands for.
 #[derive(Default)]
 pub(super) struct Names {
+    /// Most clients never prepare anything, and there are many that only wait: made when it is needed.
+    list: Option<Box<List>>,
+    /// Batches that were sent whole: the number of the one that is being sent.
+    batch: u64,
+}
+
+#[derive(Default)]
+struct List {
     entries: HashMap<Name, Entry, RandomState>,
     /// Names that stand for nothing, but are kept until that is settled.
     closed: Vec<Name>,
@@ -36,8 +44,6 @@ pub(super) struct Names {
     cleared: u64,
     /// Bytes of the statements.
     size: usize,
-    /// Batches that were sent whole: the number of the one that is being sent.
-    batch: u64,
 }
 
 struct Clearing {
@@ -64,7 +70,8 @@ impl Names {
     /// nothing at all is unanswered.
     #[inline]
     pub(super) fn find(&self, name: &[u8], open: usize, quiet: bool) -> Found {
-        if let Some(clearing) = &self.clearing {
+        let Some(list) = &self.list else { return Found::Nothing };
+        if let Some(clearing) = &list.clearing {
             if !self.is_settled(clearing.batch, open) {
                 return Found::Unsettled;
             }
@@ -72,7 +79,7 @@ impl Names {
                 return Found::Clearing;
             }
         }
-        match self.entries.get_key_value(name) {
+        match list.entries.get_key_value(name) {
             Some((_, entry)) if !self.is_settled(entry.changed_in, open) => Found::Unsettled,
             Some((name, Entry { statement: Some(statement), .. })) => Found::Statement(name.clone(), statement.clone()),
             _ => Found::Nothing,
@@ -81,33 +88,24 @@ impl Names {
 
     /// What the name stands for if all goes well.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.entries.get(name).and_then(|entry| entry.statement.as_ref())
+        self.list.as_ref()?.get(name)
     }
 
     /// Gives the name another meaning, or none; gives the one that it had.
     pub(super) fn set(&mut self, name: &Name, statement: Option<Arc<Statement>>) -> Before {
-        self.changes += 1;
-        self.put(name, statement, self.changes)
+        let list = self.list.get_or_insert_default();
+        list.changes += 1;
+        let change = list.changes;
+        list.put(name, statement, change, self.batch)
     }
 
     /// Gives the name the meaning back that it had, unless that was taken away since.
     pub(super) fn restore(&mut self, name: &Name, before: Before) {
-        match before.filter(|(_, change)| *change > self.cleared) {
-            Some((statement, change)) => self.put(name, Some(statement), change),
+        let list = self.list.get_or_insert_default();
+        match before.filter(|(_, change)| *change > list.cleared) {
+            Some((statement, change)) => list.put(name, Some(statement), change, self.batch),
             None => self.set(name, None),
         };
-    }
-
-    fn put(&mut self, name: &Name, statement: Option<Arc<Statement>>, change: u64) -> Before {
-        self.size += statement.as_ref().map_or(0, |statement| statement.size());
-        if statement.is_none() {
-            self.closed.push(name.clone());
-        }
-        let entry = Entry { statement, changed_in: self.batch, change };
-        let before = self.entries.insert(name.clone(), entry)?;
-        let statement = before.statement?;
-        self.size -= statement.size();
-        Some((statement, before.change))
     }
 
     /// The batch that is being sent is complete.
@@ -128,7 +126,79 @@ impl Names {
     }
 
     /// Nothing is unanswered: names that stand for nothing are forgotten.
+    #[inline]
     pub(super) fn settle(&mut self) {
+        if let Some(list) = &mut self.list {
+            list.settle();
+        }
+    }
+
+    /// A request may take all names away, when it is executed.
+    pub(super) fn may_clear(&mut self) {
+        let (list, batch) = (self.list.get_or_insert_default(), self.batch);
+        let executed = list.clearing.as_ref().is_some_and(|earlier| earlier.batch == batch && earlier.executed);
+        list.clearing = Some(Clearing { batch, changes: list.changes, executed });
+    }
+
+    /// Something is executed: perhaps that.
+    #[inline]
+    pub(super) fn executed(&mut self) {
+        let Some(list) = &mut self.list else { return };
+        if let Some(clearing) = list.clearing.as_mut().filter(|clearing| clearing.batch == self.batch) {
+            clearing.executed = true;
+            clearing.changes = list.changes;
+        }
+    }
+
+    /// Whether a request that is under way may take all names away.
+    #[inline]
+    pub(super) fn may_be_cleared(&self) -> bool {
+        self.list.as_ref().is_some_and(|list| list.clearing.is_some())
+    }
+
+    /// That request has been carried out. What came behind it stays.
+    pub(super) fn cleared(&mut self) {
+        if let Some(list) = &mut self.list {
+            list.clear_before();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        if let Some(list) = &mut self.list {
+            list.entries.clear();
+            list.closed = Vec::new();
+            list.size = 0;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.as_ref().map_or(0, |list| list.entries.len())
+    }
+
+    /// Bytes of the statements.
+    pub(super) fn size(&self) -> usize {
+        self.list.as_ref().map_or(0, |list| list.size)
+    }
+}
+
+impl List {
+    fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.entries.get(name).and_then(|entry| entry.statement.as_ref())
+    }
+
+    fn put(&mut self, name: &Name, statement: Option<Arc<Statement>>, change: u64, batch: u64) -> Before {
+        self.size += statement.as_ref().map_or(0, |statement| statement.size());
+        if statement.is_none() {
+            self.closed.push(name.clone());
+        }
+        let entry = Entry { statement, changed_in: batch, change };
+        let before = self.entries.insert(name.clone(), entry)?;
+        let statement = before.statement?;
+        self.size -= statement.size();
+        Some((statement, before.change))
+    }
+
+    fn settle(&mut self) {
         self.clearing = None;
         for name in std::mem::take(&mut self.closed) {
             if self.get(&name).is_none() {
@@ -137,46 +207,10 @@ impl Names {
         }
     }
 
-    /// A request may take all names away, when it is executed.
-    pub(super) fn may_clear(&mut self) {
-        let executed = self.clearing.as_ref().is_some_and(|earlier| earlier.batch == self.batch && earlier.executed);
-        self.clearing = Some(Clearing { batch: self.batch, changes: self.changes, executed });
-    }
-
-    /// Something is executed: perhaps that.
-    pub(super) fn executed(&mut self) {
-        if let Some(clearing) = self.clearing.as_mut().filter(|clearing| clearing.batch == self.batch) {
-            clearing.executed = true;
-            clearing.changes = self.changes;
-        }
-    }
-
-    /// Whether a request that is under way may take all names away.
-    #[inline]
-    pub(super) fn may_be_cleared(&self) -> bool {
-        self.clearing.is_some()
-    }
-
-    /// That request has been carried out. What came behind it stays.
-    pub(super) fn cleared(&mut self) {
+    fn clear_before(&mut self) {
         self.cleared = self.clearing.as_ref().map_or(self.changes, |clearing| clearing.changes);
         self.entries.retain(|_, entry| entry.change > self.cleared);
         self.size = self.entries.values().filter_map(|entry| entry.statement.as_ref()).map(|one| one.size()).sum();
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.closed = Vec::new();
-        self.size = 0;
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Bytes of the statements.
-    pub(super) fn size(&self) -> usize {
-        self.size
     }
 }
 

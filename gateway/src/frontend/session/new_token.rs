@@ -83,7 +83,7 @@ async fn decide(asking: Asking) -> Result<Renewed, Refused> {
         return Err(Refused::new("other_subject", error).detail(format!("it is for {:?}", grant.subject)));
     }
     let changes_token = !is_same_token(&grant, &asking.before);
-    let opened = tenant::reopen(Who::Token(grant), name, &asking.database, &generation).await;
+    let opened = tenant::reopen(Who::Token(grant.into()), name, &asking.database, &generation).await;
     let who = opened.map_err(|(refused, _)| refused)?;
     let database = &asking.database;
     let pools = who.pools(&generation.registry, database).map_err(|error| welcome::no_pool(error, user, database))?;

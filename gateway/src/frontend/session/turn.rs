@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -58,8 +57,8 @@ impl Session {
             let event = match self.time_limit() {
                 None => poll_fn(|cx| self.poll_turn(cx, until)).await,
                 Some((limit, kind)) => {
-                    let polling = pin!(poll_fn(|cx| self.poll_turn(cx, until)));
-                    match tokio::time::timeout(limit, polling).await {
+                    let polling = poll_fn(|cx| self.poll_turn(cx, until));
+                    match Box::pin(tokio::time::timeout(limit, polling)).await {
                         Ok(event) => event,
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
                         Err(_) => return Err(timed_out(kind)),
@@ -227,13 +226,12 @@ impl Session {
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.client.poll_readable(cx).is_pending() {
             if self.input.is_empty() {
-                // An idle client holds no buffer.
-                self.input = Chunk::default();
+                self.rest();
             }
             return Poll::Pending;
         }
         if self.input.is_empty() {
-            self.input = Chunk::take();
+            self.awake();
         } else if self.input.room().is_empty() {
             self.input.make_room(self.input.len() + 1);
         }
@@ -243,7 +241,7 @@ impl Session {
                 self.registration.meter.received(count);
                 self.input.filled(count);
             }
-            _ if self.input.is_empty() => self.input = Chunk::default(),
+            _ if self.input.is_empty() => self.rest(),
             _ => {}
         }
         poll
