@@ -44,11 +44,9 @@ impl Gateway {
     }
 
     /// Serves a client from its first byte to its last.
-    pub fn serve(self, socket: UnixStream) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            if let Some(session) = login::let_in(self.app, socket.into()).await {
-                session.run().await;
-            }
+    pub async fn serve(self, socket: UnixStream) {
+        if let Some(session) = login::let_in(self.app, socket.into()).await {
+            session.run().await;
         }
     }
 
