@@ -199,9 +199,9 @@ impl Session {
         let is_as_it_was = self.barrier == Barrier::None
             && !self.variables_reset
             && !self.changes_schema
-            && !self.inquiries.are_due()
-            && !(self.rules.verifies && idle);
-        if !is_settled || !is_as_it_was {
+            && !self.inquiries.are_due();
+        let doubts_role = self.rules.verifies && idle;
+        if !is_settled || !is_as_it_was || doubts_role {
             return None;
         }
         self.forget_requests();
