@@ -37,10 +37,16 @@ SAID = "said"
 
 # The files that take longest begin, and the short ones fill up what the processes have left.
 LONGEST = (
-    "test_random_conversations.py",
-    "test_expiry.py",
     "test_rust_drivers.py",
+    "test_expiry.py",
     "test_tenant_isolation.py",
+    "test_random_conversations.py",
+    "test_cut_connections.py",
+    "test_versions.py",
+    "test_harness.py",
+    "test_failover.py",
+    "test_renewal.py",
+    "test_server_failures.py",
 )
 
 
