@@ -8,6 +8,9 @@ CARGO := set -e; . .build/env; cargo
 # PGDOG_JWT_BIN names one that was built elsewhere.
 GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog-jwt-gateway)
 
+# How many processes share the files of integration tests. They mostly wait; each has PostgreSQL servers of its own.
+WORKERS ?= 3
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rust test-integration conversations lint fmt bench bench-full bench-instructions bench-micro clean
 
@@ -28,7 +31,7 @@ test-rust: ## Run the Rust tests
 test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k cancel" for some of them
 	@scripts/setup build versions
 	@$(GATEWAY)
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 conversations: ## Compare many random conversations with PostgreSQL's own replies; RANDOM_SEED=1000000 for others
 	@scripts/setup build versions

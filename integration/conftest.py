@@ -1,5 +1,8 @@
 """Fixtures: one primary with a replica for the whole run, and gateways in front of them.
 
+`make test-integration` runs several processes, each with these fixtures of its own and with whole files of
+tests. What tests share beyond their process is locked (harness/npm.py) or divided up (harness/ports.py).
+
 Set `PGDOG_JWT_TEST_GATEWAY` and its companions (harness/external.py) to test a gateway that runs elsewhere;
 tests that must start, signal or reconfigure processes then skip and say so.
 """
@@ -7,12 +10,13 @@ tests that must start, signal or reconfigure processes then skip and say so.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from harness import Cluster, Gateway, Issuer, Workspace, default_config, merged, primary_alone
+from harness import Cluster, Gateway, Installation, Issuer, Workspace, default_config, merged, primary_alone
 from harness.accounts import READERS, WRITERS, account_tables, create_accounts, drop_accounts
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
@@ -27,6 +31,60 @@ GATEWAY_ACCOUNT = {"server_user": SERVER_USER, "server_password": SERVER_PASSWOR
 READER = {"name": "reader", "database": DATABASE, "read_only": True, **GATEWAY_ACCOUNT}
 SERVICE = {"name": "service", "database": DATABASE, "password": "service-secret"}
 USERS = {"users": [READER, SERVICE]}
+
+# A property of reports, which come to the first process from all others.
+SAID = "said"
+
+# The files that take longest begin, and the short ones fill up what the processes have left.
+LONGEST = (
+    "test_rust_drivers.py",
+    "test_expiry.py",
+    "test_tenant_isolation.py",
+    "test_random_conversations.py",
+    "test_cut_connections.py",
+    "test_versions.py",
+    "test_harness.py",
+    "test_failover.py",
+    "test_renewal.py",
+    "test_server_failures.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The folders of `tmp_path` go with the run, however it ends. Further processes have theirs inside."""
+    if config.option.basetemp is None:
+        workspace = Workspace()
+        config.add_cleanup(workspace.close)
+        config.option.basetemp = workspace.folder / "tests"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
+    """A test that ends its process, as one does that hangs, has failed. It is not tried again."""
+    for file, tests in list(sched.workqueue.items()):
+        if crashitem in tests:
+            tests[crashitem] = True
+            if all(tests.values()):
+                del sched.workqueue[file]
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes a line that is shown at the end of the run, also when the test passes."""
+    return functools.partial(record_property, SAID)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    lines = [line for report in reports for name, line in report.user_properties if name == SAID]
+    if lines:
+        terminalreporter.section("what tests say")
+        terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture(scope="session")
@@ -190,11 +248,26 @@ def logged(gateway: Target) -> Target:
 VERSIONS = [] if is_external() else oldest_and_newest()
 
 
+@pytest.fixture(scope="session")
+def claims_server(workspace: Workspace) -> Callable[..., ClaimsServer]:
+    """Starts each server once: files need them in turns."""
+
+    @functools.cache
+    def started(installation: Installation, *, pgvpd: bool = False) -> ClaimsServer:
+        server = ClaimsServer(workspace, installation, pgvpd=pgvpd)
+        if pgvpd:
+            server.execute(
+                "CREATE ROLE owner LOGIN PASSWORD 'gateway-secret';"
+                "CREATE ROLE app_user; GRANT app_user TO gateway"
+            )
+        return server
+
+    return started
+
+
 @pytest.fixture(scope="session", params=VERSIONS, ids=lambda one: f"PostgreSQL {one.version}")
-def verifying(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[ClaimsServer]:
-    server = ClaimsServer(workspace, request.param)
-    yield server
-    server.server.stop()
+def verifying(request: pytest.FixtureRequest, claims_server: Callable[..., ClaimsServer]) -> ClaimsServer:
+    return claims_server(request.param)
 
 
 @pytest.fixture
@@ -217,13 +290,8 @@ def thief(verifier: ClaimsServer) -> Session:
 
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=lambda one: f"PostgreSQL {one.version}")
-def protecting(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[ClaimsServer]:
-    server = ClaimsServer(workspace, request.param, pgvpd=True)
-    server.execute(
-        "CREATE ROLE owner LOGIN PASSWORD 'gateway-secret'; CREATE ROLE app_user; GRANT app_user TO gateway"
-    )
-    yield server
-    server.server.stop()
+def protecting(request: pytest.FixtureRequest, claims_server: Callable[..., ClaimsServer]) -> ClaimsServer:
+    return claims_server(request.param, pgvpd=True)
 
 
 @pytest.fixture

@@ -389,7 +389,7 @@ def test_pools_of_subjects_end_when_they_are_idle(make_budget: Any) -> None:
         # The one left first makes room for the fourth and the fifth.
         target.wire(name).close()
     assert subject_pools() == 3
-    eventually(lambda: subject_pools() == 0, "the end of idle pools", 15)
+    eventually(lambda: subject_pools() == 0, "the end of idle pools")
 
     wires = [target.wire(name) for name in SUBJECTS[5:8]]
     with pytest.raises(ServerError):

@@ -86,7 +86,7 @@ def test_writes_follow_a_promotion(make_gateway: MakeGateway, pair: Cluster) -> 
         pair.primary.stop()
         promote(pair)
         started = time.monotonic()
-        eventually(lambda: outcome(wire, WRITE) == "", "a write on the new primary", 5)
+        eventually(lambda: outcome(wire, WRITE) == "", "a write on the new primary")
 
         assert time.monotonic() - started < 3
         assert wire.value("SELECT count(*) FROM notes WHERE body = 'written'") == "2"
@@ -110,7 +110,7 @@ def test_an_old_primary_that_comes_back_gets_nothing(make_gateway: MakeGateway, 
     with target.wire("alice") as wire:
         pair.primary.stop()
         promote(pair)
-        eventually(lambda: outcome(wire, WRITE) == "", "a write on the new primary", 5)
+        eventually(lambda: outcome(wire, WRITE) == "", "a write on the new primary")
         assert pair.replica
         new = str(pair.replica.port)
 

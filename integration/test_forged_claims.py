@@ -36,7 +36,7 @@ from harness.proof import (
         {"pid": None},
         {"start": 1},
         {"start": None},
-        {"exp": int(time.time()) - 1},
+        pytest.param({"exp": int(time.time()) - 1}, id="just expired"),
         {"exp": 0},
         {"exp": None},
     ],

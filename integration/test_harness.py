@@ -43,5 +43,5 @@ def test_nothing_is_left_behind(number: signal.Signals) -> None:
     program.send_signal(number)
     program.wait(timeout=30)
 
-    eventually(lambda: not Path(folder).exists(), "the end of the folder", 20)
-    eventually(lambda: not any(watchdog.start_time(int(pid)) for pid in pids), "the end of the servers", 20)
+    eventually(lambda: not Path(folder).exists(), "the end of the folder")
+    eventually(lambda: not any(watchdog.start_time(int(pid)) for pid in pids), "the end of the servers")

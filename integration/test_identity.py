@@ -202,7 +202,7 @@ def test_a_subject_without_its_role_can_log_in_once_it_has_one(gateway: Target, 
         admin.execute("CREATE ROLE newcomer")
         admin.execute("GRANT subjects TO newcomer; GRANT newcomer TO gateway")
     try:
-        eventually(lambda: gateway.wire("newcomer").close() is None, "a login", 15)
+        eventually(lambda: gateway.wire("newcomer").close() is None, "a login")
     finally:
         with cluster.admin() as admin:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gateway'")

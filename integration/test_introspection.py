@@ -237,7 +237,7 @@ def test_an_issuer_that_does_not_answer(
         assert show(target)["failures"] >= 3
 
     fresh = opaque.token("alice")
-    eventually(lambda: not _is_refused(target, fresh), "the end of the pause", 20)
+    eventually(lambda: not _is_refused(target, fresh), "the end of the pause")
 
 
 def test_a_flood_of_garbage(start: Callable[..., Target], opaque: OpaqueIssuer) -> None:

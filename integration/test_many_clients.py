@@ -23,7 +23,7 @@ OTHER_FILES = 1_000
 
 
 def test_idle_clients_cost_little_and_all_are_still_served(
-    make_gateway: Callable[..., Target], capsys: pytest.CaptureFixture[str]
+    make_gateway: Callable[..., Target], say: Callable[[str], None]
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = CLIENTS + OTHER_FILES if hard == resource.RLIM_INFINITY else hard
@@ -57,6 +57,5 @@ def test_idle_clients_cost_little_and_all_are_still_served(
 
     cost = asyncio.run(asyncio.wait_for(work(), 110))
 
-    with capsys.disabled():
-        print(f"\n{clients} idle clients: {cost / 1024:.1f} KiB each")
+    say(f"{clients} idle clients: {cost / 1024:.1f} KiB each")
     assert cost < BYTES_PER_CLIENT

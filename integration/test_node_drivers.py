@@ -20,6 +20,8 @@ def drivers() -> Path:
     return installed()
 
 
+# The first to come waits until the packages are installed.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_a_driver_for_node_does(
     request: pytest.FixtureRequest, pooled: Target, drivers: Path, script: str

@@ -359,7 +359,7 @@ def test_a_named_subject_keeps_connections_open_while_its_token_lasts(
     target.wire("carol", target.issuer.token("carol", expires_in=5)).close()
 
     eventually(lambda: connections_of(cluster, "carol") == 2, "two connections")
-    eventually(lambda: connections_of(cluster, "carol") == 0, "their end", 15)
+    eventually(lambda: connections_of(cluster, "carol") == 0, "their end")
 
 
 def test_many_tokens_of_one_subject_take_no_more_pools_than_there_may_be(

@@ -188,7 +188,7 @@ def test_idle_server_connections_are_closed(make_gateway: MakeGateway, quiet: An
         primary_pid(wire)
         assert gateway_connections(quiet) > 0
 
-        eventually(lambda: gateway_connections(quiet) == 0, "the idle connections' end", 15)
+        eventually(lambda: gateway_connections(quiet) == 0, "the idle connections' end")
         assert wire.value("SELECT current_user") == "alice"
 
 
@@ -197,7 +197,7 @@ def test_old_server_connections_are_replaced(make_gateway: MakeGateway) -> None:
     with target.wire("alice") as wire:
         first = primary_pid(wire)
 
-        eventually(lambda: primary_pid(wire) != first, "a new server connection", 15)
+        eventually(lambda: primary_pid(wire) != first, "a new server connection")
 
 
 def test_a_server_connection_that_died_while_idle_is_not_handed_out(
@@ -244,7 +244,7 @@ def test_the_number_of_provisioned_pools_is_limited(make_gateway: MakeGateway) -
 
     assert refused.value.fields["S"] == "FATAL"
     # Nobody uses the other two any more, so one of them makes room.
-    eventually(lambda: target.wire("carol").close() is None, "room for a third pool", 15)
+    eventually(lambda: target.wire("carol").close() is None, "room for a third pool")
 
 
 def test_pools_of_the_users_file_do_not_count_as_provisioned(make_gateway: MakeGateway) -> None:
@@ -257,4 +257,4 @@ def test_pools_of_the_users_file_do_not_count_as_provisioned(make_gateway: MakeG
 def test_min_pool_size_keeps_connections_ready(make_gateway: MakeGateway, quiet: Any) -> None:
     make_gateway(general={"min_pool_size": 2, "idle_timeout": 300})
 
-    eventually(lambda: gateway_connections(quiet, "service") >= 2, "two server connections", 15)
+    eventually(lambda: gateway_connections(quiet, "service") >= 2, "two server connections")

@@ -166,7 +166,7 @@ def test_a_role_that_was_dropped_is_made_again(place: Place) -> None:
     def again() -> bool:
         return place.login("quin", "db-readers", target=target) == "quin"
 
-    eventually(again, "a new role", 20)
+    eventually(again, "a new role")
     assert place.groups("quin") == ["readers", "subjects"]
 
 

@@ -234,7 +234,7 @@ class Run:
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("name", MODES)
 def test_every_reply_is_the_one_of_postgresql(
-    name: str, databases: Any, make_module_gateway: Callable[..., Target], capsys: pytest.CaptureFixture[str]
+    name: str, databases: Any, make_module_gateway: Callable[..., Target], say: Callable[[str], None]
 ) -> None:
     mode = MODES[name]
     target = make_module_gateway(
@@ -248,10 +248,9 @@ def test_every_reply_is_the_one_of_postgresql(
 
     asyncio.run(run.all())
 
-    with capsys.disabled():
-        seconds = time.monotonic() - started
-        seeds = f"seeds {FIRST_SEED} to {run.next_seed - 1}"
-        what = f"{run.done} random conversations, {run.inconclusive} talks inconclusive"
-        print(f"\n{name}: {what}, in {seconds:.0f} s, {seeds}")
+    seconds = time.monotonic() - started
+    seeds = f"seeds {FIRST_SEED} to {run.next_seed - 1}"
+    what = f"{run.done} random conversations, {run.inconclusive} talks inconclusive"
+    say(f"{name}: {what}, in {seconds:.0f} s, {seeds}")
     if run.failure:
         pytest.fail(asyncio.run(run.explain()), pytrace=False)

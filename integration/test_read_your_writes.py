@@ -190,7 +190,7 @@ def test_a_replica_that_was_started_again_is_asked_anew(make_gateway: MakeGatewa
         assert wire.value(write(wire)) == "1"
         servers.replica.start()
         assert wire.value(write(wire)) == "1"
-        eventually(lambda: wire.value(WHERE) == REPLICA, "reads on the replica", 20)
+        eventually(lambda: wire.value(WHERE) == REPLICA, "reads on the replica")
 
 
 def test_sessions_that_were_pinned_or_failed_see_it_too(

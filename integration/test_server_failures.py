@@ -92,12 +92,12 @@ def test_a_killed_server_process(
 
         os.kill(mine, signal.SIGKILL)
 
-        eventually(lambda: mine not in gateway_backends(servers, "true"), "the end of the process", 20)
+        eventually(lambda: mine not in gateway_backends(servers, "true"), "the end of the process")
         told = outcome(wire, "SELECT 'after'")
         assert told in heard | ({"closed"} if mode == "session" else set())
         if mode == "transaction":
-            eventually(lambda: outcome(wire, WRITE) == "", "a write of the same session", 20)
-    eventually(lambda: works(target), "a new session", 20)
+            eventually(lambda: outcome(wire, WRITE) == "", "a write of the same session")
+    eventually(lambda: works(target), "a new session")
     with servers.admin() as admin:
         # Nothing of the lost transaction is there; the two that came later are.
         assert admin.execute(COUNT).fetchone() == (2 if mode == "transaction" else 1,)
@@ -129,10 +129,10 @@ def test_a_frozen_primary_is_an_error_in_time_and_all_is_well_afterwards(
             assert time.monotonic() - started < 8
 
         for subject in ("alice", "bob", "carol"):
-            eventually(lambda subject=subject: works(target, subject), f"a write of {subject}", 10)
+            eventually(lambda subject=subject: works(target, subject), f"a write of {subject}")
         for wire in (busy, idle, inside):
-            eventually(lambda wire=wire: not outcome(wire, "SELECT 1"), "the same session", 10)
-    eventually(lambda: not gateway_backends(servers, "state <> 'idle'"), "nothing is left on the server", 10)
+            eventually(lambda wire=wire: not outcome(wire, "SELECT 1"), "the same session")
+    eventually(lambda: not gateway_backends(servers, "state <> 'idle'"), "nothing is left on the server")
 
 
 def test_a_statement_that_froze_is_not_carried_out_later(make_gateway: MakeGateway, servers: Cluster) -> None:
@@ -144,7 +144,7 @@ def test_a_statement_that_froze_is_not_carried_out_later(make_gateway: MakeGatew
         eventually(lambda: gateway_backends(servers, running), "the statement")
         with frozen(servers.primary):
             assert wire.receive_until("Z", "E")[-1].fields["C"] == "57014"
-        eventually(lambda: not gateway_backends(servers, running), "its cancellation", 10)
+        eventually(lambda: not gateway_backends(servers, running), "its cancellation")
 
 
 def test_reads_that_froze_with_a_replica_end_and_others_go_elsewhere(
@@ -166,7 +166,7 @@ def test_reads_that_froze_with_a_replica_end_and_others_go_elsewhere(
             with target.wire("alice") as writer:
                 assert outcome(writer, "BEGIN; SELECT 1; COMMIT") == ""
     with target.wire("alice") as again:
-        eventually(lambda: not outcome(again, "SELECT body FROM notes"), "a read", 10)
+        eventually(lambda: not outcome(again, "SELECT body FROM notes"), "a read")
 
 
 def test_with_no_server_left_everybody_hears_so_and_nobody_is_lost(
@@ -195,7 +195,7 @@ def test_with_no_server_left_everybody_hears_so_and_nobody_is_lost(
     servers.primary.start()
     servers.replica.start()
     for wire in wires:
-        eventually(lambda wire=wire: outcome(wire, WRITE) == "", "a write", 10)
+        eventually(lambda wire=wire: outcome(wire, WRITE) == "", "a write")
         wire.close()
 
 
@@ -247,7 +247,7 @@ def test_a_promotion_under_load_loses_no_write_that_was_acknowledged(
             with pair.replica.admin() as replica:
                 assert replica.execute("SELECT pg_promote()").fetchone() == (True,)
             moved.set()
-            eventually(lambda: min(after) >= 10, "writes of everybody", 15)
+            eventually(lambda: min(after) >= 10, "writes of everybody")
         finally:
             over.set()
         results = [each.result() for each in working]

@@ -117,7 +117,7 @@ def test_a_running_gateway_looks_for_unused_roles(place: Place) -> None:
 
     target = place.make(provisioning={"disable_after": 30})
 
-    eventually(lambda: (place.comment("yara") or "").endswith("; disabled"), "a disabled role", 20)
+    eventually(lambda: (place.comment("yara") or "").endswith("; disabled"), "a disabled role")
     assert ("gateway_expelled", "gateway") in eventually(lambda: place.events("yara", target), "an event")
 
 

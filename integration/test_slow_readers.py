@@ -61,7 +61,7 @@ def test_five_hundred_megabytes_wait_on_the_server_and_nobody_else_does(target: 
         for reader in readers:
             reader.send(w.query(LARGE))
             assert reader.receive().type == "T"
-        eventually(lambda: stuck(cluster) == READERS, "all servers to wait", 20)
+        eventually(lambda: stuck(cluster) == READERS, "all servers to wait")
 
         assert target.gateway.memory() - before < GROWTH
         # Their servers stand still, and so does everything else about them.
@@ -81,7 +81,7 @@ def test_five_hundred_megabytes_wait_on_the_server_and_nobody_else_does(target: 
     for reader in readers:
         reader.close()
     # The others have left with most of it unread.
-    eventually(lambda: stuck(cluster) == 0, "the end of the others' statements", 20)
+    eventually(lambda: stuck(cluster) == 0, "the end of the others' statements")
     with target.wire("alice") as fresh:
         assert fresh.value("SELECT current_user") == "alice"
 

@@ -176,7 +176,7 @@ def clients_that_fit() -> int:
 
 @pytest.mark.timeout(SECONDS + 180)
 def test_every_row_is_the_readers_own(
-    isolated: Any, make_gateway: Callable[..., Target], capsys: pytest.CaptureFixture[str]
+    isolated: Any, make_gateway: Callable[..., Target], say: Callable[[str], None]
 ) -> None:
     target = make_gateway(
         general={"default_pool_size": SERVERS, "checkout_timeout": 60_000},
@@ -215,9 +215,8 @@ def test_every_row_is_the_readers_own(
                 with contextlib.suppress(RuntimeError):
                     client.peer.close()
 
-    with capsys.disabled():
-        logins = sum(client.peer is not None for client in clients)
-        print(f"\n{sum(done.values())} deeds of {len(clients)} clients ({logins} still there): {dict(done)}")
+    logins = sum(client.peer is not None for client in clients)
+    say(f"{sum(done.values())} deeds of {len(clients)} clients ({logins} still there): {dict(done)}")
     assert set(done) >= {
         "read",
         "read_prepared",

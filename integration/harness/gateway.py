@@ -21,7 +21,7 @@ from .ports import free_port
 from .workspace import Workspace, resident_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 Config = dict[str, Any]
 

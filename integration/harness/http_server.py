@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .ports import free_port
+
 HANG_SECONDS = 60.0
 
 
@@ -41,7 +43,7 @@ class HttpServer:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._released = threading.Event()
-        self._port = 0
+        self._port = free_port()
         self._http: _Http | None = None
         self.start()
 
@@ -58,10 +60,9 @@ class HttpServer:
         self._released.wait(HANG_SECONDS)
 
     def start(self) -> None:
-        """Listens; the second time on the port of the first."""
+        """Listens, always on the same port."""
         self._http = _Http(("127.0.0.1", self._port), _Handler)
         self._http.owner = self
-        self._port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +29,33 @@ def installed(source: Path = SCRIPTS, *build: str, env: dict[str, str] | None = 
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in lists)).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "pgdog-jwt" / f"node-{digest}"
-    if not (folder / "installed").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in lists:
-            shutil.copy(path, folder)
-        for command in filter(None, (INSTALL, build)):
-            run(command, folder, env or {})
-        (folder / "installed").touch()
-    for path in (*SCRIPTS.glob("*.js"), *source.glob("*.js")):
-        shutil.copy(path, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        if not (folder / "installed").exists():
+            for path in lists:
+                shutil.copy(path, folder)
+            for command in filter(None, (INSTALL, build)):
+                run(command, folder, env or {})
+            (folder / "installed").touch()
+        for path in (*SCRIPTS.glob("*.js"), *source.glob("*.js")):
+            put(path, folder / path.name)
     return folder
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Other processes wait meanwhile."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def put(source: Path, path: Path) -> None:
+    """A copy for those who may be reading the one that is there: it goes on or is replaced as a whole."""
+    if not path.exists() or path.read_bytes() != source.read_bytes():
+        copy = path.with_name(f".{path.name}")
+        shutil.copy(source, copy)
+        copy.replace(path)
 
 
 def run(command: tuple[str, ...], folder: Path, env: dict[str, str]) -> None:

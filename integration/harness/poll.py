@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], what: str, timeout: float = 10.0, interval: float = 0.02) -> T:
+def eventually(check: Callable[[], T], what: str, timeout: float = 20.0, interval: float = 0.02) -> T:
     """The first true value of `check`. Errors that it raises count as "not yet" until the deadline."""
     deadline = time.monotonic() + timeout
     failure: Exception | None = None

@@ -36,6 +36,7 @@ wal_keep_size = '256MB'
 hot_standby = on
 max_standby_streaming_delay = '10s'
 wal_receiver_status_interval = '100ms'
+wal_retrieve_retry_interval = '100ms'
 log_line_prefix = '%m [%p] %u@%d '
 log_min_messages = warning
 autovacuum = off

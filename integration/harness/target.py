@@ -18,7 +18,7 @@ from .gateway import Gateway
 from .issuer import Issuer
 from .wire import ServerError, Wire
 
-CONNECT_SECONDS = 15
+CONNECT_SECONDS = 30
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Target:
             env=self.psql_environment(user, password),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             **options,
         )
 
@@ -90,7 +90,10 @@ class Target:
 
     def psql_environment(self, user: str, password: str | None = None) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return kept | {"PGPASSWORD": self.credential(user, password), "PGCONNECT_TIMEOUT": "15"}
+        return kept | {
+            "PGPASSWORD": self.credential(user, password),
+            "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS),
+        }
 
     def open(self) -> Wire:
         """A connection by hand, before its start-up packet."""

@@ -26,7 +26,8 @@ class Workspace:
         self.folder = Path(tempfile.mkdtemp(prefix="pgdog-jwt-"))
         # Servers that run as another user must be able to reach their own folder inside.
         self.folder.chmod(0o711)
-        self._children: list[subprocess.Popen[Any]] = []
+        # With the signal that ends each.
+        self._children: dict[subprocess.Popen[Any], int] = {}
         self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", watchdog.__file__],
             stdin=subprocess.PIPE,
@@ -63,7 +64,7 @@ class Workspace:
     ) -> subprocess.Popen[bytes]:
         """Starts a process that ends with this workspace.
 
-        `stop_signal` is what the watchdog sends. The process gets a session of its own, so that Ctrl-C at the
+        `stop_signal` is what ends it then. The process gets a session of its own, so that Ctrl-C at the
         terminal reaches this program alone, which then ends the others in order.
         """
         child = subprocess.Popen(
@@ -74,7 +75,7 @@ class Workspace:
             start_new_session=True,
             **options,
         )
-        self._children.append(child)
+        self._children[child] = stop_signal
         self._tell({"pid": child.pid, "started": watchdog.start_time(child.pid), "signal": int(stop_signal)})
         return child
 
@@ -89,8 +90,7 @@ class Workspace:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        if child in self._children:
-            self._children.remove(child)
+        if self._children.pop(child, None):
             self._tell({"forget": child.pid})
         return child.returncode
 
@@ -98,7 +98,7 @@ class Workspace:
         """Ends every process, last started first, and removes the folder. May be called again."""
         atexit.unregister(self.close)
         while self._children:
-            self.stop(self._children[-1])
+            self.stop(*next(reversed(self._children.items())))
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._watchdog.stdin and not self._watchdog.stdin.closed:
             self._watchdog.stdin.close()
