@@ -1,10 +1,11 @@
-"""Counts the instructions of one query through the gateway: the same on a busy machine, so regressions show.
+"""Counts the instructions of one query and of one login: the same on a busy machine, so regressions show.
 
 PYTHONPATH=integration .venv/bin/python bench/instructions.py
 PYTHONPATH=integration .venv/bin/python bench/instructions.py --queries 5000 --functions 40
 
 The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client, one
 worker, loopback without TLS, `SELECT 1`. What counts is the worker's thread; the kernel's share is not in it.
+A login is a connection with a known token, one query, and good-bye.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from harness import (
@@ -50,8 +52,10 @@ def main() -> int:
     try:
         with Workspace() as workspace:
             cluster = Cluster(workspace, replica=False)
-            for name, (prepare, ask) in KINDS.items():
-                counted = count(workspace, cluster, issuer, options.queries, prepare, ask)
+            for name, kind in KINDS.items():
+                if options.only not in (None, name):
+                    continue
+                counted = count(workspace, cluster, issuer, options.queries, kind)
                 report(name, counted, options.queries, options.functions)
     except KeyboardInterrupt:
         print("\nstopped")
@@ -61,31 +65,46 @@ def main() -> int:
     return 0
 
 
-def nothing(_: Wire) -> None:
-    """For statements that need no preparation."""
+# Gives a client that is logged in.
+Connect = Callable[[], Wire]
+Ask = Callable[[], object]
 
 
-def simple(wire: Wire) -> None:
-    wire.query(STATEMENT)
+@contextmanager
+def simple(connect: Connect) -> Iterator[Ask]:
+    with connect() as wire:
+        yield lambda: wire.query(STATEMENT)
 
 
-def prepare(wire: Wire) -> None:
-    wire.send(w.parse(STATEMENT, "p"), w.SYNC)
-    wire.until_ready()
+@contextmanager
+def prepared(connect: Connect) -> Iterator[Ask]:
+    with connect() as wire:
+        wire.send(w.parse(STATEMENT, "p"), w.SYNC)
+        wire.until_ready()
+
+        def ask() -> None:
+            wire.send(w.bind((), "p"), w.execute(), w.SYNC)
+            wire.until_ready()
+
+        yield ask
 
 
-def prepared(wire: Wire) -> None:
-    wire.send(w.bind((), "p"), w.execute(), w.SYNC)
-    wire.until_ready()
+@contextmanager
+def login(connect: Connect) -> Iterator[Ask]:
+    def ask() -> None:
+        with connect() as wire:
+            wire.query(STATEMENT)
+            wire.send(w.TERMINATE)
+            wire.closed_by_peer()
+
+    yield ask
 
 
-Step = Callable[[Wire], None]
-KINDS: dict[str, tuple[Step, Step]] = {"simple": (nothing, simple), "prepared": (prepare, prepared)}
+Kind = Callable[[Connect], AbstractContextManager[Ask]]
+KINDS: dict[str, Kind] = {"simple": simple, "prepared": prepared, "login": login}
 
 
-def count(
-    workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, prepare: Step, ask: Step
-) -> Path:
+def count(workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, kind: Kind) -> Path:
     """Callgrind's file about so many queries."""
     config = merged(
         default_config(cluster, issuer),
@@ -104,16 +123,20 @@ def count(
         command = ["callgrind_control", prefix, "-i", "on" if on else "off", str(gateway.pid)]
         subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
 
-    try:
+    token = issuer.token(SUBJECT)
+
+    def connect() -> Wire:
         wire = Wire(gateway.host, gateway.port, WAIT_SECONDS)
-        with wire:
-            wire.login(SUBJECT, Target.database, issuer.token(SUBJECT))
-            prepare(wire)
+        wire.login(SUBJECT, Target.database, token)
+        return wire
+
+    try:
+        with kind(connect) as ask:
             for _ in range(WARM_UP):
-                ask(wire)
+                ask()
             counting(True)
             for _ in range(queries):
-                ask(wire)
+                ask()
             counting(False)
     finally:
         gateway.stop(timeout=WAIT_SECONDS)
@@ -153,6 +176,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=2_000, help="that are counted, of each kind (2000)")
+    parser.add_argument("--only", choices=KINDS, help="this kind alone")
     parser.add_argument("--functions", type=int, default=20, help="that are named (20)")
     return parser.parse_args()
 

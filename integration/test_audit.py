@@ -84,6 +84,27 @@ def test_the_file_is_for_its_owner_alone(audited: Target, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_login_is_in_the_log_before_it_is_answered(make_gateway: MakeGateway) -> None:
+    target = make_gateway(general={"workers": 1})
+    for _ in range(20):
+        with target.wire("alice") as wire:
+            assert target.gateway.audit()[-1]["session"] == number(wire)
+
+
+def test_no_line_of_the_log_is_lost_at_the_end(make_gateway: MakeGateway) -> None:
+    """Lines are gathered before they are written: those of sessions that end with the program as well."""
+    target = make_gateway()
+    wires = [target.wire("alice") for _ in range(30)]
+    target.gateway.send(signal.SIGTERM)
+    assert target.gateway.wait(timeout=10) == 0
+
+    sessions = {number(wire) for wire in wires}
+    events = [event for event in target.gateway.log() if event.get("session") in sessions]
+    assert sorted(event["message"] for event in events) == ["disconnect"] * 30 + ["login"] * 30
+    for wire in wires:
+        wire.close()
+
+
 def test_events_are_not_in_the_log_as_well(audited: Target, path: Path) -> None:
     audited.wire("alice").close()
     last(path, event="disconnect")

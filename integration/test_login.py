@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness import wire as w
 from harness.target import Target
 
 ONE_TEXT = "28000"
@@ -46,6 +47,22 @@ def test_a_token_may_be_used_again_while_it_is_valid(gateway: Target) -> None:
     for _ in range(3):
         with gateway.connect("alice", token) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("piece", [None, 1, 7, 100])
+def test_a_client_may_say_everything_before_it_is_asked(gateway: Target, piece: int | None) -> None:
+    """Nothing that arrives early is lost, and it is answered in order."""
+    said = w.startup(user="alice", database=gateway.database)
+    said += w.password_message(gateway.issuer.token("alice"))
+    said += w.query("SELECT current_user") + w.query("SELECT 2") + w.TERMINATE
+    with gateway.open() as wire:
+        for at in range(0, len(said), piece or len(said)):
+            wire.send(said[at : at + (piece or len(said))])
+        assert [message.body for message in (wire.receive(), wire.receive())] == [b"\0\0\0\3", b"\0\0\0\0"]
+        wire.until_ready()
+        rows = [m.row for _ in range(2) for m in wire.until_ready() if m.type == "D"]
+        assert rows == [("alice",), ("2",)]
+        assert wire.closed_by_peer()
 
 
 def test_the_greeting_is_complete(gateway: Target) -> None:

@@ -71,6 +71,14 @@ def slot(cluster: Any, request: pytest.FixtureRequest) -> Iterator[str]:
         admin.execute(drop, [name])
 
 
+def test_a_command_may_come_before_the_login_is_answered(target: Target) -> None:
+    with target.open() as wire:
+        startup = w.startup(user="streamer", database=target.database, replication="database")
+        wire.send(startup, w.password_message(target.issuer.token("streamer")), w.query("IDENTIFY_SYSTEM"))
+        wire.until_ready()
+        assert [m.row[3] for m in wire.until_ready() if m.type == "D"] == [target.database]
+
+
 def start(wire: Wire, slot: str) -> None:
     """Makes a slot and begins to read it."""
     created = wire.query(f'CREATE_REPLICATION_SLOT "{slot}" LOGICAL test_decoding')

@@ -45,7 +45,7 @@ impl Gateway {
 
     /// Serves a client from its first byte to its last.
     pub async fn serve(self, socket: UnixStream) {
-        if let Some(session) = login::let_in(self.app, socket.into()).await {
+        if let Some(session) = login::let_in(self.app, socket.into(), None).await {
             session.run().await;
         }
     }

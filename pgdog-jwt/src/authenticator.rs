@@ -144,7 +144,7 @@ impl Authenticator {
             && let Some(issuer) = self.config.issuer_named(grant.issuer.as_deref())
             && let Some(userinfo) = &self.userinfo[issuer]
         {
-            grant.groups = Some(userinfo.groups(context.credential, &grant.subject).await?);
+            grant.groups = Some(Box::pin(userinfo.groups(context.credential, &grant.subject)).await?);
         }
         Ok(grant)
     }
@@ -163,7 +163,7 @@ impl Authenticator {
         let credential = context.credential.expose();
         token::check_size(credential, self.config.max_token_size)?;
         if let Some(issuer) = self.reader_of(context) {
-            return self.decide_unread(issuer, context).await;
+            return Box::pin(self.decide_unread(issuer, context)).await;
         }
         let place = self.cache.as_ref().and_then(|cache| cache.place(credential));
         if let Some(decision) = self.decide_known(place.as_ref(), context) {

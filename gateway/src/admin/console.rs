@@ -13,8 +13,7 @@ use super::run::{self, Outcome};
 use super::table::Formats;
 use crate::app::state::App;
 use crate::frontend::sessions::Registration;
-use crate::net::read::{ReadError, read_message};
-use crate::net::stream::Stream;
+use crate::net::read::{Incoming, ReadError, read_message};
 use crate::wire::fields::Fields;
 use crate::wire::{PgError, frame, message};
 
@@ -24,7 +23,7 @@ const MAX_MESSAGE: usize = 64 * 1024;
 /// An administrator's session.
 pub(crate) struct Console {
     pub(super) app: &'static App,
-    stream: Stream,
+    stream: Incoming,
     pub(super) registration: Registration,
     pub(super) out: Vec<u8>,
     /// Transaction status, for drivers that begin one.
@@ -37,7 +36,7 @@ pub(crate) struct Console {
 pub(super) struct Left;
 
 impl Console {
-    pub(crate) fn new(app: &'static App, stream: Stream, registration: Registration) -> Self {
+    pub(crate) fn new(app: &'static App, stream: Incoming, registration: Registration) -> Self {
         let prepared = Statements::default();
         Self { app, stream, registration, out: Vec::new(), status: b'I', prepared, body: Vec::new() }
     }

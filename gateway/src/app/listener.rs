@@ -1,7 +1,9 @@
-//! Listening sockets, and the loop that gives each new client to a worker.
+//! Listening sockets, and the loop that gives each new client to a worker. It runs on the first worker: a client that this
+//! one keeps has its socket registered once and wakes no other thread.
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
@@ -16,7 +18,8 @@ use super::worker::{Seat, Workers};
 use crate::config::General;
 use crate::frontend::login;
 use crate::net::listen::{listen, overlook_newcomers};
-use crate::net::stream::Stream;
+use crate::net::options;
+use crate::net::stream::{Stream, canonical};
 
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -99,6 +102,31 @@ pub(super) async fn bind(general: &General) -> Result<Vec<Listener>, BindError> 
     Ok(listeners)
 }
 
+/// Registers the sockets with the reactor of the runtime that this runs on.
+pub(super) fn move_here(listeners: Vec<Listener>) -> Result<Vec<Listener>, BindError> {
+    let moved = |listener: Listener| {
+        let Listener { socket, address, file, shared } = listener;
+        match socket.rebind() {
+            Ok(socket) => Ok(Listener { socket, address, file, shared }),
+            Err(error) => Err(BindError { address, error }),
+        }
+    };
+    listeners.into_iter().map(moved).collect()
+}
+
+impl Socket {
+    fn rebind(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => {
+                let socket = TcpListener::from_std(socket.into_std()?)?;
+                options::prepare(&socket)?;
+                Self::Tcp(socket)
+            }
+            Self::Unix(socket) => Self::Unix(UnixListener::from_std(socket.into_std()?)?),
+        })
+    }
+}
+
 /// Accepts on all sockets until `stop`, and then whoever is in the queue where another process takes over.
 pub(super) async fn accept_all(
     app: &'static App,
@@ -129,10 +157,13 @@ impl Listener {
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
-        match &self.socket {
-            Socket::Tcp(listener) => listener.accept().await?.0.into_std().map(Accepted::Tcp),
-            Socket::Unix(listener) => listener.accept().await?.0.into_std().map(Accepted::Unix),
-        }
+        Ok(match &self.socket {
+            Socket::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Accepted { socket: socket.into(), address: Some(canonical(peer)) }
+            }
+            Socket::Unix(listener) => Accepted { socket: listener.accept().await?.0.into(), address: None },
+        })
     }
 
     async fn accept_for_ever(&self, app: &'static App, workers: &'static Workers) {
@@ -166,23 +197,31 @@ impl Listener {
     }
 }
 
-/// A client's socket on its way to a worker.
-enum Accepted {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
+/// A client that has connected; its socket is registered here.
+struct Accepted {
+    socket: Stream,
+    /// `None`: through the Unix socket.
+    address: Option<SocketAddr>,
 }
 
 fn serve(app: &'static App, accepted: Accepted, workers: &'static Workers) {
-    workers.spawn(|seat| client(app, accepted, seat));
+    let Some(worker) = workers.least_busy() else { return };
+    let Accepted { socket, address } = accepted;
+    let socket = if worker.is_current() { Ok(Passed::Here(socket)) } else { Passed::to_another(socket) };
+    worker.spawn(|seat| client(app, socket, address, seat));
 }
 
 /// A client, from its first byte to its last. A login needs much more room than the session that follows, and sessions are
 /// many: so the login has memory of its own, which is given back before the session begins.
-fn client(app: &'static App, accepted: Accepted, seat: Seat) -> impl Future<Output = ()> {
+fn client(
+    app: &'static App,
+    socket: io::Result<Passed>,
+    address: Option<SocketAddr>,
+    seat: Seat,
+) -> impl Future<Output = ()> {
     let login = Box::pin(async move {
-        // Registered with the reactor of the worker that runs this.
-        match accepted.into_stream(app) {
-            Ok(stream) => login::let_in(app, stream).await,
+        match socket.and_then(|socket| socket.into_stream(app)) {
+            Ok(stream) => login::let_in(app, stream, address).await,
             Err(error) => {
                 tracing::debug!(%error, "a client was gone before it was served");
                 None
@@ -197,16 +236,34 @@ fn client(app: &'static App, accepted: Accepted, seat: Seat) -> impl Future<Outp
     }
 }
 
-impl Accepted {
-    fn into_stream(self, app: &App) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(socket) => {
-                let socket = TcpStream::from_std(socket)?;
-                app.state().tcp.apply(&socket)?;
-                Ok(Stream::Tcp(socket))
-            }
-            Self::Unix(socket) => UnixStream::from_std(socket).map(Stream::Unix),
+/// A client's socket on its way to a worker.
+enum Passed {
+    /// To the one that has accepted it.
+    Here(Stream),
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Passed {
+    fn to_another(socket: Stream) -> io::Result<Self> {
+        match socket {
+            Stream::Tcp(socket) => socket.into_std().map(Self::Tcp),
+            Stream::Unix(socket) => socket.into_std().map(Self::Unix),
+            other => Ok(Self::Here(other)),
         }
+    }
+
+    /// Registered with the reactor of the worker that runs this.
+    fn into_stream(self, app: &App) -> io::Result<Stream> {
+        let stream = match self {
+            Self::Here(stream) => stream,
+            Self::Tcp(socket) => TcpStream::from_std(socket)?.into(),
+            Self::Unix(socket) => UnixStream::from_std(socket)?.into(),
+        };
+        if let Stream::Tcp(socket) = &stream {
+            app.state().tcp.apply_to_accepted(socket)?;
+        }
+        Ok(stream)
     }
 }
 
@@ -214,7 +271,7 @@ impl Accepted {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

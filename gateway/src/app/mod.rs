@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::admin::{averages, http};
 use crate::audit;
 use crate::backend::janitor;
-use crate::cli::Paths;
+use crate::cli::{Paths, logging};
 use crate::config::Loaded;
 use crate::provisioning::upkeep;
 use crate::resolvers;
@@ -39,6 +39,7 @@ pub(crate) fn run(loaded: Loaded, paths: Paths) -> ExitCode {
     let outcome = runtime.block_on(serve(loaded, paths));
     // The system may look for an issuer's name for long, on a thread that cannot be stopped: nothing waits for that.
     runtime.shutdown_background();
+    logging::write_all();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error.as_ref()),
@@ -80,7 +81,8 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     }
     let workers: &'static Workers = Box::leak(Box::new(workers));
     let (stop, stopped) = watch::channel(false);
-    let accepting = tokio::spawn(listener::accept_all(app, listeners, workers, stopped));
+    let listeners = workers.spawn_on_first(async move { listener::move_here(listeners) }).await??;
+    let accepting = workers.spawn_on_first(listener::accept_all(app, listeners, workers, stopped));
     notify(News::Ready);
     loop {
         tokio::select! {

@@ -8,8 +8,10 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::state::Generation;
+use crate::cli::logging;
 use crate::router::{Classifier, GuardMode};
 
 /// Stack of a worker: the SQL parser is recursive.
@@ -71,9 +73,15 @@ pub(crate) fn with_classifier<T>(
 }
 
 /// All workers.
-pub(crate) struct Workers(Vec<Worker>);
+pub(crate) struct Workers {
+    all: Vec<Worker>,
+    /// The first one, which also accepts clients: those that it keeps never wake another thread.
+    first: Handle,
+}
 
-struct Worker {
+/// See the module.
+pub(crate) struct Worker {
+    index: usize,
     handle: Handle,
     clients: Arc<AtomicUsize>,
     /// Dropping it ends the worker.
@@ -82,31 +90,53 @@ struct Worker {
 
 impl Workers {
     pub(crate) fn start(count: usize) -> std::io::Result<Self> {
-        (0..count.max(1)).map(Worker::start).collect::<Result<_, _>>().map(Self)
+        let worker = Worker::start(0)?;
+        let first = worker.handle.clone();
+        let others = (1..count).map(Worker::start);
+        let all = std::iter::once(Ok(worker)).chain(others).collect::<Result<_, _>>()?;
+        Ok(Self { all, first })
     }
 
     /// Clients of all workers, from the first byte to the last.
     pub(crate) fn clients(&self) -> usize {
-        self.0.iter().map(|worker| worker.clients.load(Ordering::Relaxed)).sum()
+        self.all.iter().map(|worker| worker.clients.load(Ordering::Relaxed)).sum()
     }
 
-    /// Runs a client on the worker that has the fewest. The client holds its seat to the end.
-    pub(crate) fn spawn<C: Future<Output = ()> + Send + 'static>(&self, client: impl FnOnce(Seat) -> C) {
-        let Some(worker) = self.0.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else { return };
-        worker.handle.spawn(client(Seat::take(&worker.clients)));
+    /// The worker that has the fewest clients; of several the first.
+    pub(crate) fn least_busy(&self) -> Option<&Worker> {
+        self.all.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed))
+    }
+
+    /// Runs something on the worker that accepts clients.
+    pub(crate) fn spawn_on_first<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.first.spawn(task)
     }
 }
 
 impl Worker {
     fn start(index: usize) -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(logging::write_gathered).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK_SIZE).spawn(move || {
             INDEX.set(index);
+            logging::gather();
             let _ = runtime.block_on(stopped);
         })?;
-        Ok(Self { handle, clients: Arc::default(), _stop: stop })
+        Ok(Self { index, handle, clients: Arc::default(), _stop: stop })
+    }
+
+    /// Whether this runs on it.
+    pub(crate) fn is_current(&self) -> bool {
+        self.index == current()
+    }
+
+    /// Runs a client, which holds its seat to the end.
+    pub(crate) fn spawn<C: Future<Output = ()> + Send + 'static>(&self, client: impl FnOnce(Seat) -> C) {
+        self.handle.spawn(client(Seat::take(&self.clients)));
     }
 }
 

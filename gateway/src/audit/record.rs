@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::Event;
 use super::sink::{self, Unwritten};
 use super::statement::Statement;
-use crate::cli::time;
+use crate::cli::{logging, time};
 use crate::stats::Card;
 
 /// See the module. Fields without a value are left out; their meaning is in `docs/audit.md`.
@@ -172,6 +172,7 @@ impl<'a> Record<'a> {
     pub(crate) async fn write(&self) -> Result<(), Unwritten> {
         if sink::is_log() {
             self.log();
+            logging::write_gathered();
             return Ok(());
         }
         sink::write(self.kind(), self.line()).await

@@ -45,30 +45,44 @@ pub(crate) fn for_user(config: &Config, servers: &[&Database], user: &User) -> P
     PoolSetSpec { shared, ..set(config, servers, Some(user), identity, pools) }
 }
 
-/// The pools of a token's subject, and who its session is there. `user` is its users.toml entry, if it has one.
+/// Who the session of a token's subject is in pools of its own. `user` is its users.toml entry, if it has one.
+pub(crate) fn session_of(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> Identity {
+    if subject_login::proof(config, grant).is_some() {
+        return subject_login::session_of(config, servers, user, grant);
+    }
+    let (login, _) = account_of(config, user, grant);
+    identity_of(config, servers, user, grant, login)
+}
+
+/// The pools of a token's subject, whose session is [`session_of`] it.
 pub(crate) fn for_grant(
     config: &Config,
     servers: &[&Database],
     user: Option<&User>,
     grant: &AuthGrant,
-) -> (PoolSetSpec, Identity) {
+    session: &Identity,
+) -> PoolSetSpec {
+    // What connections are when they are made. Variables come with each session.
+    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, ..session.clone() });
     if let Some(proof) = subject_login::proof(config, grant) {
-        return subject_login::pools(config, servers, user, grant, &proof);
+        return subject_login::pools(config, servers, user, grant, &proof, identity);
     }
-    // An entry with credentials of its own says which account logs in; otherwise the account for token users does.
+    let (login, password) = account_of(config, user, grant);
+    let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
+    let pool = |server: &&Database| PoolSpec { shared, ..pool(config, server, user, login, password, &identity) };
+    let pools = servers.iter().map(pool).collect();
+    PoolSetSpec { shared, ..set(config, servers, user, identity, pools) }
+}
+
+/// The account that logs in for a token's subject: an entry with credentials of its own says which; otherwise it is the one
+/// for token users.
+fn account_of<'a>(config: &'a Config, user: Option<&'a User>, grant: &'a AuthGrant) -> (&'a str, Option<&'a Secret>) {
     let account = user.and_then(|user| match (&user.server_user, &user.server_password) {
         (Some(name), password) => Some((name.as_str(), password.as_ref().or(user.passwords.first()))),
         (None, Some(password)) => Some((user.name.as_str(), Some(password))),
         (None, None) => user.passwords.first().map(|password| (user.name.as_str(), Some(password))),
     });
-    let (login, password) = account.unwrap_or_else(|| token_account(config, grant));
-    let session = identity_of(config, servers, user, grant, login);
-    // What connections are when they are made. Variables come with each session.
-    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, ..session.clone() });
-    let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
-    let pool = |server: &&Database| PoolSpec { shared, ..pool(config, server, user, login, password, &identity) };
-    let pools = servers.iter().map(pool).collect();
-    (PoolSetSpec { shared, ..set(config, servers, user, identity, pools) }, session)
+    account.unwrap_or_else(|| token_account(config, grant))
 }
 
 /// Which of the shared pools a token's subject uses, and as whom; `None` when it has pools of its own.

@@ -207,7 +207,7 @@ impl Registry {
             let set = sets.entry(key.clone()).or_insert_with(make).clone();
             return Ok(Membership::of(set, identity).in_mode(mode));
         }
-        let (spec, identity) = plan::for_grant(&self.config, &servers, user, grant);
+        let identity = plan::session_of(&self.config, &servers, user, grant);
         let named = self.named.get(&key(database, &grant.user));
         let role = grant.server_role.clone().filter(|role| *role != grant.user);
         let claimed = Claimed { role, read_only: identity.read_only, mode: grant.mode };
@@ -218,6 +218,7 @@ impl Registry {
         if let Some(set) = sets.get(&key) {
             return Ok(Membership::of(set.clone(), identity).in_mode(mode));
         }
+        let spec = plan::for_grant(&self.config, &servers, user, grant, &identity);
         // The pools of an entry in users.toml serve its token logins too, when nothing differs but the way in.
         if let Some(named) = named.filter(|named| named.spec.serves(&spec)) {
             return Ok(Membership::of(named.clone(), identity).in_mode(mode));

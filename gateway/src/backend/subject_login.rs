@@ -29,30 +29,37 @@ pub(super) fn proof(config: &Config, grant: &AuthGrant) -> Option<Proof> {
     }
 }
 
-/// The pools of a subject. `user` is its users.toml entry, if it has one, which says how large they are and whether they
-/// are read-only; an account in it is for those who come with a password. With them, who the session is there.
-pub(super) fn pools(
-    config: &Config,
-    servers: &[&Database],
-    user: Option<&User>,
-    grant: &AuthGrant,
-    proof: &Proof,
-) -> (PoolSetSpec, Identity) {
-    let login = grant.server_user.as_deref().unwrap_or(&grant.user);
-    let secret = config.jwt.as_ref().filter(|jwt| jwt.login.auth == LoginAuth::Password);
-    let secret = secret.and_then(|jwt| jwt.login.password.as_ref()).filter(|_| *proof == Proof::Password);
+/// Who the session of a subject is. `user` is its users.toml entry, if it has one, which says whether it is read-only.
+pub(super) fn session_of(config: &Config, servers: &[&Database], user: Option<&User>, grant: &AuthGrant) -> Identity {
     let read_only = plan::reads_only(config, servers, user, grant);
-    let session = Identity {
-        login: Some(login.to_owned()),
+    Identity {
+        login: Some(login_of(grant).to_owned()),
         allow_privileged: config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles),
         read_only,
         watched: read_only || grant.guarded,
         variables: grant.settings.as_slice().into(),
         proven: plan::proven(config, servers, grant),
         ..Identity::default()
-    };
-    // What connections are when they are made. Variables come with each session.
-    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, ..session.clone() });
+    }
+}
+
+fn login_of(grant: &AuthGrant) -> &str {
+    grant.server_user.as_deref().unwrap_or(&grant.user)
+}
+
+/// The pools of a subject, with connections of this identity. `user` says how large they are; an account in it is for those
+/// who come with a password.
+pub(super) fn pools(
+    config: &Config,
+    servers: &[&Database],
+    user: Option<&User>,
+    grant: &AuthGrant,
+    proof: &Proof,
+    identity: Arc<Identity>,
+) -> PoolSetSpec {
+    let login = login_of(grant);
+    let secret = config.jwt.as_ref().filter(|jwt| jwt.login.auth == LoginAuth::Password);
+    let secret = secret.and_then(|jwt| jwt.login.password.as_ref()).filter(|_| *proof == Proof::Password);
     let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
     let pool = |server: &&Database| PoolSpec {
         proof: proof.clone(),
@@ -60,5 +67,5 @@ pub(super) fn pools(
         ..plan::pool(config, server, user, login, secret, &identity)
     };
     let pools = servers.iter().map(pool).collect();
-    (PoolSetSpec { shared, ..plan::set(config, servers, user, identity, pools) }, session)
+    PoolSetSpec { shared, ..plan::set(config, servers, user, identity, pools) }
 }

@@ -6,7 +6,7 @@ mod identities;
 mod inspect;
 mod install_sql;
 mod keys;
-mod logging;
+pub(crate) mod logging;
 mod mint;
 mod prove;
 mod setup;

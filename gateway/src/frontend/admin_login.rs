@@ -13,23 +13,23 @@ use super::sessions::{self, Registration};
 use super::tenant;
 use crate::admin;
 use crate::app::state::Generation;
-use crate::net::stream::Stream;
+use crate::net::read::Incoming;
 use crate::stats::{About, Account};
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
 /// Lets the administrator in: the session, and what the client is told.
 pub(super) async fn admit(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     startup: &Startup,
     user: &str,
     generation: &Generation,
     address: Option<SocketAddr>,
 ) -> Result<(Registration, Vec<u8>), Refused> {
     let version = prepare(stream, startup, user).await?;
-    certificate::require(stream, &generation.config.general, None)
+    certificate::require(stream.get_ref(), &generation.config.general, None)
         .map_err(|error| Refused::new("no_certificate", error))?;
-    prove(stream, user, generation).await?;
+    prove(stream, user, generation, address).await?;
     let application_name = startup.get("application_name").unwrap_or_default();
     let (user_name, database) = (user.to_owned(), generation.config.admin.name.clone());
     let account = Account { user: user_name, tenant: None, database, pool: None, mode: None, token: None };
@@ -37,9 +37,9 @@ pub(super) async fn admit(
         account: Arc::new(account),
         application_name: application_name.into(),
         address,
-        tls: stream.is_tls(),
-        tls_session: stream.tls_session().map(Box::new),
-        certificate: certificate::identity(stream).map(Into::into),
+        tls: stream.get_ref().is_tls(),
+        tls_session: stream.get_ref().tls_session().map(Box::new),
+        certificate: certificate::identity(stream.get_ref()).map(Into::into),
     };
     let registration = sessions::register(version, about)
         .map_err(|_| Refused::new("internal", PgError::fatal("58000", "no random numbers are to be had")))?;
@@ -48,10 +48,15 @@ pub(super) async fn admit(
 }
 
 /// Another user goes through the same exchange, which nothing satisfies.
-async fn prove(stream: &mut Stream, user: &str, generation: &Generation) -> Result<(), Refused> {
+async fn prove(
+    stream: &mut Incoming,
+    user: &str,
+    generation: &Generation,
+    address: Option<SocketAddr>,
+) -> Result<(), Refused> {
     let is_admin = user == generation.config.admin.user;
     let config = &generation.config;
-    let limited = login_limits::check(&config.general, stream.peer(), tenant::split(config, user).user).err();
+    let limited = login_limits::check(&config.general, address, tenant::split(config, user).user).err();
     let nobody = Candidates::none();
     let candidates = if is_admin { generation.passwords.of_admin() } else { &nobody };
     let barred = limited.map(|_| candidates.barred(Method::Scram, user));

@@ -20,7 +20,6 @@ use crate::wire::PgError;
 pub(crate) struct Attempt {
     started: Instant,
     address: Option<SocketAddr>,
-    client: String,
     tls: bool,
     tls_session: Option<TlsSession>,
     /// Who the client's certificate says it is.
@@ -34,8 +33,7 @@ impl Attempt {
     pub(crate) fn new(started: Instant, address: Option<SocketAddr>) -> Self {
         let (tls, tls_session, certificate) = (false, None, None);
         let (user, database, application_name) = Default::default();
-        let client = client_name(address);
-        Self { started, address, client, tls, tls_session, certificate, user, database, application_name }
+        Self { started, address, tls, tls_session, certificate, user, database, application_name }
     }
 
     /// What the handshake and the start-up packet said.
@@ -57,8 +55,9 @@ impl Attempt {
         self.address
     }
 
-    pub(crate) fn client(&self) -> &str {
-        &self.client
+    /// Its address, as it is written.
+    pub(crate) fn client(&self) -> String {
+        client_name(self.address)
     }
 
     /// The login is recorded, or refused.
@@ -86,7 +85,7 @@ impl Attempt {
             issuer: grant.and_then(|grant| grant.issuer.as_deref()),
             token_id: grant.and_then(|grant| grant.token_id.as_deref()).map(Cow::Borrowed),
             database: Some(&self.database),
-            client: Some(Cow::Borrowed(&self.client)),
+            client: Some(Cow::Owned(self.client())),
             tls: Some(self.tls),
             tls_version: self.tls_session.as_ref().map(|session| session.version),
             tls_cipher: self.tls_session.as_ref().map(|session| session.cipher.as_str()),

@@ -11,8 +11,7 @@ use super::methods::{self, MethodError, Secret};
 use super::refusal_delay;
 use super::refused::{Refused, gone, left};
 use crate::config::{Choice, ClientFlow, Jwt};
-use crate::net::read::{ReadError, read_message};
-use crate::net::stream::Stream;
+use crate::net::read::{Incoming, ReadError, read_message};
 use crate::router::{CLIENT_FLOW, is_for_gateway, startup_assignments};
 use crate::wire::startup::Startup;
 use crate::wire::{PgError, message};
@@ -28,7 +27,7 @@ enum Flow {
 }
 
 /// Asks the client for its token, and gives what it sent.
-pub(super) async fn ask(stream: &mut Stream, startup: &Startup, jwt: &Jwt, user: &str) -> Result<Secret, Refused> {
+pub(super) async fn ask(stream: &mut Incoming, startup: &Startup, jwt: &Jwt, user: &str) -> Result<Secret, Refused> {
     let flow = choose(jwt.oauth.client_flow, startup).map_err(|error| Refused::new("client_flow", error))?;
     let shown = match flow {
         Flow::Password => return password(stream, jwt.max_password_size, user).await,
@@ -45,7 +44,7 @@ pub(super) async fn ask(stream: &mut Stream, startup: &Startup, jwt: &Jwt, user:
     }
 }
 
-async fn password(stream: &mut Stream, limit: usize, user: &str) -> Result<Secret, Refused> {
+async fn password(stream: &mut Incoming, limit: usize, user: &str) -> Result<Secret, Refused> {
     let mut ask = Vec::new();
     message::authentication_cleartext(&mut ask);
     stream.write_all(&ask).await.map_err(left)?;

@@ -1,5 +1,7 @@
 //! Who a client is: by its token, or by its password.
 
+use std::net::SocketAddr;
+
 use pgdog_jwt::{AuthContext, AuthDecision, Credential};
 
 use super::certificate;
@@ -11,27 +13,28 @@ use super::refused::{LIMITED, Refused, gone};
 use super::tenant::Name;
 use crate::app::state::Generation;
 use crate::config::{AuthType, Config, General, Jwt, User};
-use crate::net::stream::Stream;
+use crate::net::read::Incoming;
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
 /// Finds out who the client is, by the method that is the user's.
 pub(super) async fn identify(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     startup: &Startup,
     name: Name<'_>,
     database: &str,
     generation: &Generation,
+    address: Option<SocketAddr>,
 ) -> Result<Who, Refused> {
     let user = name.user;
     let config = &generation.config;
     let entry = config.user(user, database);
     match (&config.jwt, &generation.authenticator) {
         (Some(jwt), Some(authenticator)) if is_token_user(jwt, user, entry) => {
-            by_token(stream, startup, (user, database), jwt, authenticator, &config.general).await
+            by_token(stream, startup, (user, database), jwt, authenticator, &config.general, address).await
         }
-        (Some(jwt), _) => by_password(stream, name, entry, jwt.password_auth_type, generation).await,
-        (None, _) => by_password(stream, name, entry, config.general.auth_type, generation).await,
+        (Some(jwt), _) => by_password(stream, name, entry, jwt.password_auth_type, generation, address).await,
+        (None, _) => by_password(stream, name, entry, config.general.auth_type, generation, address).await,
     }
 }
 
@@ -41,30 +44,32 @@ pub(super) fn is_token_user(jwt: &Jwt, user: &str, entry: Option<&User>) -> bool
 }
 
 async fn by_token(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     startup: &Startup,
     (user, database): (&str, &str),
     jwt: &Jwt,
     authenticator: &pgdog_jwt::Authenticator,
     general: &General,
+    address: Option<SocketAddr>,
 ) -> Result<Who, Refused> {
-    if !stream.is_tls() && !stream.is_local() && !jwt.allow_plaintext {
+    let is_local = address.map_or_else(|| stream.get_ref().is_local(), |peer| peer.ip().is_loopback());
+    if !stream.get_ref().is_tls() && !is_local && !jwt.allow_plaintext {
         // Said before the token is asked for, so that it is never sent.
         let error = PgError::fatal("28000", "a token is not accepted over an unencrypted connection")
             .hint("Connect with TLS (sslmode=require or stronger).");
         return Err(Refused::new("plaintext", error));
     }
     let credential = client_flow::ask(stream, startup, jwt, user).await?;
-    let tls_identity = certificate::identity(stream);
+    let tls_identity = certificate::identity(stream.get_ref());
     let context = AuthContext {
         user,
         database,
         credential: Credential::new(credential.as_bytes()),
-        client_addr: stream.peer().map(|peer| peer.ip()),
-        tls: stream.is_tls(),
+        client_addr: address.map(|peer| peer.ip()),
+        tls: stream.get_ref().is_tls(),
         tls_identity: tls_identity.as_deref(),
     };
-    let decision = match login_limits::check(general, stream.peer(), user) {
+    let decision = match login_limits::check(general, address, user) {
         Ok(()) => Ok(authenticator.authenticate(context).await),
         Err(by) => Err(by),
     };
@@ -79,11 +84,12 @@ async fn by_token(
 }
 
 async fn by_password(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     name: Name<'_>,
     entry: Option<&User>,
     auth_type: AuthType,
     generation: &Generation,
+    address: Option<SocketAddr>,
 ) -> Result<Who, Refused> {
     let user = name.user;
     let method = match auth_type {
@@ -98,7 +104,7 @@ async fn by_password(
     let candidates = entry.and_then(|entry| generation.passwords.of(config, entry)).unwrap_or(&none);
     // The client's MD5 answer is made with the name that it typed.
     let salted = if method == Method::Md5 && !candidates.only_scram() { name.typed } else { user };
-    let limited = login_limits::check(&config.general, stream.peer(), user).err();
+    let limited = login_limits::check(&config.general, address, user).err();
     let barred = limited.map(|_| candidates.barred(method, user));
     let outcome = methods::authenticate(stream, method, salted, barred.as_ref().unwrap_or(candidates)).await;
     if let (Ok(_), Some(by)) = (&outcome, limited) {

@@ -32,22 +32,26 @@ use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
 use crate::backend::dedicated::Dedicated;
+use crate::net::buffer::Chunk;
+use crate::net::read::Incoming;
 use crate::net::stream::Stream;
 use crate::stats::events;
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
 /// Lets a client in, and gives its session. `None`: it was turned away, or was here for something else and has left.
-pub(crate) async fn let_in(app: &'static App, socket: Stream) -> Option<Box<Session>> {
+/// `address`: where it is; `None`: at the Unix socket.
+pub(crate) async fn let_in(app: &'static App, socket: Stream, address: Option<SocketAddr>) -> Option<Box<Session>> {
     let generation = app.state();
     let limit = generation.config.general.client_login_timeout;
-    let client = socket.peer();
-    let login = Box::pin(refusal_delay::timed(log_in(app, socket, generation)));
+    // What few logins need has a box of its own further down: a future is copied when it is boxed, with all the room that it
+    // may ever need.
+    let login = Box::pin(refusal_delay::timed(log_in(app, socket, address, generation)));
     match tokio::time::timeout(limit, login).await {
         Ok(Some(Ready::Session(session))) => return Some(session),
         Ok(Some(Ready::Other(rest))) => rest.await,
         Ok(None) => {}
-        Err(_) => Attempt::new(Instant::now() - limit.min(Duration::from_secs(3600)), client).refused(
+        Err(_) => Attempt::new(Instant::now() - limit.min(Duration::from_secs(3600)), address).refused(
             "login_timeout",
             None,
             None,
@@ -65,17 +69,22 @@ enum Ready {
 
 impl Ready {
     /// The login is decided and noted: this is only how the client hears of it, with a time of its own.
-    fn refused(mut stream: Stream, refused: Refused, limit: Duration) -> Self {
+    fn refused(mut stream: Incoming, refused: Refused, limit: Duration) -> Self {
         Self::Other(Box::pin(async move {
             let _ = tokio::time::timeout(limit, tell(&mut stream, refused)).await;
         }))
     }
 }
 
-async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) -> Option<Ready> {
+async fn log_in(
+    app: &'static App,
+    socket: Stream,
+    address: Option<SocketAddr>,
+    generation: Arc<Generation>,
+) -> Option<Ready> {
     let config = &generation.config;
     let limit = config.general.client_login_timeout;
-    let mut attempt = Attempt::new(Instant::now(), socket.peer());
+    let mut attempt = Attempt::new(Instant::now(), address);
     let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
     let (mut stream, startup) = match handshake::handshake(socket, &options).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
@@ -99,7 +108,7 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let kind = Kind::asked(&startup);
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user);
     let database = replication::database(kind.as_ref().ok().copied().flatten(), config, &user, database).to_owned();
-    attempt.identify(&stream, &typed, &database, startup.get("application_name"));
+    attempt.identify(stream.get_ref(), &typed, &database, startup.get("application_name"));
     let is_admin = admin::is_meant(config, &database);
     let kind = match kind {
         Ok(Some(_)) if is_admin => Err(PgError::fatal("0A000", "the admin database has nothing to replicate")),
@@ -108,26 +117,12 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     let kind = match kind {
         Ok(kind) => kind,
         Err(error) => {
-            turn_away(&mut stream, &attempt, Refused::new("replication", error), config).await;
+            Box::pin(turn_away(&mut stream, &attempt, Refused::new("replication", error), config)).await;
             return None;
         }
     };
     if is_admin {
-        return match admin_login::admit(&mut stream, &startup, &typed, &generation, attempt.address()).await {
-            Ok((registration, greeting)) => {
-                if let Err(refused) = attempt.accepted(&registration).await {
-                    turn_away(&mut stream, &attempt, refused, config).await;
-                    return None;
-                }
-                events::login(None);
-                let console = Console::new(app, stream, registration);
-                Some(Ready::Other(Box::pin(console.run(greeting))))
-            }
-            Err(refused) => {
-                turn_away(&mut stream, &attempt, refused, config).await;
-                None
-            }
-        };
+        return Box::pin(admit_administrator(app, stream, startup, attempt, &generation)).await;
     }
     let admitted = admit(&mut stream, &startup, kind, name, &database, &generation, attempt.address()).await;
     let revoked = admitted.as_ref().ok().and_then(|admitted| revoked(app, &admitted.who, &user));
@@ -144,8 +139,10 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
             }
             events::login(None);
             let Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated } = admitted;
+            let ahead = Chunk::of(stream.buffer());
             let opening = session::Opening {
-                client: stream,
+                client: stream.into_inner(),
+                ahead,
                 typed: typed.into(),
                 who,
                 pools,
@@ -173,6 +170,31 @@ async fn log_in(app: &'static App, socket: Stream, generation: Arc<Generation>) 
     }
 }
 
+async fn admit_administrator(
+    app: &'static App,
+    mut stream: Incoming,
+    startup: Startup,
+    attempt: Attempt,
+    generation: &Generation,
+) -> Option<Ready> {
+    let admitted = admin_login::admit(&mut stream, &startup, attempt.user(), generation, attempt.address()).await;
+    let outcome = match admitted {
+        Ok((registration, greeting)) => attempt.accepted(&registration).await.map(|()| (registration, greeting)),
+        Err(refused) => Err(refused),
+    };
+    match outcome {
+        Ok((registration, greeting)) => {
+            events::login(None);
+            let console = Console::new(app, stream, registration);
+            Some(Ready::Other(Box::pin(console.run(greeting))))
+        }
+        Err(refused) => {
+            turn_away(&mut stream, &attempt, refused, &generation.config).await;
+            None
+        }
+    }
+}
+
 /// A token may have been revoked while its login went on: now that the session is listed, none can be overlooked.
 pub(super) fn revoked(app: &App, who: &Who, user: &str) -> Option<Refused> {
     let reason = app.revocations()?.check(&who.grant()?.token_identity()).err()?;
@@ -193,7 +215,7 @@ struct Admitted {
 }
 
 async fn admit(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     startup: &Startup,
     replication: Option<Kind>,
     name: Name<'_>,
@@ -204,9 +226,10 @@ async fn admit(
     let user = name.user;
     let negotiated = prepare(stream, startup, user).await.map_err(|refused| (refused, None))?;
     let entry = generation.config.user(user, database);
-    certificate::require(stream, &generation.config.general, entry)
+    certificate::require(stream.get_ref(), &generation.config.general, entry)
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
-    let who = identify(stream, startup, name, database, generation).await.map_err(|refused| (refused, None))?;
+    let who =
+        identify(stream, startup, name, database, generation, address).await.map_err(|refused| (refused, None))?;
     let opened = tenant::open(who, name, database, generation).await;
     let (mut who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
@@ -246,7 +269,7 @@ async fn admit(
     let greeted = match replication {
         None => parameters::learn(&pools, &settings, generation, &who, user).await.map(|told| (told, None)),
         Some(kind) => {
-            let dedicated = replication::admit(kind, &pools, &settings, &who, user, generation).await;
+            let dedicated = Box::pin(replication::admit(kind, &pools, &settings, &who, user, generation)).await;
             dedicated.map(|server| (Parameters::of_server(&server.connection, settings.clone()), Some(server)))
         }
     };
@@ -257,7 +280,7 @@ async fn admit(
             return Err((refused, Some(who)));
         }
     };
-    let mut about = welcome::about(stream, address, &who, &pools, &parameters.settings);
+    let mut about = welcome::about(stream.get_ref(), address, &who, &pools, &parameters.settings);
     if let Some(own_name) = own_name {
         about.application_name = own_name.into();
     }
@@ -276,7 +299,7 @@ async fn admit(
 
 /// Checks the start-up packet and agrees on the protocol.
 pub(super) async fn prepare(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     startup: &Startup,
     user: &str,
 ) -> Result<crate::wire::startup::Version, Refused> {

@@ -54,11 +54,11 @@ pub(super) async fn learn(
     let client = Client { pools, own, terms };
     let outcome = match role.as_ref().and_then(|role| client.remembered(role)) {
         Some(parameters) if !is_due => return Ok(parameters),
-        Some(parameters) => match client.ask(None, Some(PATIENCE)).await {
+        Some(parameters) => match Box::pin(client.ask(None, Some(PATIENCE))).await {
             Err(error) if !matches!(error, NoServer::Checkout(CheckoutError::Identity(_))) => return Ok(parameters),
             outcome => outcome,
         },
-        None => client.ask(role.filter(|_| !is_due), None).await,
+        None => Box::pin(client.ask(role.filter(|_| !is_due), None)).await,
     };
     outcome.map_err(|error| refused(&error, who, user))
 }

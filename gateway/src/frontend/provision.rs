@@ -27,7 +27,7 @@ pub(super) async fn provision(
         provisioner.wanted(pool, role, grant)
     });
     let Some(wanted) = wanted else { return Ok(()) };
-    let synced = match provisioner.sync(&pools.key.database, wanted).await {
+    let synced = match Box::pin(provisioner.sync(&pools.key.database, wanted)).await {
         Ok(synced) => synced,
         Err(failure) => {
             let reason = match failure {

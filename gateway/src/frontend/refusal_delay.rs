@@ -19,8 +19,8 @@ tokio::task_local! {
 }
 
 /// Runs a login whose refusal may wait.
-pub(super) async fn timed<T>(login: impl Future<Output = T>) -> T {
-    CREDENTIAL_AT.scope(Cell::new(None), login).await
+pub(super) fn timed<T>(login: impl Future<Output = T>) -> impl Future<Output = T> {
+    CREDENTIAL_AT.scope(Cell::new(None), login)
 }
 
 /// The client has sent its credential, or another part of it.

@@ -12,7 +12,7 @@ use super::methods::{MethodError, oauthbearer};
 use super::refusal_delay;
 use super::tenant;
 use crate::config::Config;
-use crate::net::stream::Stream;
+use crate::net::read::Incoming;
 use crate::wire::{PgError, Severity};
 
 /// Refusals that are nobody's attempt to get in, are not the client's fault, or were no look at its credential.
@@ -88,7 +88,7 @@ pub(super) fn left(_: std::io::Error) -> Refused {
 }
 
 /// Notes a refused login and tells the client.
-pub(super) async fn turn_away(stream: &mut Stream, attempt: &Attempt, mut refused: Refused, config: &Config) {
+pub(super) async fn turn_away(stream: &mut Incoming, attempt: &Attempt, mut refused: Refused, config: &Config) {
     note(attempt, &mut refused, None, config);
     tell(stream, refused).await;
 }
@@ -108,7 +108,7 @@ pub(super) fn note(attempt: &Attempt, refused: &mut Refused, grant: Option<&pgdo
     }
 }
 
-pub(super) async fn tell(stream: &mut Stream, refused: Refused) {
+pub(super) async fn tell(stream: &mut Incoming, refused: Refused) {
     if let Some(due) = refused.due {
         refusal_delay::wait(due).await;
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::Context;
 
 use atomic_waker::AtomicWaker;
+use aws_lc_rs::error::Unspecified;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
@@ -76,21 +77,24 @@ pub(crate) struct Registration {
 }
 
 /// Registers a new session under an unguessable key.
-pub(crate) fn register(version: Version, about: About) -> Result<Registration, aws_lc_rs::error::Unspecified> {
+pub(crate) fn register(version: Version, about: About) -> Result<Registration, Unspecified> {
     let meter = Meter::new(about);
-    let mut key = vec![0; if version >= Version::V3_2 { LONG_KEY } else { 4 }].into_boxed_slice();
-    aws_lc_rs::rand::fill(&mut key)?;
-    let mailbox = Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key });
+    let size = if version >= Version::V3_2 { LONG_KEY } else { 4 };
+    let mut random = [0; 4 + LONG_KEY];
+    let (random, _) = random.split_at_mut(4 + size);
+    aws_lc_rs::rand::fill(random)?;
     let mut sessions = SESSIONS.lock();
     let process = loop {
-        let mut number = [0; 4];
-        aws_lc_rs::rand::fill(&mut number)?;
+        let (number, _) = random.split_first_chunk().ok_or(Unspecified)?;
         // Clients show it as a process id: positive, as PostgreSQL's are.
-        let process = u32::from_be_bytes(number) & 0x7fff_ffff;
+        let process = u32::from_be_bytes(*number) & 0x7fff_ffff;
         if process != 0 && !sessions.contains_key(&process) {
             break process;
         }
+        aws_lc_rs::rand::fill(random)?;
     };
+    let key = random.get(4..).unwrap_or_default().into();
+    let mailbox = Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key });
     sessions.insert(process, Entry { card: meter.card().clone(), mailbox: mailbox.clone() });
     Ok(Registration { process, mailbox, draining: false, meter, seats: Box::default() })
 }

@@ -109,7 +109,7 @@ async fn admit(
         variables.extend(tenants.variables.iter().cloned().zip(values));
     }
     let tenant = variables.first().map(|(_, value)| value.clone());
-    let resolved = match resolve(&scope, who, database, &variables, generation).await {
+    let resolved = match Box::pin(resolve(&scope, who, database, &variables, generation)).await {
         Ok(resolved) => resolved,
         Err((_, Failure::NoServer(error))) => {
             return Err(Refused::new("no_server", error.for_client()).detail(error.to_string()));

@@ -28,6 +28,16 @@ impl Chunk {
         Self { buffer, start: 0, end: 0 }
     }
 
+    /// A chunk of these bytes; of none, it has no room either.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut chunk = Self::default();
+        if !bytes.is_empty() {
+            chunk = Self::take();
+            chunk.append(bytes);
+        }
+        chunk
+    }
+
     /// The unused bytes.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {

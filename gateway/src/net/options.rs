@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// `[tcp]`. What is `None` stays as the operating system has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,17 @@ impl Default for TcpOptions {
 impl TcpOptions {
     /// Sets everything on a connection, accepted or opened.
     pub(crate) fn apply(&self, socket: &TcpStream) -> io::Result<()> {
-        socket.set_nodelay(true)?;
-        let socket = SockRef::from(socket);
+        self.set(SockRef::from(socket))
+    }
+
+    /// Sets everything on a connection that came in by a listener with [`prepare`]. On Linux it has the defaults already,
+    /// which saves two system calls for each; elsewhere nothing promises that.
+    pub(crate) fn apply_to_accepted(&self, socket: &TcpStream) -> io::Result<()> {
+        if cfg!(target_os = "linux") && *self == Self::default() { Ok(()) } else { self.apply(socket) }
+    }
+
+    fn set(&self, socket: SockRef<'_>) -> io::Result<()> {
+        socket.set_tcp_nodelay(true)?;
         if self.keepalive {
             socket.set_tcp_keepalive(&self.probes())?;
         } else {
@@ -60,6 +69,11 @@ impl TcpOptions {
     }
 }
 
+/// Gives a listener the default options, which its connections inherit.
+pub(crate) fn prepare(listener: &TcpListener) -> io::Result<()> {
+    TcpOptions::default().set(SockRef::from(listener))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +96,25 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn connections_have_the_options_however_they_got_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener).unwrap();
+        let off = TcpOptions { keepalive: false, ..TcpOptions::default() };
+        let rare = TcpOptions { time: Some(Duration::from_secs(30)), ..TcpOptions::default() };
+        for (options, keepalive) in [(TcpOptions::default(), true), (off, false), (rare, true)] {
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            options.apply_to_accepted(&socket).unwrap();
+            let socket = SockRef::from(&socket);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.keepalive().unwrap(), keepalive);
+            if let Some(time) = options.time {
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), time);
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,15 +1,28 @@
-//! Reading one message at a time, for logins. The header is judged before the body is read, and memory grows with what
+//! Reading one message at a time, for logins. The header is judged before the body is used, and memory grows with what
 //! arrives, so that a length field alone costs nothing.
 
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 
+use super::stream::Stream;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, ProtocolViolation};
 
 /// Bytes of room that are made at a time.
 const STEP: usize = 4096;
+
+/// Bytes that a login reads at a time: a start-up packet or a token of the usual size in one piece.
+const AHEAD: usize = 2048;
+
+/// A client's connection while it logs in. What is read beyond the message that was asked for stays in the buffer, for the
+/// next one or for the session.
+pub(crate) type Incoming = BufReader<Stream>;
+
+/// Nothing is read yet.
+pub(crate) fn incoming(stream: Stream) -> Incoming {
+    BufReader::with_capacity(AHEAD, stream)
+}
 
 /// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -36,6 +36,11 @@ pub(crate) struct TlsSession {
     pub(crate) cipher: String,
 }
 
+/// The address that people know: IPv4 addresses that arrive at an IPv6 socket are given as IPv4.
+pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 impl Stream {
     /// Whether a read may find something, without a buffer for it. Costs no system call. Under TLS only a read can tell.
     #[inline]
@@ -77,8 +82,7 @@ impl Stream {
     /// Where the other side is: `None` for a Unix socket, or when the connection is gone already. IPv4 addresses that
     /// arrive at an IPv6 socket are given as IPv4.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        let peer = self.tcp()?.peer_addr().ok()?;
-        Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+        self.tcp()?.peer_addr().ok().map(canonical)
     }
 
     /// Whether nobody outside this machine can see the bytes: a Unix socket, or TCP over loopback.

@@ -22,7 +22,7 @@ impl Authenticator {
     /// The one issuer that a credential would be shown to, by its number; `None` for JWTs, whose issuer is asked only after
     /// the signature has shown that it is theirs, and where no issuer is asked at all.
     pub(super) fn reader_of(&self, context: &AuthContext<'_>) -> Option<usize> {
-        if token::has_jws_form(context.credential.expose()) {
+        if self.introspection.iter().all(Option::is_none) || token::has_jws_form(context.credential.expose()) {
             return None;
         }
         // Users with a suffix are those of its issuers, and of nobody else.
@@ -62,7 +62,7 @@ impl Authenticator {
         context: &AuthContext<'_>,
     ) -> Result<AuthGrant, DenyReason> {
         if let Some(issuer) = self.confirms(&grant, context) {
-            let end = self.confirmed(issuer, &grant, context.credential).await?;
+            let end = Box::pin(self.confirmed(issuer, &grant, context.credential)).await?;
             if let Some(end) = end {
                 let leeway = self.config.issuers[issuer].leeway;
                 grant.expires_at = grant.expires_at.min(end);

@@ -117,7 +117,7 @@ impl JwksStore {
             Some(_) => Cause::UnknownKid,
         };
         let running = self.ask(cause)?;
-        self.wait(running).await;
+        Box::pin(self.wait(running)).await;
         Ok(true)
     }
 

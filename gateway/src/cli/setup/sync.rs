@@ -179,7 +179,9 @@ fn context(token: &str) -> AuthContext<'_> {
 /// The role that a login would get, by the same rules.
 fn wanted(config: &Config, provisioner: &Provisioner, database: &str, grant: &AuthGrant) -> Option<Wanted> {
     let servers: Vec<&Database> = config.servers(database).collect();
-    let (spec, identity) = plan::for_grant(config, &servers, config.user(&grant.user, database), grant);
+    let user = config.user(&grant.user, database);
+    let identity = plan::session_of(config, &servers, user, grant);
+    let spec = plan::for_grant(config, &servers, user, grant, &identity);
     provisioner.wanted(spec.pools.first()?, identity.role.as_deref(), grant)
 }
 

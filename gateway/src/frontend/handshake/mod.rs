@@ -1,8 +1,8 @@
 //! How a client's connection opens, up to the start-up packet or the cancel request (PostgreSQL documentation, sections
 //! "Start-up", "SSL Session Encryption" and "GSSAPI Session Encryption"). The caller sets the time limit.
 //!
-//! Every byte is read only when the packet that it belongs to was announced and found small enough, so a hostile client
-//! costs one packet of memory.
+//! A packet is gathered only when it was announced and found small enough, so a hostile client costs one packet of memory
+//! and the little that is read at a time.
 
 mod error;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use error::HandshakeError;
 
 use crate::net::Stream;
-use crate::net::read::{read_body, read_head};
+use crate::net::read::{Incoming, incoming, read_body, read_head};
 use crate::net::tls::ALPN;
 use crate::wire::startup::{self, FirstMessage, Startup};
 
@@ -36,7 +36,7 @@ pub(crate) struct HandshakeOptions {
 /// What a client came for.
 pub(crate) enum Opening {
     Startup {
-        stream: Stream,
+        stream: Incoming,
         startup: Startup,
     },
     /// The key is what the client sent, to be compared in constant time. Nothing is answered: PostgreSQL closes the
@@ -50,9 +50,9 @@ pub(crate) enum Opening {
 /// Answers requests for encryption until the client says what it wants. An error that the client can understand was
 /// sent to it when this returns; what is left to do is one log line.
 pub(crate) async fn handshake(socket: Stream, options: &HandshakeOptions) -> Result<Opening, HandshakeError> {
-    let mut stream = direct_tls(socket, options).await?;
+    let mut stream = incoming(direct_tls(socket, options).await?);
     let mut gss_asked = false;
-    let mut tls_asked = stream.is_tls();
+    let mut tls_asked = stream.get_ref().is_tls();
     loop {
         match packet(&mut stream).await {
             Ok(FirstMessage::Ssl) if !tls_asked => {
@@ -69,7 +69,7 @@ pub(crate) async fn handshake(socket: Stream, options: &HandshakeOptions) -> Res
             Ok(FirstMessage::Cancel { process, key }) => {
                 return Ok(Opening::Cancel { process, key });
             }
-            Ok(FirstMessage::Startup(_)) if options.tls_required && is_plain_tcp(&stream) => {
+            Ok(FirstMessage::Startup(_)) if options.tls_required && is_plain_tcp(stream.get_ref()) => {
                 return Err(refuse(stream, HandshakeError::TlsRequired).await);
             }
             Ok(FirstMessage::Startup(startup)) => return Ok(Opening::Startup { stream, startup }),
@@ -98,7 +98,7 @@ async fn direct_tls(socket: Stream, options: &HandshakeOptions) -> Result<Stream
     let Stream::Tcp(tcp) = socket else {
         return Ok(socket);
     };
-    let session = accept(tcp, config).await?;
+    let session = Box::pin(accept(tcp, config)).await?;
     if session.get_ref().1.alpn_protocol() != Some(ALPN) {
         return Err(HandshakeError::NoAlpn);
     }
@@ -106,23 +106,23 @@ async fn direct_tls(socket: Stream, options: &HandshakeOptions) -> Result<Stream
 }
 
 /// Answers SSLRequest, and begins TLS when it is offered.
-async fn answer_tls(mut stream: Stream, options: &HandshakeOptions) -> Result<Stream, HandshakeError> {
-    let (true, Some(config)) = (is_plain_tcp(&stream), &options.tls) else {
+async fn answer_tls(mut stream: Incoming, options: &HandshakeOptions) -> Result<Incoming, HandshakeError> {
+    let (true, Some(config)) = (is_plain_tcp(stream.get_ref()), &options.tls) else {
         answer(&mut stream, b'N').await?;
         return Ok(stream);
     };
     answer(&mut stream, b'S').await?;
-    match stream {
-        Stream::Tcp(socket) => Ok(accept(socket, config).await?.into()),
-        other => Ok(other),
+    match stream.into_inner() {
+        Stream::Tcp(socket) => Ok(incoming(Box::pin(accept(socket, config)).await?.into())),
+        other => Ok(incoming(other)),
     }
 }
 
 /// Sends the one byte. A client waits for it before it goes on, so bytes that are there already were put there by
 /// somebody else, to be taken for the client's own later (CVE-2021-23214). A stream under TLS is not looked at: what
 /// it holds below is encrypted.
-async fn answer(stream: &mut Stream, byte: u8) -> Result<(), HandshakeError> {
-    if !stream.is_tls() && stream.has_unread()? {
+async fn answer(stream: &mut Incoming, byte: u8) -> Result<(), HandshakeError> {
+    if !stream.buffer().is_empty() || (!stream.get_ref().is_tls() && stream.get_ref().has_unread()?) {
         return Err(HandshakeError::Stuffed);
     }
     stream.write_all(&[byte]).await?;
@@ -136,8 +136,8 @@ async fn accept(
     TlsAcceptor::from(Arc::clone(config)).accept(socket).await.map_err(HandshakeError::Tls)
 }
 
-/// Reads one packet without a tag, and not a byte more.
-async fn packet(stream: &mut Stream) -> Result<FirstMessage, HandshakeError> {
+/// Reads one packet without a tag.
+async fn packet(stream: &mut Incoming) -> Result<FirstMessage, HandshakeError> {
     let length = read_head::<_, 4>(stream).await?;
     let size = startup::packet_size(length).map_err(|_| HandshakeError::NotPostgres(length))?;
     let mut body = Vec::new();
@@ -146,7 +146,7 @@ async fn packet(stream: &mut Stream) -> Result<FirstMessage, HandshakeError> {
 }
 
 /// Tells the client, if it can be told. Whether it still listens does not matter.
-async fn refuse(mut stream: Stream, error: HandshakeError) -> HandshakeError {
+async fn refuse(mut stream: Incoming, error: HandshakeError) -> HandshakeError {
     if let Some(told) = error.client_error() {
         let mut out = Vec::new();
         told.write(&mut out);

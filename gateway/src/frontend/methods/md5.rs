@@ -6,11 +6,11 @@ use subtle::ConstantTimeEq;
 
 use super::credentials::Stored;
 use super::{Candidates, MAX_RESPONSE_SIZE, MethodError, Verdict, plain, response, send};
-use crate::net::Stream;
+use crate::net::read::Incoming;
 use crate::wire::message;
 
 pub(super) async fn authenticate(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     user: &str,
     candidates: &Candidates,
 ) -> Result<Verdict, MethodError> {

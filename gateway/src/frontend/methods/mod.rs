@@ -17,8 +17,7 @@ pub(crate) use bearer_message::challenge;
 pub(crate) use credentials::{Candidates, Secret};
 
 use super::refusal_delay;
-use crate::net::Stream;
-use crate::net::read::{ReadError, read_message};
+use crate::net::read::{Incoming, ReadError, read_message};
 use crate::wire::PgError;
 
 /// Longest password or SASL message in bytes, as PostgreSQL has it (`PG_MAX_AUTH_TOKEN_LENGTH`).
@@ -93,7 +92,7 @@ impl From<ReadError> for MethodError {
 /// A user who does not exist is asked as well: [`Candidates::none`] takes the same messages and refuses. As in
 /// PostgreSQL, `md5` becomes SCRAM for a user of whom only SCRAM verifiers are stored.
 pub(crate) async fn authenticate(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     method: Method,
     user: &str,
     candidates: &Candidates,
@@ -107,7 +106,7 @@ pub(crate) async fn authenticate(
 }
 
 /// Reads the answer to an authentication request into `body`.
-async fn response(stream: &mut Stream, limit: usize, body: &mut Vec<u8>) -> Result<(), MethodError> {
+async fn response(stream: &mut Incoming, limit: usize, body: &mut Vec<u8>) -> Result<(), MethodError> {
     let tag = read_message(stream, limit, body).await?;
     refusal_delay::credential_received();
     match tag {
@@ -117,7 +116,7 @@ async fn response(stream: &mut Stream, limit: usize, body: &mut Vec<u8>) -> Resu
     }
 }
 
-async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), MethodError> {
+async fn send(stream: &mut Incoming, bytes: &[u8]) -> Result<(), MethodError> {
     use tokio::io::AsyncWriteExt;
     stream.write_all(bytes).await.map_err(MethodError::Write)
 }

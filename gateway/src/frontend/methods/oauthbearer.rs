@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bearer_message::{Credential, SEPARATOR, parse};
 use super::sasl::first_response;
 use super::{MethodError, Secret, response, send};
-use crate::net::Stream;
+use crate::net::read::Incoming;
 use crate::wire::message;
 
 const MECHANISM: &str = "OAUTHBEARER";
@@ -24,7 +24,7 @@ pub(crate) enum Shown {
 }
 
 /// Asks for a token and reads it from a message of at most `limit` bytes.
-pub(crate) async fn ask(stream: &mut Stream, limit: usize) -> Result<Shown, MethodError> {
+pub(crate) async fn ask(stream: &mut Incoming, limit: usize) -> Result<Shown, MethodError> {
     let mut out = Vec::new();
     message::authentication_sasl(&mut out, MECHANISM);
     send(stream, &out).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn ask(stream: &mut Stream, limit: usize) -> Result<Shown, Meth
 
 /// Ends the exchange with `challenge` (RFC 7628, section 3.2.3): the client has one word of its own left before it is
 /// told the error. Whatever it says instead, the error stands.
-pub(crate) async fn dismiss(stream: &mut Stream, challenge: &[u8]) -> Result<(), MethodError> {
+pub(crate) async fn dismiss(stream: &mut Incoming, challenge: &[u8]) -> Result<(), MethodError> {
     let mut out = Vec::new();
     message::authentication_sasl_continue(&mut out, challenge);
     send(stream, &out).await?;

@@ -6,12 +6,12 @@ use subtle::ConstantTimeEq;
 
 use super::credentials::Stored;
 use super::{Candidates, MAX_RESPONSE_SIZE, MethodError, Secret, Verdict, response, send};
-use crate::net::Stream;
+use crate::net::read::Incoming;
 use crate::wire::fields::Fields;
 use crate::wire::message;
 
 /// Asks for a password of at most `limit` bytes (its NUL not counted) and reads it. It may be empty.
-pub(crate) async fn ask(stream: &mut Stream, limit: usize) -> Result<Secret, MethodError> {
+pub(crate) async fn ask(stream: &mut Incoming, limit: usize) -> Result<Secret, MethodError> {
     let mut out = Vec::new();
     message::authentication_cleartext(&mut out);
     send(stream, &out).await?;
@@ -21,7 +21,7 @@ pub(crate) async fn ask(stream: &mut Stream, limit: usize) -> Result<Secret, Met
 }
 
 pub(super) async fn authenticate(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     user: &str,
     candidates: &Candidates,
 ) -> Result<Verdict, MethodError> {

@@ -2,7 +2,7 @@
 
 use super::scram::{Challenge, ClientFirst};
 use super::{Candidates, MAX_RESPONSE_SIZE, MethodError, Verdict, response, send};
-use crate::net::Stream;
+use crate::net::read::Incoming;
 use crate::wire::fields::Fields;
 use crate::wire::message;
 
@@ -14,7 +14,7 @@ const NO_RESPONSE: u32 = u32::MAX;
 /// Channel binding (`SCRAM-SHA-256-PLUS`) is not offered, so a client that says it would have liked it (`y`) is right
 /// and may go on, and one that demands it (`p`) cannot.
 pub(super) async fn authenticate(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     user: &str,
     candidates: &Candidates,
 ) -> Result<Verdict, MethodError> {
@@ -47,7 +47,7 @@ pub(super) async fn authenticate(
 
 /// The first message of the mechanism: in the client's first response, or in its second when the first was empty.
 pub(super) async fn first_response<'a>(
-    stream: &mut Stream,
+    stream: &mut Incoming,
     mechanism: &str,
     limit: usize,
     body: &'a mut Vec<u8>,

@@ -6,6 +6,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::net::Stream;
+use crate::net::read::incoming;
 use crate::wire::message;
 
 type Outcome = Result<Verdict, MethodError>;
@@ -16,7 +18,7 @@ async fn run<F: Future<Output = T>, T>(
     client: impl FnOnce(UnixStream) -> F,
 ) -> (Outcome, T) {
     let (near, far) = UnixStream::pair().unwrap();
-    let mut server = Stream::from(far);
+    let mut server = incoming(Stream::from(far));
     let serving = async {
         let outcome = authenticate(&mut server, method, "alice", candidates).await;
         drop(server);
@@ -195,7 +197,7 @@ async fn malformed_answers_are_protocol_errors() {
 #[tokio::test]
 async fn a_password_over_the_limit_is_refused_by_its_header() {
     let (near, far) = UnixStream::pair().unwrap();
-    let mut server = Stream::from(far);
+    let mut server = incoming(Stream::from(far));
     let client = async {
         let mut near = near;
         hear(&mut near).await.unwrap();

@@ -161,7 +161,12 @@ impl Replication {
             return Err(End::Left);
         }
         let client = &mut self.opening.client;
+        let ahead = std::mem::take(&mut self.opening.ahead);
         let read = self.upstream.read_with(|chunk| {
+            if !ahead.is_empty() {
+                chunk.append(ahead.bytes());
+                return Poll::Ready(Ok(ahead.len()));
+            }
             let poll = client.poll_read_slice(cx, chunk.room());
             if let Poll::Ready(Ok(count)) = poll {
                 chunk.filled(count);

@@ -51,6 +51,7 @@ impl Conversation {
             gateway.app,
             Opening {
                 client,
+                ahead: Chunk::default(),
                 typed: who.user().into(),
                 who,
                 pools,

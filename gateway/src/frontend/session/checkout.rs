@@ -196,10 +196,8 @@ impl Session {
             (true, true) => self.is_confirmed(server),
             (true, false) => server.is_clean() && server.identity_known() && !self.own_writes.are_due(),
         };
-        let is_as_it_was = self.barrier == Barrier::None
-            && !self.variables_reset
-            && !self.changes_schema
-            && !self.inquiries.are_due();
+        let is_as_it_was =
+            self.barrier == Barrier::None && !self.variables_reset && !self.changes_schema && !self.inquiries.are_due();
         let doubts_role = self.rules.verifies && idle;
         if !is_settled || !is_as_it_was || doubts_role {
             return None;

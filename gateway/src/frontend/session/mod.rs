@@ -70,6 +70,8 @@ const OWN_SLACK: usize = 64 * 1024;
 /// Everything that a login decided.
 pub(crate) struct Opening {
     pub(crate) client: Stream,
+    /// What the client sent before it knew that it is in.
+    pub(crate) ahead: Chunk,
     /// The user of the start-up packet.
     pub(crate) typed: Box<str>,
     pub(crate) who: Who,
@@ -273,9 +275,11 @@ impl From<crate::wire::ProtocolViolation> for End {
 impl Session {
     /// `greeting` is what the client still has to be told of its login.
     pub(crate) fn new(app: &'static App, opening: Opening, greeting: Vec<u8>) -> Self {
-        let Opening { client, typed, who, pools, settings, attached, told, person, registration, generation } = opening;
+        let Opening { client, ahead, typed, who, pools, settings, attached, told, person, registration, generation } =
+            opening;
         let recorded = StatementPolicy::new(&generation.config.audit, &registration.meter.card().about);
         let audited = recorded.map(|policy| Box::new(Statements::new(policy)));
+        registration.meter.received(ahead.len());
         let rules = Rules::new(&generation, &who, &pools).reading(audited.is_some() || person.is_some());
         let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
         let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
@@ -294,7 +298,7 @@ impl Session {
             registration,
             generation,
             rules,
-            input: Chunk::default(),
+            input: ahead,
             passing: 0,
             passing_to_nobody: false,
             out: greeting,

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::*;
 use crate::frontend::handshake::{HandshakeOptions, Opening, handshake};
 use crate::frontend::methods::{Candidates, Method, Verdict, authenticate};
+use crate::net::read::Incoming;
 use crate::net::tls::client::TlsMode;
 use crate::wire::PgError;
 
@@ -20,13 +21,13 @@ const LOGIN: ServerLogin<'static> = ServerLogin {
 };
 
 /// A connection attempt over a Unix socket, and the server's side of it once the start-up packet was read.
-async fn attempt<F: Future>(server: impl FnOnce(Stream) -> F) -> Result<Connected, ConnectError> {
+async fn attempt<F: Future>(server: impl FnOnce(Incoming) -> F) -> Result<Connected, ConnectError> {
     attempt_as(LOGIN, server).await
 }
 
 async fn attempt_as<F: Future>(
     login: ServerLogin<'_>,
-    server: impl FnOnce(Stream) -> F,
+    server: impl FnOnce(Incoming) -> F,
 ) -> Result<Connected, ConnectError> {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();

@@ -39,7 +39,7 @@ async fn tls_after_a_request_carries_the_startup_packet() {
     };
     let (_client, opening) = tokio::join!(calling, handshake(server, &options));
     let Ok(Opening::Startup { stream, .. }) = opening else { panic!("no start-up packet") };
-    assert!(stream.is_tls());
+    assert!(stream.get_ref().is_tls());
 }
 
 async fn direct(alpn: &[&[u8]]) -> Result<Opening, HandshakeError> {
@@ -61,7 +61,7 @@ async fn direct(alpn: &[&[u8]]) -> Result<Opening, HandshakeError> {
             Opening::Startup { startup, .. } => startup,
             Opening::Cancel { .. } => panic!("cancel"),
         };
-        let stream = pair().1;
+        let stream = incoming(pair().1);
         Ok(Opening::Startup { stream, startup })
     };
     let (_, opening) = tokio::join!(calling, opening);
@@ -96,10 +96,11 @@ async fn what_a_write_reports_has_left_without_a_flush() {
         client
     };
     let reading = async {
-        let Ok(Opening::Startup { mut stream, .. }) = handshake(server, &options).await else {
+        let Ok(Opening::Startup { stream, .. }) = handshake(server, &options).await else {
             panic!("no start-up packet")
         };
-        let mut got = Vec::new();
+        let mut got = stream.buffer().to_vec();
+        let mut stream = stream.into_inner();
         let mut part = [0; 5000];
         while got.len() < sent.len() {
             let read = std::future::poll_fn(|cx| stream.poll_read_slice(cx, &mut part)).await;
