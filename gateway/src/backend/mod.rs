@@ -23,6 +23,7 @@ pub(crate) mod janitor;
 pub(crate) mod monitor;
 pub(crate) mod node;
 mod opening;
+mod pipelined;
 pub(crate) mod plan;
 pub(crate) mod pool;
 mod proven;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
 use super::{Batch, End, Session};
+use crate::backend::server::Server;
 use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
 use crate::wire::PgError;
@@ -40,6 +41,8 @@ enum Event {
     /// The server owes nothing.
     ServerQuiet,
     ServerLost(Box<PgError>),
+    /// The server would not become the client's, and has run nothing.
+    Refused,
     ClientLeft,
     Signal(Signal),
     Expiry(Due),
@@ -75,6 +78,7 @@ impl Session {
                         return Ok(());
                     }
                 }
+                Event::Refused => self.resend().await?,
                 Event::ClientLeft => return Err(End::Left),
                 Event::Signal(signal) => self.signal(signal)?,
                 Event::Expiry(due) => {
@@ -124,7 +128,7 @@ impl Session {
                         }
                         moved = true;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(self.ended(error)),
                     Poll::Pending => {}
                 }
             }
@@ -205,7 +209,7 @@ impl Session {
                 self.carry.clear();
                 Poll::Ready(self.replies(chunk))
             }
-            Err(_) => Poll::Ready(Err(Box::new(closed()))),
+            Err(_) => Poll::Ready(Err(Box::new(self.not_proven()))),
         }
     }
 
@@ -217,10 +221,16 @@ impl Session {
         loop {
             match self.poll_server_read(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(self.ended(error)),
                 Poll::Pending => return Poll::Ready(Event::ServerLost(Box::new(closed()))),
             }
         }
+    }
+
+    #[cold]
+    fn ended(&mut self, error: Box<PgError>) -> Event {
+        let has_refused = self.server.as_ref().is_some_and(Server::has_refused);
+        if has_refused { Event::Refused } else { Event::ServerLost(error) }
     }
 
     /// Reads from the client, into what it has sent before when that is not a whole message yet.
