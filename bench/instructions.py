@@ -3,8 +3,9 @@
 PYTHONPATH=integration .venv/bin/python bench/instructions.py
 PYTHONPATH=integration .venv/bin/python bench/instructions.py --queries 5000 --functions 40
 
-The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client, one
-worker, loopback without TLS, `SELECT 1`. The kernel's share is not in it.
+The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client (for
+`switch` two subjects in turn, who share one server connection), one worker, loopback without TLS, `SELECT 1`.
+The kernel's share is not in it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import (
     Cluster,
@@ -36,7 +40,7 @@ WAIT_SECONDS = 120.0
 # Until caches are filled and buffers have their size.
 WARM_UP = 200
 NEEDED = ("valgrind", "callgrind_control", "callgrind_annotate")
-SUBJECT = "alice"
+SUBJECTS = ("alice", "bob")
 STATEMENT = "SELECT 1"
 
 
@@ -50,8 +54,8 @@ def main() -> int:
     try:
         with Workspace() as workspace:
             cluster = Cluster(workspace, replica=False)
-            for name, (prepare, ask) in KINDS.items():
-                counted = count(workspace, cluster, issuer, options.queries, prepare, ask)
+            for name in options.only or KINDS:
+                counted = count(workspace, cluster, issuer, options.queries, KINDS[name])
                 report(name, counted, options.queries, options.functions)
     except KeyboardInterrupt:
         print("\nstopped")
@@ -80,16 +84,38 @@ def prepared(wire: Wire) -> None:
 
 
 Step = Callable[[Wire], None]
-KINDS: dict[str, tuple[Step, Step]] = {"simple": (nothing, simple), "prepared": (prepare, prepared)}
 
 
-def count(
-    workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, prepare: Step, ask: Step
-) -> Path:
+@dataclass(frozen=True)
+class Kind:
+    """What is counted."""
+
+    prepare: Step
+    ask: Step
+    config: dict[str, Any]
+    subjects: int = 1
+
+
+# One server connection, and what a gateway with claims in variables sets on it.
+VARIABLES = {f"app.claim_{number}": {"value": "{sub}"} for number in range(4)}
+SHARED = {
+    "general": {"default_pool_size": 1},
+    "jwt": {"shared_pool": True, "session": {"variables": VARIABLES}},
+}
+KINDS = {
+    "simple": Kind(nothing, simple, {}),
+    "prepared": Kind(prepare, prepared, {}),
+    "shared": Kind(nothing, simple, SHARED),
+    "switch": Kind(nothing, simple, SHARED, 2),
+}
+
+
+def count(workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, kind: Kind) -> Path:
     """Callgrind's file about so many queries."""
     config = merged(
         default_config(cluster, issuer),
         {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]},
+        kind.config,
     )
     gateway = Gateway(workspace, config)
     folder = workspace.subfolder("callgrind")
@@ -104,15 +130,19 @@ def count(
         subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
 
     try:
-        wire = Wire(gateway.host, gateway.port, WAIT_SECONDS)
-        with wire:
-            wire.login(SUBJECT, Target.database, issuer.token(SUBJECT))
-            prepare(wire)
-            for _ in range(WARM_UP):
-                ask(wire)
+        with ExitStack() as stack:
+            wires = [
+                stack.enter_context(Wire(gateway.host, gateway.port, WAIT_SECONDS))
+                for _ in range(kind.subjects)
+            ]
+            for wire, subject in zip(wires, SUBJECTS, strict=False):
+                wire.login(subject, Target.database, issuer.token(subject))
+                kind.prepare(wire)
+            for number in range(WARM_UP):
+                kind.ask(wires[number % len(wires)])
             counting(True)
-            for _ in range(queries):
-                ask(wire)
+            for number in range(queries):
+                kind.ask(wires[number % len(wires)])
             counting(False)
     finally:
         gateway.stop(timeout=WAIT_SECONDS)
@@ -142,6 +172,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=2_000, help="that are counted, of each kind (2000)")
+    parser.add_argument(
+        "--only", action="append", choices=KINDS, help="this kind; may be given more than once"
+    )
     parser.add_argument("--functions", type=int, default=20, help="that are named (20)")
     return parser.parse_args()
 

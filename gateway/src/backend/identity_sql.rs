@@ -44,6 +44,9 @@ static FRONT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 /// The statements of such a take-over: BEGIN, the cleaning, the role, the rest, COMMIT; BEGIN, the question, COMMIT.
 pub(super) const STEPS: usize = CLEANING.len() + 7;
 
+/// The step that sets variables and settings, and answers with them.
+pub(super) const SETTING: usize = STEPS - 5;
+
 /// The step whose answer says who the connection is.
 pub(super) const QUESTION: usize = STEPS - 2;
 

@@ -9,9 +9,9 @@
 //!
 //! It is two transactions, both committed before the client's first message is read, so nothing that the client does can undo
 //! it, and there is no transaction or snapshot that the client has not asked for. The second looks at what the first has left:
-//! by the mark that this take-over alone has set, it knows that all of it is committed. One transaction would not do. An error
-//! between two messages (a `statement_timeout` that ends while PostgreSQL waits for the next) fails the transaction, but is
-//! followed by no skipping; COMMIT would then quietly be a ROLLBACK.
+//! by the mark that this take-over alone has set, it knows that all of it is committed. With one there would be a doubt: COMMIT
+//! of a transaction that has failed is a ROLLBACK and no error, and PostgreSQL promises to skip behind an error of a message,
+//! not behind one that it met while it waited for the next.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use super::connection::{Connection, ConversationError};
 use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed, Who, is_same};
-use super::identity_sql::{QUESTION, STEPS, write_take_over};
+use super::identity_sql::{QUESTION, SETTING, STEPS, write_take_over};
 use super::server::Server;
 use super::settings::Settings;
 use crate::net::buffer::Chunk;
@@ -228,6 +228,7 @@ impl Pipelined {
                 let body = body.to_vec();
                 server.connection.note_parameter(&body);
             }
+            b'D' if self.done == SETTING => {}
             b'D' if self.done == QUESTION && !self.is_proven => {
                 let who = who(body).ok_or_else(unexpected)?;
                 server.confirm_answer(&self.identity, &who).map_err(Failure::Mismatch)?;

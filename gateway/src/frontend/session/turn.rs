@@ -78,7 +78,7 @@ impl Session {
                         return Ok(());
                     }
                 }
-                Event::Refused => self.resend().await?,
+                Event::Refused => Box::pin(self.resend()).await?,
                 Event::ClientLeft => return Err(End::Left),
                 Event::Signal(signal) => self.signal(signal)?,
                 Event::Expiry(due) => {
