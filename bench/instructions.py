@@ -112,11 +112,8 @@ KINDS = {
 
 def count(workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, kind: Kind) -> Path:
     """Callgrind's file about so many queries."""
-    config = merged(
-        default_config(cluster, issuer),
-        {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]},
-        kind.config,
-    )
+    plain = {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]}
+    config = merged(merged(default_config(cluster, issuer), plain), kind.config)
     gateway = Gateway(workspace, config)
     folder = workspace.subfolder("callgrind")
     prefix = f"--vgdb-prefix={folder}/vgdb"

@@ -7,7 +7,7 @@ use pgdog_jwt::proof;
 
 use super::connection::{PLAINLY, UNHURRIED};
 use super::identity::{Identity, WHO};
-use super::settings::{Settings, quote_identifier, quote_literal};
+use super::settings::{Settings, push_literal, quote_identifier};
 use crate::wire::message;
 
 /// Undoes what the last identity may have left behind: DISCARD ALL in parts, which may be in one transaction with others
@@ -31,13 +31,22 @@ pub(crate) static CLEAN: LazyLock<String> = LazyLock::new(|| format!("{};SELECT 
 /// Says which take-over the connection has last seen to its end.
 const MARK: &str = "pgdog_jwt.take_over";
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const BEGIN: &[u8] = b"BEGIN ISOLATION LEVEL READ COMMITTED";
+const COMMIT: &[u8] = b"COMMIT";
 
 /// How a take-over as messages begins, the same for all identities.
 static FRONT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut out = Vec::new();
-    message::run_unnamed(&mut out, BEGIN.as_bytes());
+    message::run_unnamed(&mut out, BEGIN);
     CLEANING.iter().for_each(|sql| message::run_unnamed(&mut out, sql.as_bytes()));
+    out
+});
+
+/// From its first transaction to the second.
+static BETWEEN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut out = Vec::new();
+    message::run_unnamed(&mut out, COMMIT);
+    message::run_unnamed(&mut out, BEGIN);
     out
 });
 
@@ -77,37 +86,62 @@ pub(crate) fn statement(identity: &Identity, proof: Option<&str>, before: &str, 
 /// behind one that fails. The first transaction does it, the second insists on it: see [`super::pipelined`]. `mark` is a
 /// number that nobody could guess, and `login` who logged in.
 pub(super) fn write_take_over(identity: &Identity, login: &str, settings: &Settings, mark: u64, out: &mut Vec<u8>) {
-    out.reserve(FRONT.len() + 1536);
+    let mark = mark.to_string();
+    let mut sql = String::with_capacity(1024);
+    out.reserve(FRONT.len() + 2048);
     out.extend_from_slice(&FRONT);
-    let role = identity.role.as_deref().map(|role| format!("SET ROLE {}", quote_identifier(role)));
-    message::run_unnamed(out, role.as_deref().unwrap_or("RESET ROLE").as_bytes());
-    let mut sql = format!("SELECT {UNLOCK},pg_catalog.set_config('{MARK}','{mark}',false)");
-    let variables = identity.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in variables.chain(settings.iter()) {
-        let _ = write!(sql, ",pg_catalog.set_config({},{},false)", quote_literal(name), quote_literal(value));
+    match &identity.role {
+        Some(role) => {
+            sql.push_str("SET ROLE ");
+            sql.push_str(&quote_identifier(role));
+        }
+        None => sql.push_str("RESET ROLE"),
     }
     message::run_unnamed(out, sql.as_bytes());
-    message::run_unnamed(out, b"COMMIT");
-    message::run_unnamed(out, BEGIN.as_bytes());
     sql.clear();
-    write_insistence(identity, login, mark, &mut sql);
+    push_changes(identity, settings, &mark, &mut sql);
     message::run_unnamed(out, sql.as_bytes());
-    message::run_unnamed(out, b"COMMIT");
+    out.extend_from_slice(&BETWEEN);
+    sql.clear();
+    push_question(identity, login, &mark, &mut sql);
+    message::run_unnamed(out, sql.as_bytes());
+    message::run_unnamed(out, COMMIT);
+}
+
+/// Sets the mark, the variables and the settings. Fails when the role may not be used, and sets nothing when it is gone.
+fn push_changes(identity: &Identity, settings: &Settings, mark: &str, sql: &mut String) {
+    sql.push_str("SELECT ");
+    sql.push_str(UNLOCK);
+    push_setting(MARK, mark, sql);
+    identity.variables.iter().for_each(|(name, value)| push_setting(name, value, sql));
+    settings.iter().for_each(|(name, value)| push_setting(name, value, sql));
+    if !identity.allow_privileged {
+        sql.push_str(
+            ",CASE WHEN NOT (r.rolsuper OR r.rolbypassrls) THEN '1' ELSE 'this role may not be used' END::pg_catalog.int4",
+        );
+    }
+    sql.push_str(" FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user");
+}
+
+fn push_setting(name: &str, value: &str, sql: &mut String) {
+    sql.push_str(",pg_catalog.set_config(");
+    push_literal(sql, name);
+    sql.push(',');
+    push_literal(sql, value);
+    sql.push_str(",false)");
 }
 
 /// Asks who the connection is, and fails unless it is the identity, by this take-over: a text that is no number is cast to one.
-fn write_insistence(identity: &Identity, login: &str, mark: u64, sql: &mut String) {
-    let role = identity.role.as_deref().unwrap_or(login);
-    let privileges = if identity.allow_privileged { "true" } else { "NOT (r.rolsuper OR r.rolbypassrls)" };
-    let _ = write!(
-        sql,
+fn push_question(identity: &Identity, login: &str, mark: &str, sql: &mut String) {
+    sql.push_str(
         "SELECT current_user, session_user, pg_catalog.pg_is_in_recovery(), CASE WHEN \
-         pg_catalog.current_setting('{MARK}', true) OPERATOR(pg_catalog.=) '{mark}' \
-         AND current_user OPERATOR(pg_catalog.=) {} AND session_user OPERATOR(pg_catalog.=) {} AND (SELECT {privileges} \
-         FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)",
-        quote_literal(role),
-        quote_literal(login),
+         pg_catalog.current_setting('pgdog_jwt.take_over', true) OPERATOR(pg_catalog.=) ",
     );
+    push_literal(sql, mark);
+    sql.push_str(" AND current_user OPERATOR(pg_catalog.=) ");
+    push_literal(sql, identity.role.as_deref().unwrap_or(login));
+    sql.push_str(" AND session_user OPERATOR(pg_catalog.=) ");
+    push_literal(sql, login);
     if identity.read_only {
         sql.push_str(" AND pg_catalog.pg_is_in_recovery()");
     }

@@ -36,6 +36,9 @@ const MAX_SIZE: usize = 16 * 1024;
 /// Settings and variables of such a take-over: a row of PostgreSQL's has room for 1664 columns.
 const MAX_SETTINGS: usize = 500;
 
+/// ParseComplete and BindComplete.
+const PREPARED: &[u8] = b"1\0\0\0\x042\0\0\0\x04";
+
 /// See the module.
 pub(super) struct Pipelined {
     identity: Arc<Identity>,
@@ -191,7 +194,11 @@ impl Pipelined {
             joined.append(chunk.bytes());
             *chunk = joined;
         }
-        while let Some(header) = Header::parse(chunk.bytes()).map_err(io::Error::other)? {
+        loop {
+            if chunk.bytes().starts_with(PREPARED) {
+                chunk.consume(PREPARED.len());
+            }
+            let Some(header) = Header::parse(chunk.bytes()).map_err(io::Error::other)? else { break };
             let Some(frame) = chunk.bytes().get(..header.size) else { break };
             let body = frame.get(HEADER_SIZE..).unwrap_or_default();
             let outcome = self.reply(server, header.tag, body);
@@ -348,6 +355,6 @@ fn who(body: &[u8]) -> Option<Who<'_>> {
         std::str::from_utf8(fields.take(size as usize)?).ok()
     };
     let (role, login, in_recovery) = (value()?, value()?, value()?);
-    // It has failed where the role is a privileged one that it must not be.
+    // The statement before has failed where the role is a privileged one that it must not be.
     (value()? == "1").then_some(Who { role, login, is_privileged: false, in_recovery })
 }

@@ -47,13 +47,21 @@ impl Server {
     #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
         let poll = self.inner.connection.poll_read(cx, chunk);
-        if let (Some(pipelined), Poll::Ready(Ok(1..))) = (&mut self.pipelined, &poll)
+        if self.pipelined.is_some() && matches!(poll, Poll::Ready(Ok(1..))) {
+            self.read_proof(chunk)?;
+        }
+        poll
+    }
+
+    #[inline(never)]
+    fn read_proof(&mut self, chunk: &mut Chunk) -> io::Result<()> {
+        if let Some(pipelined) = &mut self.pipelined
             && pipelined.read(&mut self.inner, chunk)?
             && let Some(pipelined) = self.pipelined.take()
         {
             pipelined.settle(&mut self.inner);
         }
-        poll
+        Ok(())
     }
 
     #[inline]

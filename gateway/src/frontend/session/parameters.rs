@@ -34,6 +34,7 @@ impl Session {
 
     /// The same in front of a ReadyForQuery: PostgreSQL reports then what a take-over has changed that came with the request.
     /// `None`: there is nothing to tell.
+    #[inline(never)]
     pub(super) fn told_late(&mut self, ready: &[u8]) -> Option<Vec<u8>> {
         self.is_untold = false;
         let reported = self.server.as_ref()?.connection().reported.clone();
