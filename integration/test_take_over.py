@@ -187,7 +187,6 @@ STATEMENTS = [
     "RESET ALL",
     "DISCARD ALL",
     "DEALLOCATE ALL",
-    "LISTEN news",
     "UNLISTEN *",
     "SELECT pg_advisory_lock(7), pg_advisory_unlock(7)",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1; CLOSE c",

@@ -76,8 +76,8 @@ pub(crate) struct Unsent {
     /// The statements that a server holds once it was sent these, of those that held none before.
     pub(super) held: Held,
     pub(super) unnamed: u64,
-    /// It was a matter of time: the next take-over may well succeed.
-    pub(crate) is_canceled: bool,
+    /// It was a matter of time, or the end of the connection: the next take-over may well succeed.
+    pub(crate) may_repeat: bool,
 }
 
 impl Unconfirmed {
@@ -297,8 +297,8 @@ impl Pipelined {
             false => &[],
         };
         let requests = requests.to_vec();
-        let is_canceled = matches!(self.failure, Some(Failure::Refused { is_canceled: true, .. }));
-        Unsent { requests, held: server.held.take(), unnamed: std::mem::take(&mut server.unnamed), is_canceled }
+        let may_repeat = self.has_ended() || matches!(self.failure, Some(Failure::Refused { is_canceled: true, .. }));
+        Unsent { requests, held: server.held.take(), unnamed: std::mem::take(&mut server.unnamed), may_repeat }
     }
 
     /// Ends the skipping behind a refused take-over. An error says that PostgreSQL may have run something nevertheless: see the

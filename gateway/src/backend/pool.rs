@@ -139,7 +139,12 @@ impl Pool {
                     true => inner.take_fitting(wish),
                 }?;
                 if self.needs_check(&idle) {
-                    inner.idle.push_back(idle);
+                    // Where `check_out` finds it again.
+                    if self.spec.shared {
+                        inner.idle.push_front(idle)
+                    } else {
+                        inner.idle.push_back(idle)
+                    }
                     return None;
                 }
                 idle.server

@@ -17,12 +17,23 @@ impl Session {
         self.registration.meter.release();
         let pool = server.pool().clone();
         let limit = pool.spec.limits.connect_timeout;
-        let unsent = Box::pin(tokio::time::timeout(limit, server.into_unsent()));
+        let cancelling = self.cancelling.take();
+        let is_canceled = cancelling.is_some();
+        let unsent = Box::pin(async move {
+            if let Some(cancelling) = cancelling {
+                // The server must not be another client's while a cancel request for it is on its way (S11).
+                let _ = cancelling.await;
+            }
+            tokio::time::timeout(limit, server.into_unsent()).await
+        });
         let Ok(Ok(unsent)) = self.while_waiting(unsent).await? else {
             return self.answer_owed(closed(), false);
         };
+        if is_canceled {
+            return self.answer_owed(PgError::error("57014", "canceling statement due to user request"), false);
+        }
         // A subject that is refused each time waits for each refusal only once.
-        self.pipelines &= unsent.is_canceled;
+        self.pipelines &= unsent.may_repeat;
         debug!(user = self.who.user(), "a server would not become the client's in one step");
         let access = if pool.node.is_replica() { Access::Read } else { Access::Write };
         let pipelines = std::mem::take(&mut self.pipelines);

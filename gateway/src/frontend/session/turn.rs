@@ -216,8 +216,10 @@ impl Session {
     /// The server takes no more requests. What it said before it left is worth more than the error of the socket.
     fn poll_last_words(&mut self, cx: &mut Context<'_>, error: &io::Error) -> Poll<Event> {
         tracing::debug!(%error, "a server took no more requests");
-        self.requests.clear();
-        self.requests_at = 0;
+        if !self.server.as_ref().is_some_and(Server::is_unproven) {
+            self.requests.clear();
+            self.requests_at = 0;
+        }
         loop {
             match self.poll_server_read(cx) {
                 Poll::Ready(Ok(())) => {}
