@@ -321,8 +321,8 @@ class Relay:
     def _pass(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                # Nothing is sent before the last query was answered, so a query begins what is read, or a change
-                # of identity that comes with one.
+                # Nothing is sent before the last query was answered, so a query begins what is read, or a
+                # change of identity that comes with one.
                 self.queries += counts and data[:1] in (b"Q", b"P")
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)

@@ -464,7 +464,10 @@ def test_a_server_that_ended_before_is_no_error(one: Target, line: Line, seen: A
         assert arrived.wait(20)
         line.say(fatal)
         messages = alice.until_ready()
-        assert w.types_of(messages) == "CZ", (messages, [e for e in one.gateway.log() if e['level']!='INFO'])
+        assert w.types_of(messages) == "CZ", (
+            messages,
+            [e for e in one.gateway.log() if e["level"] != "INFO"],
+        )
     assert seen() == [("alice", "acme", 1)]
 
 

@@ -67,7 +67,7 @@ enum Failure {
     /// PostgreSQL refused the take-over, and has run nothing behind it.
     Refused { is_fatal: bool, is_canceled: bool },
     /// It says that it is another; what it may have run is not known.
-    Mismatch(IdentityError),
+    Mismatch(Box<IdentityError>),
 }
 
 /// Requests that were not carried out, because the take-over in front of them was not.
@@ -225,7 +225,7 @@ impl Pipelined {
     fn reply(&mut self, server: &mut Unconfirmed, tag: u8, body: &[u8]) -> Result<(), Failure> {
         let unexpected = || {
             let violation = ProtocolViolation::Unexpected(char::from(tag));
-            Failure::Mismatch(IdentityError::Lost(violation.into()))
+            Failure::Mismatch(Box::new(IdentityError::Lost(violation.into())))
         };
         match tag {
             b'1' | b'2' | b'N' => {}
@@ -238,7 +238,8 @@ impl Pipelined {
             b'D' if self.done == SETTING => {}
             b'D' if self.done == QUESTION && !self.is_proven => {
                 let who = who(body).ok_or_else(unexpected)?;
-                server.confirm_answer(&self.identity, &who).map_err(Failure::Mismatch)?;
+                let outcome = server.confirm_answer(&self.identity, &who);
+                outcome.map_err(|error| Failure::Mismatch(Box::new(error)))?;
                 self.is_proven = true;
             }
             b'C' => {
@@ -281,7 +282,7 @@ impl Pipelined {
     /// Why the server is not what it must be, where it said so itself.
     pub(super) fn mismatch(&mut self) -> Option<IdentityError> {
         match self.failure.take() {
-            Some(Failure::Mismatch(error)) => Some(error),
+            Some(Failure::Mismatch(error)) => Some(*error),
             other => {
                 self.failure = other;
                 None
