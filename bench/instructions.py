@@ -5,7 +5,8 @@ PYTHONPATH=integration .venv/bin/python bench/instructions.py --queries 5000 --f
 
 The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client, one
 worker, loopback without TLS, `SELECT 1`. What counts is the worker's thread; the kernel's share is not in it.
-A login is a connection with a known token, one query, and good-bye.
+A login is a connection with a known token, one query, and good-bye. `shared` and `switch` have one server
+connection in a shared pool; for `switch` two subjects use it in turn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from harness import (
     Cluster,
@@ -38,7 +42,7 @@ WAIT_SECONDS = 120.0
 # Until caches are filled and buffers have their size.
 WARM_UP = 200
 NEEDED = ("valgrind", "callgrind_control", "callgrind_annotate")
-SUBJECT = "alice"
+SUBJECT, OTHER = "alice", "bob"
 STATEMENT = "SELECT 1"
 
 
@@ -52,10 +56,8 @@ def main() -> int:
     try:
         with Workspace() as workspace:
             cluster = Cluster(workspace, replica=False)
-            for name, kind in KINDS.items():
-                if options.only not in (None, name):
-                    continue
-                counted = count(workspace, cluster, issuer, options.queries, kind)
+            for name in options.only or KINDS:
+                counted = count(workspace, cluster, issuer, options.queries, KINDS[name])
                 report(name, counted, options.queries, options.functions)
     except KeyboardInterrupt:
         print("\nstopped")
@@ -66,7 +68,7 @@ def main() -> int:
 
 
 # Gives a client that is logged in.
-Connect = Callable[[], Wire]
+Connect = Callable[..., Wire]
 Ask = Callable[[], object]
 
 
@@ -90,6 +92,14 @@ def prepared(connect: Connect) -> Iterator[Ask]:
 
 
 @contextmanager
+def switch(connect: Connect) -> Iterator[Ask]:
+    """Two subjects in turn."""
+    with connect() as one, connect(OTHER) as two:
+        turns = cycle((one, two))
+        yield lambda: next(turns).query(STATEMENT)
+
+
+@contextmanager
 def login(connect: Connect) -> Iterator[Ask]:
     def ask() -> None:
         with connect() as wire:
@@ -100,16 +110,33 @@ def login(connect: Connect) -> Iterator[Ask]:
     yield ask
 
 
-Kind = Callable[[Connect], AbstractContextManager[Ask]]
-KINDS: dict[str, Kind] = {"simple": simple, "prepared": prepared, "login": login}
+@dataclass(frozen=True)
+class Kind:
+    """What is counted, and what the gateway is told for it."""
+
+    run: Callable[[Connect], AbstractContextManager[Ask]]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+# One server connection, and what a gateway with claims in variables sets on it.
+VARIABLES = {f"app.claim_{number}": {"value": "{sub}"} for number in range(4)}
+SHARED = {
+    "general": {"default_pool_size": 1},
+    "jwt": {"shared_pool": True, "session": {"variables": VARIABLES}},
+}
+KINDS = {
+    "simple": Kind(simple),
+    "prepared": Kind(prepared),
+    "login": Kind(login),
+    "shared": Kind(simple, SHARED),
+    "switch": Kind(switch, SHARED),
+}
 
 
 def count(workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, kind: Kind) -> Path:
     """Callgrind's file about so many queries."""
-    config = merged(
-        default_config(cluster, issuer),
-        {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]},
-    )
+    plain = {"general": {"workers": 1, "tls_verify": "disabled"}, "databases": [primary_alone(cluster)]}
+    config = merged(merged(default_config(cluster, issuer), plain), kind.config)
     gateway = Gateway(workspace, config)
     folder = workspace.subfolder("callgrind")
     prefix = f"--vgdb-prefix={folder}/vgdb"
@@ -123,15 +150,15 @@ def count(workspace: Workspace, cluster: Cluster, issuer: Issuer, queries: int, 
         command = ["callgrind_control", prefix, "-i", "on" if on else "off", str(gateway.pid)]
         subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
 
-    token = issuer.token(SUBJECT)
+    tokens = {subject: issuer.token(subject) for subject in (SUBJECT, OTHER)}
 
-    def connect() -> Wire:
+    def connect(subject: str = SUBJECT) -> Wire:
         wire = Wire(gateway.host, gateway.port, WAIT_SECONDS)
-        wire.login(SUBJECT, Target.database, token)
+        wire.login(subject, Target.database, tokens[subject])
         return wire
 
     try:
-        with kind(connect) as ask:
+        with kind.run(connect) as ask:
             for _ in range(WARM_UP):
                 ask()
             counting(True)
@@ -176,7 +203,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=2_000, help="that are counted, of each kind (2000)")
-    parser.add_argument("--only", choices=KINDS, help="this kind alone")
+    parser.add_argument(
+        "--only", action="append", choices=KINDS, help="this kind; may be given more than once"
+    )
     parser.add_argument("--functions", type=int, default=20, help="that are named (20)")
     return parser.parse_args()
 

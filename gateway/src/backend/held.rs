@@ -67,6 +67,10 @@ impl Held {
         self.count.store(self.statements.len(), Ordering::Relaxed);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
     /// Whether the server holds the statement; marks it as used.
     #[inline]
     pub(crate) fn touch(&mut self, id: u64) -> Holds {
@@ -117,6 +121,20 @@ impl Held {
     pub(crate) fn clear(&mut self) {
         self.statements.clear();
         self.sql = Some(SqlNames::default());
+        self.publish();
+    }
+
+    /// What is known of the statements, leaving nothing behind.
+    pub(super) fn take(&mut self) -> Self {
+        let taken = Self { statements: self.statements.clone(), sql: self.sql.clone(), ..Self::new(self.limit) };
+        self.clear();
+        taken
+    }
+
+    /// Knows of the statements of another server, which this one is sent too.
+    pub(super) fn become_as(&mut self, other: Self) {
+        self.statements = other.statements;
+        self.sql = other.sql;
         self.publish();
     }
 

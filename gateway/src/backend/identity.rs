@@ -2,7 +2,7 @@
 //! bytes. [`Unconfirmed::confirm`] makes it the wanted identity, waits until PostgreSQL has said yes, and gives a
 //! [`Server`], which has (S1). There is no other way to get one, and no fallback when PostgreSQL says no (S2).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use pgdog_jwt::proof;
@@ -116,6 +116,25 @@ pub(crate) struct Unconfirmed {
     process: Option<Process>,
     /// Until when the proof counts that it has.
     proven_until: Option<SystemTime>,
+    /// The process that answers is the one that logged in: there is nothing in between that could answer in its place.
+    pub(super) is_direct: bool,
+}
+
+/// What PostgreSQL says of a connection.
+pub(super) struct Who<'a> {
+    pub(super) role: &'a str,
+    pub(super) login: &'a str,
+    pub(super) is_privileged: bool,
+    /// `t` or `f`; empty: it says nothing.
+    pub(super) in_recovery: &'a str,
+}
+
+impl<'a> Who<'a> {
+    /// An answer to [`WHO`].
+    fn of(answer: &'a Answer) -> Self {
+        let is_privileged = answer.value(2) != "f";
+        Self { role: answer.value(0), login: answer.value(1), is_privileged, in_recovery: answer.value(3) }
+    }
 }
 
 impl Unconfirmed {
@@ -130,14 +149,16 @@ impl Unconfirmed {
         let epoch = slot.pool().node.observed.epoch();
         let login = Box::default();
         let (known, holder, process, proven_until) = (None, None, None, None);
-        let unnamed = 0;
-        let server =
-            Self { connection, known, holder, login, epoch, applied, held, unnamed, slot, process, proven_until };
+        let (unnamed, is_direct) = (0, false);
+        #[rustfmt::skip]
+        let server = Self {
+            connection, known, holder, login, epoch, applied, held, unnamed, slot, process, proven_until, is_direct,
+        };
         let mut server = Box::new(server);
         let answer = server.connection.query_unhurried(&question()).await?;
         server.login = answer.value(1).into();
-        server.learn(&answer);
-        server.check(identity, &answer)?;
+        server.is_direct = answer.value(4).parse() == Ok(server.connection.process);
+        server.confirm_answer(identity, &Who::of(&answer))?;
         server.known = Some(identity.clone());
         Ok(server)
     }
@@ -183,6 +204,12 @@ impl Unconfirmed {
         Ok(Server::new(self))
     }
 
+    /// What is left on the connection is nobody's: whoever is next takes it over.
+    pub(super) fn leave_unclean(&mut self) {
+        self.known = None;
+        self.holder = Some(NOBODY.clone());
+    }
+
     /// Whether others may use the connection though PostgreSQL would not make it what one of them is.
     fn may_return(&self) -> bool {
         self.slot.pool().spec.shared && self.connection.status == b'I'
@@ -191,7 +218,7 @@ impl Unconfirmed {
     /// Makes the connection of one identity another's: whatever the last one left behind is gone, also what its statements
     /// did not show, such as a setting that a function made.
     async fn take_over(&mut self, identity: &Identity, settings: &Arc<Settings>) -> Result<(), IdentityError> {
-        let clean = if self.holder.is_some() { CLEAN } else { "" };
+        let clean = if self.holder.is_some() { CLEAN.as_str() } else { "" };
         // DEALLOCATE takes effect even when what comes behind it fails.
         self.held.clear();
         let mut sql = String::new();
@@ -215,7 +242,7 @@ impl Unconfirmed {
 
     /// What the server has reported by itself must allow the identity: it may have been promoted since.
     #[inline]
-    fn fits(&self, identity: &Identity) -> Result<(), IdentityError> {
+    pub(super) fn fits(&self, identity: &Identity) -> Result<(), IdentityError> {
         if identity.read_only && self.connection.is_primary() {
             self.slot.pool().node.observe_at_login(false);
             return Err(IdentityError::NotReplica);
@@ -248,8 +275,7 @@ impl Unconfirmed {
         self.make_ascii_safe(&sql).await?;
         let epoch = self.slot.pool().node.observed.epoch();
         let answer = self.connection.query_unhurried(&sql).await?;
-        self.learn(&answer);
-        self.check(identity, &answer)?;
+        self.confirm_answer(identity, &Who::of(&answer))?;
         self.epoch = epoch;
         Ok(())
     }
@@ -308,9 +334,14 @@ impl Unconfirmed {
             || identity.proven.as_ref().is_some_and(|proven| self.proven_until.is_some_and(|at| proven.is_spent(at)))
     }
 
-    /// Compares PostgreSQL's answer to [`WHO`] with what the connection must be.
-    fn check(&self, identity: &Identity, answer: &Answer) -> Result<(), IdentityError> {
-        let (actual, login) = (answer.value(0), answer.value(1));
+    /// Learns what PostgreSQL's answer says of the server, and compares it with what the connection must be.
+    pub(super) fn confirm_answer(&self, identity: &Identity, who: &Who<'_>) -> Result<(), IdentityError> {
+        match who.in_recovery {
+            // Nothing, when the role does not exist any more.
+            "" => {}
+            in_recovery => self.slot.pool().node.observe_at_login(in_recovery == "t"),
+        }
+        let Who { role: actual, login, .. } = *who;
         let wanted = identity.role.as_deref().unwrap_or(login);
         if actual != wanted || actual.is_empty() {
             return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
@@ -323,22 +354,13 @@ impl Unconfirmed {
         if login != &*self.login {
             return Err(IdentityError::Mismatch { wanted: self.login.to_string(), actual: login.to_owned() });
         }
-        if answer.value(2) != "f" && !identity.allow_privileged {
+        if who.is_privileged && !identity.allow_privileged {
             return Err(IdentityError::Privileged(actual.to_owned()));
         }
-        if identity.read_only && answer.value(3) != "t" {
+        if identity.read_only && who.in_recovery != "t" {
             return Err(IdentityError::NotReplica);
         }
         Ok(())
-    }
-
-    /// What an answer to [`WHO`] says of the server itself.
-    fn learn(&self, answer: &Answer) {
-        // Nothing, when the role does not exist any more.
-        match answer.value(3) {
-            "" => {}
-            in_recovery => self.slot.pool().node.observe_at_login(in_recovery == "t"),
-        }
     }
 
     async fn apply(&mut self, settings: &Arc<Settings>) -> Result<(), IdentityError> {
@@ -374,10 +396,14 @@ impl Unconfirmed {
     }
 }
 
+/// Equal to no identity: no account has such a name.
+static NOBODY: LazyLock<Arc<Identity>> =
+    LazyLock::new(|| Arc::new(Identity { login: Some(String::new()), ..Identity::default() }));
+
 /// Asks PostgreSQL who it takes the connection for. Every name is qualified: the subject chooses its `search_path`.
 pub(super) const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassrls, pg_catalog.pg_is_in_recovery() \
                    FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user";
 
-fn is_same(known: Option<&Arc<Identity>>, identity: &Identity) -> bool {
+pub(super) fn is_same(known: Option<&Arc<Identity>>, identity: &Identity) -> bool {
     known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), identity) || **known == *identity)
 }

@@ -24,6 +24,7 @@ pub(crate) mod latest;
 pub(crate) mod monitor;
 pub(crate) mod node;
 mod opening;
+mod pipelined;
 pub(crate) mod plan;
 pub(crate) mod pool;
 mod proven;

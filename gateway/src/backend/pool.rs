@@ -129,18 +129,33 @@ impl Pool {
         Arc::new(Self { spec, node, inner: Mutex::default(), backoff: Mutex::default(), stats: PoolStats::default() })
     }
 
-    /// A free connection, if there is one at once that needs no check and is the right identity already.
+    /// A free connection, if there is one at once that needs no check and is the right identity already; or, where
+    /// `may_pipeline`, becomes it with the first request.
     #[inline]
-    pub(crate) fn try_check_out(self: &Arc<Self>, wish: &Wish, now: Instant) -> Option<Box<Unconfirmed>> {
+    pub(crate) fn try_check_out(
+        self: &Arc<Self>,
+        wish: &Wish,
+        may_pipeline: bool,
+        now: Instant,
+    ) -> Option<Box<Unconfirmed>> {
         loop {
             let server = {
                 let mut inner = self.inner.lock();
                 if !inner.waiters.is_empty() {
                     return None;
                 }
-                let idle = if self.spec.shared { inner.take_fitting(wish) } else { inner.take_idle() }?;
+                let idle = match self.spec.shared {
+                    false => inner.take_idle(),
+                    true if may_pipeline => inner.take_for(wish),
+                    true => inner.take_fitting(wish),
+                }?;
                 if self.needs_check(&idle, now) {
-                    inner.idle.push_back(idle);
+                    // Where `check_out` finds it again.
+                    if self.spec.shared {
+                        inner.idle.push_front(idle)
+                    } else {
+                        inner.idle.push_back(idle)
+                    }
                     return None;
                 }
                 idle.server
@@ -354,9 +369,14 @@ impl Inner {
     }
 
     /// Such a connection, or else the one that nobody has used for longest: the others stay what they are for those who
-    /// come back soon.
+    /// come back soon. One of this worker's own before another's.
     fn take_for(&mut self, wish: &Wish) -> Option<Idle> {
-        self.take_fitting(wish).or_else(|| self.idle.pop_front())
+        if let fitting @ Some(_) = self.take_fitting(wish) {
+            return fitting;
+        }
+        let here = worker::current();
+        let own = self.idle.iter().take(LOOK_AT).position(|idle| idle.server.connection.worker() == here);
+        self.idle.remove(own.unwrap_or(0))
     }
 
     /// The client whose turn it is: the one that has waited longest. While nobody waits long, one of this worker's own comes

@@ -1,4 +1,5 @@
-//! A server connection in the hands of a session: its identity is confirmed, so the client's bytes may go there.
+//! A server connection in the hands of a session: its identity is confirmed, so the client's bytes may go there; or PostgreSQL
+//! confirms it before it looks at the first of them (see [`super::pipelined`]).
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use super::connection::{Connection, ConversationError};
 use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::inquiry;
+use super::pipelined::{Pipelined, Unsent};
 use super::pool::Pool;
 use super::role_settings::{self, LeftOut, RoleSettings};
 use super::settings::{Settings, quote_identifier};
@@ -22,11 +24,18 @@ pub(crate) struct Server {
     inner: Box<Unconfirmed>,
     /// The session may have left something behind: settings, statements, temporary tables.
     dirty: bool,
+    /// The take-over that goes in front of the first request, until PostgreSQL has said that it is done.
+    pipelined: Option<Box<Pipelined>>,
 }
 
 impl Server {
     pub(super) fn new(inner: Box<Unconfirmed>) -> Self {
-        Self { inner, dirty: false }
+        Self { inner, dirty: false, pipelined: None }
+    }
+
+    /// Of a connection that becomes the client's with the client's first request.
+    pub(super) fn unproven(inner: Box<Unconfirmed>, pipelined: Box<Pipelined>) -> Self {
+        Self { inner, dirty: false, pipelined: Some(pipelined) }
     }
 
     #[inline]
@@ -34,14 +43,81 @@ impl Server {
         self.inner.connection.poll_readable(cx)
     }
 
+    /// Reads what is for the client: with an empty `chunk`, bytes may have come of which nothing is.
     #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<io::Result<usize>> {
-        self.inner.connection.poll_read(cx, chunk)
+        let poll = self.inner.connection.poll_read(cx, chunk);
+        if self.pipelined.is_some() && matches!(poll, Poll::Ready(Ok(1..))) {
+            self.read_proof(chunk)?;
+        }
+        poll
+    }
+
+    #[inline(never)]
+    fn read_proof(&mut self, chunk: &mut Chunk) -> io::Result<()> {
+        if let Some(pipelined) = &mut self.pipelined
+            && pipelined.read(&mut self.inner, chunk)?
+            && let Some(pipelined) = self.pipelined.take()
+        {
+            pipelined.settle(&mut self.inner);
+        }
+        Ok(())
     }
 
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner.connection.poll_write(cx, bytes)
+        match &mut self.pipelined {
+            None => self.inner.connection.poll_write(cx, bytes),
+            Some(pipelined) => pipelined.poll_write(&mut self.inner.connection, cx, bytes),
+        }
+    }
+
+    /// Whether PostgreSQL has not yet said who it is.
+    #[inline]
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.pipelined.is_some()
+    }
+
+    /// Whether it refused to be the identity, and has run nothing.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.pipelined.as_ref().is_some_and(|pipelined| pipelined.is_refused())
+    }
+
+    /// Why it is not the identity, where it has said so.
+    pub(crate) fn mismatch(&mut self) -> Option<IdentityError> {
+        self.pipelined.as_mut()?.mismatch()
+    }
+
+    /// Gives a connection back that has refused to be the identity, and the requests that it has not carried out. An error:
+    /// that is not certain.
+    pub(crate) async fn into_unsent(mut self) -> Result<Unsent, ConversationError> {
+        let mut pipelined = self.pipelined.take().ok_or(ConversationError::Closed)?;
+        let unsent = pipelined.unsent(&mut self.inner);
+        if pipelined.has_ended() {
+            return Ok(unsent);
+        }
+        pipelined.end(&mut self.inner.connection).await?;
+        self.inner.leave_unclean();
+        Pool::check_in(self.inner);
+        Ok(unsent)
+    }
+
+    /// Makes sure that the server holds what `unsent` counts on, and gives its requests.
+    pub(crate) async fn take_on(&mut self, unsent: Unsent) -> Result<Vec<u8>, ConversationError> {
+        if !self.inner.held.is_empty() {
+            self.inner.connection.query("DEALLOCATE ALL").await?;
+        }
+        self.inner.held.become_as(unsent.held);
+        self.inner.unnamed = unsent.unnamed;
+        Ok(unsent.requests)
+    }
+
+    /// For conversations of the gateway's own.
+    fn own(&mut self) -> Result<&mut Unconfirmed, ConversationError> {
+        match self.pipelined {
+            None => Ok(&mut self.inner),
+            Some(_) => Err(ConversationError::Closed),
+        }
     }
 
     /// Statements that the server holds.
@@ -91,8 +167,9 @@ impl Server {
 
     /// The settings that the session has changed, as they are now.
     pub(crate) async fn settings_now(&mut self, named: &[String]) -> Result<Settings, ConversationError> {
-        self.inner.unnamed = 0;
-        let mut settings = inquiry::settings(&mut self.inner.connection, named).await?;
+        let own = self.own()?;
+        own.unnamed = 0;
+        let mut settings = inquiry::settings(&mut own.connection, named).await?;
         // PostgreSQL lists those that an extension has declared.
         for (name, _) in self.inner.holder.iter().flat_map(|identity| identity.variables.iter()) {
             settings.remove(name);
@@ -103,8 +180,9 @@ impl Server {
 
     /// How far the server has written; `None`: it does not tell.
     pub(crate) async fn written(&mut self) -> Result<Option<u64>, ConversationError> {
-        self.inner.unnamed = 0;
-        match inquiry::written(&mut self.inner.connection).await {
+        let own = self.own()?;
+        own.unnamed = 0;
+        match inquiry::written(&mut own.connection).await {
             Err(ConversationError::Refused(_)) => Ok(None),
             other => other,
         }
@@ -115,20 +193,23 @@ impl Server {
         &mut self,
         is_guarded: impl Fn(&str, &str) -> bool,
     ) -> Result<RoleSettings, ConversationError> {
-        self.inner.unnamed = 0;
-        role_settings::ask(&mut self.inner.connection, is_guarded).await
+        let own = self.own()?;
+        own.unnamed = 0;
+        role_settings::ask(&mut own.connection, is_guarded).await
     }
 
     /// Which of these settings PostgreSQL does not take now.
     pub(crate) async fn refused(&mut self, settings: &Settings) -> Result<Vec<LeftOut>, ConversationError> {
-        self.inner.unnamed = 0;
-        role_settings::refused(&mut self.inner.connection, settings).await
+        let own = self.own()?;
+        own.unnamed = 0;
+        role_settings::refused(&mut own.connection, settings).await
     }
 
     /// Opens the transaction that the client asked for.
     pub(crate) async fn begin(&mut self, sql: &str) -> Result<(), ConversationError> {
-        self.inner.unnamed = 0;
-        self.inner.connection.query(sql).await.map(drop)
+        let own = self.own()?;
+        own.unnamed = 0;
+        own.connection.query(sql).await.map(drop)
     }
 
     /// Runs a statement of the gateway's own with parameters; `None` only describes it.
@@ -137,25 +218,27 @@ impl Server {
         sql: &str,
         values: Option<&[&str]>,
     ) -> Result<super::connection::Answer, ConversationError> {
-        self.inner.unnamed = 0;
-        self.inner.connection.ask(sql, values).await
+        let own = self.own()?;
+        own.unnamed = 0;
+        own.connection.ask(sql, values).await
     }
 
     /// Gives settings that have no value of the session's own the values of `startup`.
     pub(crate) async fn reset_to(&mut self, startup: &Settings) -> Result<(), ConversationError> {
-        inquiry::reset_to(&mut self.inner.connection, startup).await
+        inquiry::reset_to(&mut self.own()?.connection, startup).await
     }
 
     /// Whether the session left something that cannot follow it.
     pub(crate) async fn is_held(&mut self) -> Result<bool, ConversationError> {
-        self.inner.unnamed = 0;
-        let followed = self.inner.held.sql().into_iter().flatten();
-        inquiry::is_held(&mut self.inner.connection, followed.map(|(name, _)| &**name)).await
+        let own = self.own()?;
+        own.unnamed = 0;
+        let followed = own.held.sql().into_iter().flatten();
+        inquiry::is_held(&mut own.connection, followed.map(|(name, _)| &**name)).await
     }
 
     /// Makes statements of SQL `PREPARE` what they should be: for each name the text, or none.
     pub(crate) async fn agree_on_names(&mut self, due: &[(String, Option<Arc<str>>)]) -> Result<(), ConversationError> {
-        self.inner.unnamed = 0;
+        self.own()?.unnamed = 0;
         if self.inner.held.sql().is_none() {
             for name in inquiry::sql_statements(&mut self.inner.connection).await? {
                 self.deallocate(&name).await?;
@@ -204,7 +287,7 @@ impl Server {
 
     /// See [`Unconfirmed::keep_variables`].
     pub(crate) async fn keep_variables(&mut self, identity: &Identity) -> Result<(), IdentityError> {
-        self.inner.keep_variables(identity).await
+        self.own()?.keep_variables(identity).await
     }
 
     /// Whether the identity is certain, as the server's role is now.
@@ -216,7 +299,7 @@ impl Server {
     /// Whether the connection can go back to its pool as it is.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
-        !self.dirty && self.status() == b'I'
+        !self.dirty && self.status() == b'I' && self.pipelined.is_none()
     }
 
     /// Gives the connection back, which must be clean.
@@ -242,7 +325,7 @@ impl Server {
     }
 
     async fn reset(&mut self) -> Result<(), ResetError> {
-        self.inner.unnamed = 0;
+        self.own()?.unnamed = 0;
         if self.status() != b'I' {
             self.inner.connection.query("ROLLBACK").await?;
         }
@@ -268,6 +351,9 @@ impl Server {
         identity: &Arc<Identity>,
         settings: &Arc<Settings>,
     ) -> Result<Self, IdentityError> {
+        if self.pipelined.is_some() {
+            return Err(IdentityError::Lost(ConversationError::Closed));
+        }
         let dirty = self.dirty;
         let mut server = self.inner.confirm(identity, settings).await?;
         server.dirty = dirty;

@@ -93,6 +93,18 @@ fn quote_name(name: &str) -> String {
 /// as an escape string (PostgreSQL documentation, section "String Constants with C-Style Escapes").
 pub(crate) fn quote_literal(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len() + 3);
+    push_literal(&mut quoted, value);
+    quoted
+}
+
+/// Appends the same.
+pub(super) fn push_literal(quoted: &mut String, value: &str) {
+    if memchr::memchr3(b'\'', b'\\', 0, value.as_bytes()).is_none() {
+        quoted.push('\'');
+        quoted.push_str(value);
+        quoted.push('\'');
+        return;
+    }
     quoted.push_str(if value.contains('\\') { " E'" } else { "'" });
     for character in value.chars().filter(|character| *character != '\0') {
         if matches!(character, '\'' | '\\') {
@@ -101,7 +113,6 @@ pub(crate) fn quote_literal(value: &str) -> String {
         quoted.push(character);
     }
     quoted.push('\'');
-    quoted
 }
 
 #[cfg(test)]

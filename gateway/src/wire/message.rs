@@ -165,6 +165,13 @@ pub(crate) fn run(out: &mut Vec<u8>, name: &[u8]) {
     frame::end(out, start);
 }
 
+/// Prepares a statement without parameters under no name and runs it.
+pub(crate) fn run_unnamed(out: &mut Vec<u8>, sql: &[u8]) {
+    parse(out, b"", sql, &[0, 0]);
+    frame::push(out, b'B', &[0; 8]);
+    frame::push(out, b'E', &[0; 5]);
+}
+
 /// The end of a batch.
 pub(crate) fn sync(out: &mut Vec<u8>) {
     frame::push(out, b'S', &[]);

@@ -38,11 +38,13 @@ pub(crate) struct Need {
     pub(crate) position: u64,
     /// How long to wait for such a replica before the primary takes its place.
     pub(crate) patience: Duration,
+    /// It may become the session's identity with the session's request.
+    pub(crate) may_pipeline: bool,
 }
 
 impl From<Access> for Need {
     fn from(access: Access) -> Self {
-        Self { access, position: 0, patience: Duration::ZERO }
+        Self { access, position: 0, patience: Duration::ZERO, may_pipeline: false }
     }
 }
 
@@ -95,7 +97,11 @@ impl PoolSet {
             return None;
         }
         if let [only] = self.pools.as_slice() {
-            return if self.allows(only, need.access) { only.try_check_out(wish, now) } else { None };
+            return if self.allows(only, need.access) {
+                only.try_check_out(wish, need.may_pipeline, now)
+            } else {
+                None
+            };
         }
         if !need.patience.is_zero() && self.may_catch_up(need) {
             return None;
@@ -106,7 +112,7 @@ impl PoolSet {
         if !self.suits(pool, need) {
             return None;
         }
-        let server = pool.try_check_out(wish, now)?;
+        let server = pool.try_check_out(wish, need.may_pipeline, now)?;
         self.took(at, view);
         Some(server)
     }

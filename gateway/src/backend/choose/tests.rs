@@ -114,7 +114,7 @@ fn who_asks_for_a_replica_gets_the_primary_only_in_place_of_one() {
 
 /// A read of a session that has written up to `position`.
 fn after(position: u64) -> Need {
-    Need { access: Access::Read, position, patience: Duration::ZERO }
+    Need { access: Access::Read, position, ..Access::Read.into() }
 }
 
 #[test]

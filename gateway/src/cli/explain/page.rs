@@ -184,7 +184,7 @@ fn sql(page: &mut String, pools: &Membership) -> Result {
         line(page, "  SQL", &statement(identity, proof, "", ""))?;
     }
     if pools.spec.shared {
-        line(page, "  SQL, used", &statement(identity, proof, CLEAN, ""))?;
+        line(page, "  SQL, used", &statement(identity, proof, &CLEAN, ""))?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ impl Session {
         let Some(attached) = self.attached.clone() else { return Ok(false) };
         let (pools, wish) = (self.pools.clone(), self.pools.wish.clone());
         let own = Arc::new(self.settings.without(&attached));
+        let need = Need { may_pipeline: false, ..need };
         let ask = Box::pin(async {
             let mut server = check_out(&pools, need, &wish, &own).await.ok()?;
             let limit = server.pool().spec.limits.connect_timeout;

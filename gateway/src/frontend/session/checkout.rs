@@ -48,16 +48,22 @@ impl Session {
                 self.hold(server);
                 self.registration.meter.asked_at(now);
             }
-            Err(server) => {
-                crate::backend::pool::Pool::check_in(server);
-                return false;
-            }
+            Err(server) => match server.confirm_with_request(self.pools.identity(), &self.settings) {
+                Ok(server) => {
+                    self.hold(server);
+                    self.registration.meter.asked_at(now);
+                }
+                Err(server) => {
+                    crate::backend::pool::Pool::check_in(server);
+                    return false;
+                }
+            },
         }
         true
     }
 
-    fn hold(&mut self, server: Server) {
-        debug_assert!(self.server.is_none() && self.expected.is_empty() && !self.is_moving());
+    pub(super) fn hold(&mut self, server: Server) {
+        debug_assert!(self.server.is_none() && self.carry.is_empty() && self.replying == 0);
         let seat = server.connection().seat_id();
         self.registration.meter.hold(seat);
         self.pools.wish.last = seat;
@@ -65,11 +71,26 @@ impl Session {
         self.carry.clear();
         self.replying = 0;
         self.copy_in = false;
-        self.tell_parameters();
+        // Of one that is the client's only with the first request, that is known when the request is answered.
+        self.is_untold = self.server.as_ref().is_some_and(Server::is_unproven);
+        if !self.is_untold {
+            self.tell_parameters();
+        }
     }
 
     /// Gets a server for the request that is next in the input, or answers that request with the reason why not.
     pub(super) async fn acquire(&mut self, access: Access) -> Result<(), End> {
+        match self.find_server(access).await? {
+            Ok(server) => {
+                self.hold(server);
+                Ok(())
+            }
+            Err(error) => self.fail_request(&error),
+        }
+    }
+
+    /// A server for a statement of this kind; the inner error is what the client hears when there is none.
+    pub(super) async fn find_server(&mut self, access: Access) -> Result<Result<Server, PgError>, End> {
         let mut attempt = 1;
         loop {
             let pools = self.pools.clone();
@@ -77,10 +98,7 @@ impl Session {
             let (need, wish) = (self.need(access), self.pools.wish.clone());
             let checkout = pin!(check_out(&pools, need, &wish, &settings));
             match self.while_waiting(checkout).await? {
-                Ok(server) => {
-                    self.hold(server);
-                    return Ok(());
-                }
+                Ok(server) => return Ok(Ok(server)),
                 Err(NoServer::Checkout(CheckoutError::Closed)) if attempt < ATTEMPTS => self.find_pools_again()?,
                 Err(error) if error.is_gone() && attempt < ATTEMPTS => debug!(%error, "a free server was gone"),
                 Err(NoServer::Checkout(CheckoutError::TokenExpired)) => return Err(End::Fatal(token_expired())),
@@ -93,7 +111,7 @@ impl Session {
                         reason = %error,
                         "no server for a client"
                     );
-                    return self.fail_request(&error.for_client());
+                    return Ok(Err(error.for_client()));
                 }
             }
             attempt += 1;
@@ -189,6 +207,9 @@ impl Session {
         if !self.is_quiet() || self.is_moving() {
             return Some(false);
         }
+        if server.is_unproven() {
+            return None;
+        }
         let (idle, pinned) = (server.status() == b'I', self.pins.is_pinned());
         let stays = !idle || pinned || self.rules.mode == PoolerMode::Session;
         let is_settled = match (idle, stays) {
@@ -223,6 +244,11 @@ impl Session {
 
     /// The same when the server owes nothing, whatever there is to be done.
     async fn settle_after_all(&mut self) -> Result<bool, End> {
+        if self.server.take_if(|server| server.is_unproven()).is_some() {
+            // Nothing was asked of it, so it has not become the client's: nobody's, then (S4).
+            self.registration.meter.lost();
+            return Ok(true);
+        }
         self.forget_requests();
         if self.changes_schema {
             // For the session itself at once, for others when it is committed.
@@ -391,10 +417,16 @@ pub(super) async fn check_out(
     wish: &Wish,
     settings: &std::sync::Arc<crate::backend::settings::Settings>,
 ) -> Result<Server, NoServer> {
-    let server = match pools.check_out(need, wish).await?.confirm_now(&wish.identity, settings) {
+    let mut server = match pools.check_out(need, wish).await?.confirm_now(&wish.identity, settings) {
         Ok(server) => return Ok(server),
         Err(server) => server,
     };
+    if need.may_pipeline {
+        server = match server.confirm_with_request(&wish.identity, settings) {
+            Ok(server) => return Ok(server),
+            Err(server) => server,
+        };
+    }
     let limit = server.slot.pool().spec.limits.connect_timeout;
     match tokio::time::timeout(limit, server.confirm(&wish.identity, settings)).await {
         Ok(Ok(server)) => Ok(server),

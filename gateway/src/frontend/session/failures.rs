@@ -126,6 +126,18 @@ impl Session {
         let in_transaction = server.status() != b'I';
         self.registration.meter.lost();
         drop(server);
+        warn!(
+            event = "server_lost",
+            user = self.who.user(),
+            database = self.pools.key.database,
+            reason = %error.message,
+            "server lost"
+        );
+        self.answer_owed(error, in_transaction)
+    }
+
+    /// Answers everything that a server owed with an error.
+    pub(super) fn answer_owed(&mut self, error: PgError, in_transaction: bool) -> Result<(), End> {
         self.requests.clear();
         self.requests_at = 0;
         self.carry.clear();
@@ -135,13 +147,6 @@ impl Session {
         if self.passing > 0 {
             self.passing_to_nobody = true;
         }
-        warn!(
-            event = "server_lost",
-            user = self.who.user(),
-            database = self.pools.key.database,
-            reason = %error.message,
-            "server lost"
-        );
         if std::mem::take(&mut self.replying) > 0 {
             return Err(End::Broken(error));
         }

@@ -55,7 +55,15 @@ impl Session {
         }
         self.server = Some(server);
         let limit = self.generation.config.general.rollback_timeout;
-        let finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+        let mut finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+        if self.server.as_ref().is_some_and(Server::has_refused) {
+            // It has finished nothing yet. Without another, the client hears why.
+            let resent = self.resend().await.is_ok();
+            if !resent || self.server.is_none() {
+                return;
+            }
+            finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+        }
         match finished {
             Ok(Ok(())) => {
                 if let Some(server) = self.server.take() {

@@ -28,6 +28,7 @@ mod recorded;
 mod renewal;
 mod replies;
 mod requests;
+mod resend;
 mod resting;
 mod sql_statements;
 mod statement_audit;
@@ -146,6 +147,10 @@ pub(crate) struct Session {
     begun: Option<Box<str>>,
     /// A server was lost while nothing was asked of it: the next request hears why.
     lost: Option<Box<PgError>>,
+    /// A server may become the session's identity with the session's request.
+    pipelines: bool,
+    /// So has this one, and what it reported meanwhile was not compared with what the client was told.
+    is_untold: bool,
     /// A cancel request is on its way to the server.
     cancelling: Option<tokio::task::JoinHandle<()>>,
     /// What runs may change what statements give.
@@ -281,6 +286,7 @@ impl Session {
         let audited = recorded.map(|policy| Box::new(Statements::new(policy)));
         registration.meter.received(ahead.len());
         let rules = Rules::new(&generation, &who, &pools).reading(audited.is_some() || person.is_some());
+        let pools_are_shared = pools.spec.shared;
         let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
         let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
         Self {
@@ -320,6 +326,8 @@ impl Session {
             own_writes,
             begun: None,
             lost: None,
+            pipelines: pools_are_shared && rules.mode != PoolerMode::Session && !rules.follows_sql,
+            is_untold: false,
             cancelling: None,
             changes_schema: false,
             ran: false,

@@ -40,7 +40,9 @@ impl Session {
     #[inline]
     pub(super) fn need(&self, access: Access) -> Need {
         let patience = self.generation.config.general.read_your_writes_timeout;
-        Need { access, position: self.own_writes.position, patience }
+        // What comes before the request is sent by itself: a BEGIN that was held back, statements of SQL PREPARE.
+        let may_pipeline = self.pipelines && self.begun.is_none();
+        Need { access, position: self.own_writes.position, patience, may_pipeline }
     }
 
     /// Asks an idle server, before it is given back, how far the session's writes go. When it cannot say, only the primary

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::backend::greeting;
+use crate::wire::frame;
 
 impl Session {
     /// The client has heard everything that its server has reported.
@@ -29,6 +30,23 @@ impl Session {
                 self.tell_changes(reported);
             }
         }
+    }
+
+    /// The same in front of a ReadyForQuery: PostgreSQL reports then what a take-over has changed that came with the request.
+    /// `None`: there is nothing to tell.
+    #[inline(never)]
+    pub(super) fn told_late(&mut self, ready: &[u8]) -> Option<Vec<u8>> {
+        self.is_untold = false;
+        let reported = self.server.as_ref()?.connection().reported.clone();
+        if Arc::ptr_eq(&reported, &self.told) || reported == self.told {
+            return None;
+        }
+        let mut out = Vec::new();
+        greeting::write_changes(&self.told, &reported, &mut out);
+        self.told = reported;
+        self.pools.greetings.lock().clear();
+        frame::push(&mut out, b'Z', ready);
+        Some(out)
     }
 
     #[cold]

@@ -215,6 +215,7 @@ impl Session {
         if self.audited.is_some() {
             self.record_ready(done, body.first().copied());
         }
+        let told = if self.is_untold { self.told_late(body) } else { None };
         self.copy_in = false;
         self.end_names();
         if let (Some(server), Some(&status)) = (&mut self.server, body.first()) {
@@ -230,7 +231,7 @@ impl Session {
                 }
             }
         }
-        Fate::Forward
+        told.map_or(Fate::Forward, Fate::Rewrite)
     }
 
     fn parameter(&mut self, body: &[u8]) -> Fate {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
 use super::{Batch, End, Session};
+use crate::backend::server::Server;
 use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
 use crate::wire::PgError;
@@ -39,6 +40,8 @@ enum Event {
     /// The server owes nothing.
     ServerQuiet,
     ServerLost(Box<PgError>),
+    /// The server would not become the client's, and has run nothing.
+    Refused,
     ClientLeft,
     Signal(Signal),
     Expiry(Due),
@@ -74,6 +77,7 @@ impl Session {
                         return Ok(());
                     }
                 }
+                Event::Refused => Box::pin(self.resend()).await?,
                 Event::ClientLeft => return Err(End::Left),
                 Event::Signal(signal) => self.signal(signal)?,
                 Event::Expiry(due) => {
@@ -123,7 +127,7 @@ impl Session {
                         }
                         moved = true;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(self.ended(error)),
                     Poll::Pending => {}
                 }
             }
@@ -204,22 +208,30 @@ impl Session {
                 self.carry.clear();
                 Poll::Ready(self.replies(chunk))
             }
-            Err(_) => Poll::Ready(Err(Box::new(closed()))),
+            Err(_) => Poll::Ready(Err(Box::new(self.not_proven()))),
         }
     }
 
     /// The server takes no more requests. What it said before it left is worth more than the error of the socket.
     fn poll_last_words(&mut self, cx: &mut Context<'_>, error: &io::Error) -> Poll<Event> {
         tracing::debug!(%error, "a server took no more requests");
-        self.requests.clear();
-        self.requests_at = 0;
+        if !self.server.as_ref().is_some_and(Server::is_unproven) {
+            self.requests.clear();
+            self.requests_at = 0;
+        }
         loop {
             match self.poll_server_read(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerLost(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(self.ended(error)),
                 Poll::Pending => return Poll::Ready(Event::ServerLost(Box::new(closed()))),
             }
         }
+    }
+
+    #[cold]
+    fn ended(&mut self, error: Box<PgError>) -> Event {
+        let has_refused = self.server.as_ref().is_some_and(Server::has_refused);
+        if has_refused { Event::Refused } else { Event::ServerLost(error) }
     }
 
     /// Reads from the client, into what it has sent before when that is not a whole message yet.

@@ -1,0 +1,554 @@
+"""A connection becomes another subject's in one write with that subject's request."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from harness import (
+    Cluster,
+    Gateway,
+    Installation,
+    Issuer,
+    Workspace,
+    default_config,
+    eventually,
+    find_installations,
+    merged,
+)
+from harness import wire as w
+from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
+from harness.external import is_external
+from harness.line import CUT, Line, Part, frames, unchanged
+from harness.target import Target
+from harness.wire import Message, Wire
+
+MakeGateway = Callable[..., Target]
+VARIABLES = {"app.tenant": {"value": "{tenant}"}}
+ME = "SELECT current_user, current_setting('app.tenant')"
+SHARED = {"shared_pool": True, "session": {"variables": VARIABLES}}
+INSTALLATIONS = [] if is_external() else find_installations()
+SEEN = """
+    CREATE TABLE scratch.seen
+        (who name DEFAULT current_user, tenant text DEFAULT current_setting('app.tenant', true), n int);
+    GRANT SELECT, INSERT ON scratch.seen TO subjects;
+    CREATE PROCEDURE scratch.commits(n int) LANGUAGE plpgsql
+        AS $$ BEGIN INSERT INTO scratch.seen (n) VALUES (n); COMMIT;
+                    INSERT INTO scratch.seen (n) VALUES (n); END $$;
+"""
+
+
+def insert(n: int) -> str:
+    return f"INSERT INTO scratch.seen (n) VALUES ({n})"
+
+
+@pytest.fixture
+def seen(cluster: Any) -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
+    """What was written, by whom."""
+    with cluster.admin() as admin:
+        admin.execute(SEEN)
+    yield lambda: rows(cluster, "SELECT who, tenant, n FROM scratch.seen ORDER BY n, who, tenant")
+    with cluster.admin() as admin:
+        admin.execute("DROP TABLE scratch.seen; DROP PROCEDURE scratch.commits")
+
+
+def rows(cluster: Any, sql: str) -> list[tuple[Any, ...]]:
+    with cluster.admin() as admin:
+        return list(admin.execute(sql).fetchall())
+
+
+@pytest.fixture
+def line(cluster: Any) -> Iterator[Line]:
+    line = Line(cluster.primary.port)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def one(make_gateway: MakeGateway, line: Line) -> Target:
+    """One server connection for all, over the line."""
+    return make_gateway(
+        general={"default_pool_size": 1, "tls_verify": "disabled", "idle_healthcheck_delay": 3_600_000},
+        databases=[{"name": DATABASE, "host": "127.0.0.1", "port": line.port}],
+        jwt=SHARED,
+    )
+
+
+def client(target: Target, user: str, tenant: str) -> Wire:
+    return target.wire(user, target.issuer.token(user, tenant=tenant))
+
+
+def is_take_over(data: bytes) -> bool:
+    return data[:1] == b"P" and b"BEGIN ISOLATION" in data[:64]
+
+
+# What PostgreSQL does.
+
+
+@pytest.fixture(scope="module", params=INSTALLATIONS, ids=lambda one: f"PostgreSQL {one.version}")
+def each(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Cluster]:
+    if request.param.version == cluster.installation.version:
+        yield cluster
+        return
+    with Workspace() as workspace:
+        yield Cluster(workspace, request.param, replica=False)
+
+
+@pytest.fixture
+def server(each: Cluster) -> Iterator[Wire]:
+    with Wire(each.primary.host, each.primary.port) as wire:
+        wire.login(SERVER_USER, DATABASE, SERVER_PASSWORD)
+        yield wire
+
+
+def step(sql: str) -> bytes:
+    return w.parse(sql) + w.bind() + w.execute()
+
+
+def test_behind_a_message_that_failed_nothing_is_run_until_sync(server: Wire) -> None:
+    late = w.query("SELECT 1") + w.query("SELECT 2") + w.function_call(1598) + step("SELECT 3")
+    server.send(step("SELECT 1/0"), late, w.SYNC)
+    assert w.types_of(server.until_ready()) == "1EZ"
+    server.send(step("BEGIN"), step("SET ROLE nobody_at_all"), step("COMMIT"), late, w.SYNC)
+    assert w.types_of(server.until_ready()) == "12C12EZ"
+    server.query("ROLLBACK")
+
+
+def test_behind_a_sync_it_goes_on(server: Wire) -> None:
+    """Which is why no second one is sent before the proof."""
+    server.send(step("SELECT 1/0"), w.SYNC, w.query("SELECT current_user"))
+    assert w.types_of(server.until_ready()) == "1EZ"
+    assert w.types_of(server.until_ready()) == "TDCZ"
+
+
+def test_a_time_limit_between_two_messages_counts_as_an_error_of_the_second(server: Wire) -> None:
+    """Were it an error of none, COMMIT would be a ROLLBACK, and what comes behind it would be run."""
+    server.query("SET statement_timeout = '50ms'")
+    server.send(step("BEGIN"), step("SET ROLE alice"), w.parse("COMMIT"), w.FLUSH)
+    assert w.types_of(server.receive() for _ in range(7)) == "12C12C1"
+    time.sleep(0.2)
+    server.send(w.bind(), w.execute(), w.query("SELECT current_user"), w.SYNC)
+    assert w.types_of(server.until_ready()) == "EZ"
+    server.query("ROLLBACK")
+    assert server.value("SELECT current_user") == SERVER_USER
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1/0", "ROLLBACK", "COMMIT", "VACUUM", "BEGIN ISOLATION LEVEL SERIALIZABLE", "DISCARD ALL"]
+)
+def test_what_was_committed_in_front_is_not_undone(server: Wire, sql: str) -> None:
+    server.send(step("BEGIN"), step("SET app.mark = 'kept'"), step("COMMIT"), w.query(sql))
+    codes = [each.fields["C"] for each in server.until_ready() if each.type in "EN"]
+    # Nothing says that it was in a transaction, or in a pipeline.
+    assert "25001" not in codes
+    server.query("ROLLBACK")
+    if sql != "DISCARD ALL":
+        assert server.value("SELECT current_setting('app.mark')") == "kept"
+
+
+# What the gateway makes of it.
+
+
+def test_a_change_of_identity_costs_no_round_trip(one: Target, line: Line) -> None:
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        alice.value("SELECT 1")
+        line.forget()
+        for _ in range(5):
+            assert bob.rows(ME) == [("bob", "umbrella")]
+            assert alice.rows(ME) == [("alice", "acme")]
+        assert line.requests == ["P"] * 10
+
+        line.forget()
+        for _ in range(5):
+            assert alice.rows(ME) == [("alice", "acme")]
+        assert line.requests == ["Q"] * 5
+
+
+STATEMENTS = [
+    "SELECT 1/0",
+    "BEGIN; SET LOCAL work_mem = '9MB'; ROLLBACK",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; COMMIT",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1",
+    f"{insert(1)}; ROLLBACK",
+    f"{insert(1)}; COMMIT; {insert(2)}; SELECT 1/0",
+    "ROLLBACK",
+    "COMMIT",
+    "VACUUM scratch.own",
+    "CREATE INDEX CONCURRENTLY ON scratch.own (n)",
+    "REINDEX TABLE CONCURRENTLY scratch.own",
+    "CALL scratch.commits(3)",
+    "SET statement_timeout = '7s'",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "RESET ALL",
+    "DISCARD ALL",
+    "DEALLOCATE ALL",
+    "UNLISTEN *",
+    "SELECT pg_advisory_lock(7), pg_advisory_unlock(7)",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1; CLOSE c",
+    "CREATE TEMPORARY TABLE t (); DROP TABLE t",
+    "SELECT lo_unlink(lo_create(0))",
+    "LOCK TABLE scratch.own",
+    "nonsense",
+    "",
+]
+
+
+@pytest.fixture
+def own(cluster: Any) -> Iterator[None]:
+    """A table that both may look after, where that is a right of its owner."""
+    with cluster.admin() as admin:
+        admin.execute("CREATE TABLE scratch.own (n int); ALTER TABLE scratch.own OWNER TO subjects")
+    yield
+    with cluster.admin() as admin:
+        admin.execute("DROP TABLE scratch.own")
+
+
+@pytest.mark.parametrize("sql", STATEMENTS)
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_statement_does_what_it_does_without(
+    one: Target,
+    make_gateway: MakeGateway,
+    cluster: Any,
+    line: Line,
+    seen: Any,
+    own: None,
+    sql: str,
+    extended: bool,
+) -> None:
+    """The replies are those of a connection of its own, and afterwards everybody is who they are."""
+    if extended and ";" in sql:
+        pytest.skip("one statement only")
+
+    def ask(wire: Wire) -> list[tuple[str, str]]:
+        wire.send(w.extended(sql) if extended else w.query(sql))
+        messages = wire.until_ready()
+        told = [
+            (each.type, each.fields["C"] if each.type == "E" else "")
+            for each in messages
+            if each.type not in "SN"
+        ]
+        wire.query("ROLLBACK")
+        return told
+
+    alone = make_gateway(jwt={"session": {"variables": VARIABLES}}, databases=one.gateway.config["databases"])
+    with client(alone, "alice", "acme") as wire:
+        expected = ask(wire)
+    with cluster.admin() as admin:
+        admin.execute("DELETE FROM scratch.seen")
+    with (
+        client(one, "alice", "acme") as alice,
+        client(one, "alice", "umbrella") as other,
+        client(one, "bob", "b") as bob,
+    ):
+        for _ in range(2):
+            line.forget()
+            assert ask(alice) == expected
+            assert line.requests[0] == "P"
+            assert alice.rows(ME) == [("alice", "acme")]
+            assert bob.rows(ME) == [("bob", "b")]
+            assert other.rows(ME) == [("alice", "umbrella")]
+            assert other.value("SHOW work_mem") == "4MB"
+            # Nothing of it is in anybody's way, and they may change hands again.
+            assert ask(alice) == expected
+            assert other.rows(ME) == [("alice", "umbrella")]
+    assert {row[:2] for row in seen()} <= {("alice", "acme")}
+
+
+def test_data_of_a_copy_goes_through(one: Target, seen: Any) -> None:
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        for number in range(3):
+            alice.send(w.query("COPY scratch.seen (n) FROM STDIN"))
+            assert w.types_of(alice.receive_until("G")) == "G"
+            alice.send(w.copy_data(b"%d\n" % number), w.COPY_DONE)
+            assert w.types_of(alice.until_ready()) == "CZ"
+            messages = bob.query("COPY (SELECT current_user) TO STDOUT")
+            assert [each.body for each in messages if each.type == "d"] == [b"bob\n"]
+    assert seen() == [("alice", "acme", number) for number in range(3)]
+
+
+@pytest.mark.parametrize("size", [1_000, 15_000, 17_000, 200_000])
+def test_requests_of_any_size_go_through(one: Target, size: int) -> None:
+    sql = f"SELECT current_user, length('{'x' * size}')"
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        for wire, name in [(alice, "alice"), (bob, "bob")] * 3:
+            assert wire.rows(sql) == [(name, str(size))]
+            wire.send(w.parse("SELECT current_user, length($1)"), w.bind(["y" * size]))
+            wire.send(w.execute(), w.SYNC)
+            assert [each.row for each in wire.until_ready() if each.type == "D"] == [(name, str(size))]
+
+
+def test_batches_without_an_end_are_answered(one: Target) -> None:
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        for wire, name in [(alice, "alice"), (bob, "bob")] * 2:
+            wire.send(w.parse("SELECT current_user, $1::text", "mine"), w.describe("S", "mine"), w.FLUSH)
+            assert w.types_of(wire.receive_until("T")) == "1tT"
+            wire.send(w.bind(["x"], "mine"))
+            wire.send(w.execute(), w.FLUSH)
+            assert [each.row for each in wire.receive_until("C") if each.type == "D"] == [(name, "x")]
+            wire.send(w.close("S", "mine"), w.SYNC)
+            assert w.types_of(wire.until_ready()) == "3Z"
+
+
+def test_prepared_statements_follow(one: Target) -> None:
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        for wire in (alice, bob):
+            wire.send(w.parse(ME, "me"), w.SYNC)
+            assert w.types_of(wire.until_ready()) == "1Z"
+        for _ in range(3):
+            for wire, row in ((alice, ("alice", "acme")), (bob, ("bob", "umbrella"))):
+                wire.send(*[w.bind((), "me") + w.execute() + w.SYNC] * 3)
+                replies = [wire.until_ready() for _ in range(3)]
+                assert [each.row for ready in replies for each in ready if each.type == "D"] == [row] * 3
+
+
+# Attacks.
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        w.query(insert(1)) * 3,
+        (step(insert(1)) + w.SYNC) * 3,
+        step(insert(1)) + w.SYNC + w.query(insert(2)) + step(insert(3)) + w.SYNC,
+        step(insert(1)) + w.query(insert(2)) + w.SYNC + w.query(insert(3)),
+        w.parse("", "a") + w.SYNC + w.parse(insert(1), "b") + w.bind((), "b") + w.execute() + w.SYNC,
+        w.SYNC + w.SYNC + step(insert(1)) + w.SYNC + w.SYNC + w.query(insert(2)),
+        w.FLUSH + w.query(insert(1)) + w.FLUSH + w.SYNC + w.query(insert(2)),
+    ],
+)
+def test_nothing_is_run_by_who_lost_the_role(one: Target, cluster: Any, seen: Any, many: bytes) -> None:
+    """Everything at once: PostgreSQL has read it before the gateway hears that the role is refused."""
+    with cluster.admin() as admin:
+        admin.execute("CREATE ROLE passing IN ROLE subjects; GRANT passing TO gateway")
+    try:
+        with client(one, "passing", "acme") as passing, client(one, "bob", "umbrella") as bob:
+            assert passing.rows(ME) == [("passing", "acme")]
+            assert bob.rows(ME) == [("bob", "umbrella")]
+            with cluster.admin() as admin:
+                admin.execute("REVOKE passing FROM gateway")
+            passing.send(many, w.TERMINATE)
+            messages = list(iter(lambda: next_of(passing), None))
+            assert "D" not in w.types_of(messages)
+            assert {each.fields["C"] for each in messages if each.type == "E"} == {"42501"}
+            assert bob.rows(ME) == [("bob", "umbrella")]
+        assert seen() == []
+    finally:
+        with cluster.admin() as admin:
+            admin.execute("DROP ROLE passing")
+
+
+def next_of(wire: Wire) -> Message | None:
+    try:
+        return wire.receive()
+    except EOFError:
+        return None
+
+
+# The messages of a take-over, three for each statement.
+POSITIONS = range(44)
+
+
+@pytest.mark.parametrize("timeout", ["of the last", "of its own"])
+def test_a_time_limit_between_two_messages_makes_nobody_another(
+    one: Target, line: Line, seen: Any, timeout: str
+) -> None:
+    """PostgreSQL fails the transaction there and goes on with the next message."""
+    with client(one, "alice", "acme") as alice, client(one, "alice", "umbrella") as other:
+        limited = alice if timeout == "of the last" else other
+        limited.query("SET statement_timeout = '40ms'")
+        answered = 0
+        for at in POSITIONS:
+            line.to_server = unchanged
+            eventually(lambda: "D" in w.types_of(alice.query(ME)), "the server to be the first one's")
+
+            def divide(data: bytes, at: int = at) -> Iterable[Part]:
+                if not is_take_over(data):
+                    return [data]
+                pieces = frames(data)
+                return [b"".join(pieces[:at]), 0.15, b"".join(pieces[at:])]
+
+            line.to_server = divide
+            messages = other.query(f"{insert(at)} RETURNING who, tenant, current_user")
+            got = [each.row for each in messages if each.type == "D"]
+            assert got in ([], [("alice", "umbrella", "alice")]), at
+            answered += len(got)
+        line.to_server = unchanged
+    assert answered > len(POSITIONS) // 2
+    written = seen()
+    assert {row[:2] for row in written} <= {("alice", "umbrella")}
+    numbers = [row[2] for row in written]
+    assert len(numbers) == len(set(numbers)), "nothing is run twice"
+
+
+def test_who_the_server_says_it_is_decides(one: Target, line: Line) -> None:
+    """A reply is not passed on unless the server says that it is the client's."""
+
+    def lie(data: bytes) -> Iterable[Part]:
+        return [data.replace(b"\0\0\0\x05alice\0\0\0\x07gateway", b"\0\0\0\x05aliec\0\0\0\x07gateway")]
+
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        assert alice.rows(ME) == [("alice", "acme")]
+        assert bob.rows(ME) == [("bob", "umbrella")]
+        before = bob.value("SELECT pg_backend_pid()")
+        line.to_client = lie
+        messages = alice.query("SELECT 'not for you'")
+        line.to_client = unchanged
+        assert w.types_of(messages) == "EZ"
+        assert w.error_of(messages)["C"] == "42501"
+        assert bob.value("SELECT pg_backend_pid()") != before, "the connection was closed"
+        assert alice.rows(ME) == [("alice", "acme")]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda data: data.replace(b"C\0\0\0\x0bCOMMIT\0", b"C\0\0\0\x0dROLLBACK\0"),
+        lambda data: data.replace(b"1\0\0\0\x04", b"Z\0\0\0\x05I", 1),
+        lambda data: data.replace(b"2\0\0\0\x04", b"I\0\0\0\x04", 1),
+        lambda data: data.replace(b"D\0", b"D\1", 1),
+    ],
+)
+def test_a_proof_that_is_not_whole_is_none(one: Target, line: Line, lie: Callable[[bytes], bytes]) -> None:
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        assert bob.rows(ME) == [("bob", "umbrella")]
+        line.to_client = lambda data: [lie(data)]
+        alice.send(w.query("SELECT 'not for you'"))
+        if lie(b"D\0\0\0") != b"D\0\0\0":
+            # An endless message: the limit is its size.
+            line.to_client = lambda data: [lie(data) + b"x" * 64_000]
+        messages = alice.until_ready()
+        line.to_client = unchanged
+        assert w.types_of(messages) == "EZ"
+        assert alice.rows(ME) == [("alice", "acme")]
+        assert bob.rows(ME) == [("bob", "umbrella")]
+
+
+def test_a_line_that_is_cut_runs_nothing_twice(one: Target, line: Line, seen: Any) -> None:
+    """What became of the request nobody knows: the client hears so, and no other server is asked."""
+
+    def cut(data: bytes) -> Iterable[Part]:
+        return [data, 0.2, CUT] if is_take_over(data) else [data]
+
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        assert bob.rows(ME) == [("bob", "umbrella")]
+        line.to_client = lambda data: []
+        line.to_server = cut
+        messages = alice.query(insert(1))
+        line.to_server = line.to_client = unchanged
+        assert w.error_of(messages)["C"] == "08006"
+        assert alice.rows(ME) == [("alice", "acme")]
+    assert seen() == [("alice", "acme", 1)]
+
+
+def test_a_server_that_ended_before_is_no_error(one: Target, line: Line, seen: Any) -> None:
+    """Its last word comes in place of the proof, so it has run nothing."""
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    fatal = b"E" + struct.pack("!i", len(fields) + 4) + fields
+    arrived = threading.Event()
+
+    def swallow(data: bytes) -> Iterable[Part]:
+        if is_take_over(data):
+            arrived.set()
+            return []
+        return [data]
+
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        assert bob.rows(ME) == [("bob", "umbrella")]
+        line.to_server = swallow
+        alice.send(w.query(insert(1)))
+        assert arrived.wait(20)
+        line.say(fatal)
+        messages = alice.until_ready()
+        assert w.types_of(messages) == "CZ", (
+            messages,
+            [e for e in one.gateway.log() if e["level"] != "INFO"],
+        )
+    assert seen() == [("alice", "acme", 1)]
+
+
+def test_in_front_of_what_is_no_server_it_is_a_round_trip(one: Target, line: Line) -> None:
+    """Whoever answers in the server's name knows another process number, and may know another protocol."""
+
+    def renumber(data: bytes) -> Iterable[Part]:
+        at = data.find(b"K\0\0\0\x0c")
+        return [data if at < 0 else data[: at + 5] + b"\0\0\0\x07" + data[at + 9 :]]
+
+    line.to_client = renumber
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        alice.value("SELECT 1")
+        line.forget()
+        for _ in range(3):
+            assert bob.rows(ME) == [("bob", "umbrella")]
+            assert alice.rows(ME) == [("alice", "acme")]
+        assert line.requests == ["Q"] * 12
+
+
+def test_a_client_that_leaves_takes_nothing_with_it(one: Target, line: Line, seen: Any) -> None:
+    """Also when PostgreSQL has not yet said who the connection is."""
+    line.to_client = lambda data: [0.05, data]
+    with client(one, "bob", "umbrella") as bob:
+        for number in range(5):
+            assert bob.rows(ME) == [("bob", "umbrella")]
+            alice = client(one, "alice", "acme")
+            alice.send(w.query(insert(number)), w.TERMINATE if number % 2 else b"")
+            alice.close()
+            assert bob.rows(ME) == [("bob", "umbrella")]
+    assert {row[:2] for row in seen()} <= {("alice", "acme")}
+
+
+@pytest.mark.skipif(len(INSTALLATIONS) < 2, reason="no further PostgreSQL version on this machine")
+@pytest.mark.parametrize("installation", INSTALLATIONS[1:], ids=lambda one: f"PostgreSQL {one.version}")
+def test_subjects_take_turns_on_every_version(installation: Installation, issuer: Issuer) -> None:
+    with Workspace() as workspace:
+        cluster = Cluster(workspace, installation, replica=False)
+        line = Line(cluster.primary.port)
+        general = {"default_pool_size": 1, "tls_verify": "disabled", "idle_healthcheck_delay": 3_600_000}
+        databases = [{"name": DATABASE, "host": "127.0.0.1", "port": line.port}]
+        changes = {"general": general, "databases": databases, "jwt": SHARED}
+        target = Target.of(
+            Gateway(workspace, merged(default_config(cluster, issuer), changes)).start(), issuer
+        )
+        with client(target, "alice", "acme") as alice, client(target, "bob", "umbrella") as bob:
+            alice.value("SELECT 1")
+            for sql in (
+                "SELECT 1",
+                "SELECT 1/0",
+                "BEGIN; ROLLBACK",
+                "VACUUM notes",
+                "SET TimeZone = 'Asia/Tokyo'",
+            ):
+                line.forget()
+                bob.query(sql)
+                assert line.requests[0] == "P"
+                assert bob.rows(ME) == [("bob", "umbrella")]
+                assert alice.rows(ME) == [("alice", "acme")]
+                assert alice.value("SHOW TimeZone") != "Asia/Tokyo"
+            with cluster.admin() as admin:
+                admin.execute("REVOKE bob FROM gateway")
+            assert w.error_of(bob.query("SELECT 1"))["C"] == "42501"
+            assert alice.rows(ME) == [("alice", "acme")]
+        line.close()
+
+
+def test_what_a_client_was_told_stays_true(one: Target) -> None:
+    """PostgreSQL reports parameters when it is ready, behind the rows: to each client its own."""
+
+    def reports(messages: Iterable[Message]) -> dict[str, str]:
+        pairs = [each.body[:-1].split(b"\0") for each in messages if each.type == "S"]
+        return {name.decode(): value.decode() for name, value in pairs}
+
+    token = one.issuer.token("bob", tenant="b")
+    with client(one, "alice", "acme") as alice, one.wire("bob", token, timezone="Asia/Tokyo") as bob:
+        assert bob.parameters["TimeZone"] == "Asia/Tokyo"
+        for _ in range(3):
+            assert reports(alice.query("SELECT 1")).get("TimeZone") in (None, alice.parameters["TimeZone"])
+            assert reports(bob.query("SELECT 1")).get("TimeZone") in (None, "Asia/Tokyo")
+        assert reports(alice.query("SET TimeZone = 'Europe/Paris'")) == {"TimeZone": "Europe/Paris"}
+        assert reports(bob.query("SET TimeZone = 'America/Lima'")) == {"TimeZone": "America/Lima"}
+        assert alice.value("SHOW TimeZone") == "Europe/Paris"
+        assert bob.value("SHOW TimeZone") == "America/Lima"
