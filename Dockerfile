@@ -4,6 +4,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libclang-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY pgdog-jwt pgdog-jwt
 COPY gateway gateway

@@ -335,6 +335,13 @@ impl Meter {
 mod tests {
     use super::*;
 
+    /// With the counts of an `Arc`, a block of 256 bytes. There is one for each client.
+    #[test]
+    fn a_card_is_small() {
+        let size = size_of::<Card>();
+        assert!(size <= 240, "{size} bytes");
+    }
+
     #[test]
     fn a_request_is_seen_from_its_start_to_its_end() {
         let mut meter = Meter::new(About::of("stats-request"));

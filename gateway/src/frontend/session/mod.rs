@@ -422,3 +422,15 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The allocator's next smaller blocks have 640 bytes.
+    #[test]
+    fn a_session_is_small() {
+        let size = size_of::<Session>();
+        assert!(size <= 768, "{size} bytes");
+    }
+}
