@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) retires_at: Option<Instant>,
     /// When the token that it was made with ends.
     pub(crate) expires_at: Option<SystemTime>,
+    /// It was made for the client that has it: it was never in its pool.
+    pub(super) is_new: bool,
     /// The worker whose reactor the socket is registered with.
     worker: usize,
     /// Transaction status of the last ReadyForQuery.
@@ -130,6 +132,7 @@ impl Connection {
             parameters: connected.parameters,
             retires_at: None,
             expires_at: None,
+            is_new: true,
             worker: worker::current(),
             status: b'I',
             seat: None,

@@ -182,11 +182,15 @@ impl Unconfirmed {
         self.fits(identity)?;
         if !is_same(self.known.as_ref(), identity) || self.is_outdated(identity) {
             self.known = None;
-            let outcome = match self.slot.pool().spec.shared && !is_same(self.holder.as_ref(), identity) {
+            let takes_over = self.slot.pool().spec.shared && !is_same(self.holder.as_ref(), identity);
+            let outcome = match takes_over {
                 true => self.take_over(identity, settings).await,
                 false => self.establish(identity, "", "").await,
             };
             match outcome {
+                Err(IdentityError::Refused(fields)) if takes_over && self.may_ask_another(identity, &fields) => {
+                    return self.ask_another(fields, identity, settings).await;
+                }
                 Err(IdentityError::Refused(fields)) if self.may_return() => {
                     // As it was before, for whoever it will be confirmed for next.
                     Pool::check_in(self);

@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod dedicated;
+mod doubts;
 pub(crate) mod gate;
 pub(crate) mod greeting;
 pub(crate) mod health;

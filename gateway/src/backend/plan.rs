@@ -230,6 +230,7 @@ pub(super) fn pool(
         database: server.database_name.clone().unwrap_or_else(|| server.name.clone()),
         identity: identity.clone(),
         shared: false,
+        makes_roles: config.jwt.as_ref().is_some_and(|jwt| jwt.provisioning.is_some()),
         parameters,
         size,
         min_size: min_size.min(size),

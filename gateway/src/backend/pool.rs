@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::backoff::Backoff;
 use super::checkout_error::CheckoutError;
 use super::connect::Proof;
+use super::doubts::Doubts;
 use super::identity::{Identity, Unconfirmed};
 use super::node::Node;
 use super::sharing::Listed;
@@ -39,6 +40,8 @@ pub(crate) struct PoolSpec {
     pub(crate) identity: Arc<Identity>,
     /// Identities follow the clients: a connection becomes each of them in turn.
     pub(crate) shared: bool,
+    /// Its clients' roles are made at their logins, while connections are open.
+    pub(crate) makes_roles: bool,
     /// Further start-up parameters.
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) size: usize,
@@ -68,6 +71,7 @@ pub(crate) struct Pool {
     pub(crate) node: Arc<Node>,
     pub(super) inner: Mutex<Inner>,
     pub(super) backoff: Mutex<Backoff>,
+    pub(super) doubts: Mutex<Doubts>,
     pub(crate) stats: PoolStats,
 }
 
@@ -126,7 +130,8 @@ enum Found {
 
 impl Pool {
     pub(crate) fn new(spec: PoolSpec, node: Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { spec, node, inner: Mutex::default(), backoff: Mutex::default(), stats: PoolStats::default() })
+        let (inner, backoff, doubts, stats) = Default::default();
+        Arc::new(Self { spec, node, inner, backoff, doubts, stats })
     }
 
     /// A free connection, if there is one at once that needs no check and is the right identity already; or, where
@@ -259,8 +264,9 @@ impl Pool {
 
     /// Takes a connection back at this moment: for the client that has waited longest, or among the free ones.
     #[inline]
-    pub(crate) fn check_in_at(server: Box<Unconfirmed>, now: Instant) {
+    pub(crate) fn check_in_at(mut server: Box<Unconfirmed>, now: Instant) {
         let pool = server.slot.pool().clone();
+        server.connection.is_new = false;
         if server.connection.is_spent() {
             return;
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::connection::Connection;
 use super::identity::Unconfirmed;
 use super::pool::Pool;
 
@@ -45,10 +46,15 @@ impl Slot {
     /// connections than the budget has.
     pub(super) async fn succeed(&mut self) {
         if let Some(mut before) = self.after.take() {
-            before.connection.farewell();
-            if tokio::time::timeout(FAREWELL, before.connection.ended()).await.is_err() {
-                tracing::debug!(address = %self.pool.node.address, "a server connection takes long to end");
-            }
+            self.end(&mut before.connection).await;
+        }
+    }
+
+    /// Ends a connection before another one has its place.
+    pub(super) async fn end(&self, before: &mut Connection) {
+        before.farewell();
+        if tokio::time::timeout(FAREWELL, before.ended()).await.is_err() {
+            tracing::debug!(address = %self.pool.node.address, "a server connection takes long to end");
         }
     }
 }
