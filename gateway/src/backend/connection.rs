@@ -101,7 +101,7 @@ impl ConversationError {
 /// What a query of the gateway's own came back with.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// The values of all rows, as text.
+    /// The values of all rows, as text; of several statements, those of the last that has a result.
     pub(crate) rows: Vec<Vec<Option<String>>>,
     /// The names of the columns, where they were asked for.
     pub(crate) columns: Vec<String>,
@@ -110,6 +110,21 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn read(&mut self, tag: u8, body: &[u8], describes: bool) {
+        match tag {
+            b'D' => self.rows.push(row(body)),
+            b'T' => {
+                // A result without rows must not look like the one before it.
+                self.rows.clear();
+                if describes {
+                    self.columns = columns(body);
+                }
+            }
+            b't' if describes => self.parameters = Fields(body).u16().map_or(0, usize::from),
+            _ => {}
+        }
+    }
+
     /// A value of the last row; empty where there is none.
     pub(crate) fn value(&self, column: usize) -> &str {
         self.rows.last().and_then(|row| row.get(column)).and_then(Option::as_deref).unwrap_or_default()
@@ -354,14 +369,11 @@ impl Connection {
                         self.asides.extend_from_slice(&frame);
                     }
                     b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
-                    b'D' => answer.rows.push(row(body)),
-                    b'T' if describes => answer.columns = columns(body),
-                    b't' if describes => answer.parameters = Fields(body).u16().map_or(0, usize::from),
                     b'S' => {
                         let body = body.to_vec();
                         self.note_parameter(&body);
                     }
-                    _ => {}
+                    tag => answer.read(tag, body, describes),
                 }
                 chunk.consume(header.size);
             }
@@ -426,4 +438,21 @@ fn row(body: &[u8]) -> Vec<Option<String>> {
             fields.take(size as usize).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_rows_is_not_the_one_of_the_statement_before() {
+        let mut answer = Answer::default();
+        answer.read(b'T', &[0, 0], false);
+        answer.read(b'D', b"\0\x01\0\0\0\x05alice", false);
+        assert_eq!(answer.value(0), "alice");
+
+        answer.read(b'T', &[0, 0], false);
+
+        assert_eq!(answer.value(0), "");
+    }
 }
