@@ -49,7 +49,7 @@ def test_two_subjects_on_one_server_connection_are_told_apart(make: Make) -> Non
             assert bob.value(NAME) == "bob: "
 
 
-def test_a_shared_connection_takes_identity_and_name_in_one_message(make: Make, cluster: Cluster) -> None:
+def test_a_shared_connection_takes_identity_and_name_in_one_statement(make: Make, cluster: Cluster) -> None:
     log = cluster.primary.log
     with cluster.admin() as admin:
         admin.execute(f"ALTER ROLE {SERVER_USER} SET log_statement = 'all'")
@@ -69,11 +69,12 @@ def test_a_shared_connection_takes_identity_and_name_in_one_message(make: Make, 
         with cluster.admin() as admin:
             admin.execute(f"ALTER ROLE {SERVER_USER} RESET log_statement")
     text = log.read_text(errors="replace").rpartition("begin of the test")[2].partition("end of the test")[0]
-    messages = [part.partition(" [")[0] for part in text.split("statement: ")[1:]]
-    named = [message for message in messages if "application_name" in message]
+    # A take-over is messages of the extended protocol in front of the query.
+    steps = [part.partition(" [")[0] for part in text.split("execute <unnamed>: ")[1:]]
+    named = [step for step in steps if "application_name" in step]
     assert len(named) == 6
-    assert all("SET ROLE" in message for message in named)
-    assert len(messages) == 6 + 7 + 1, messages
+    assert all("pgdog_jwt.take_over" in step for step in named)
+    assert len(text.split("statement: ")[1:]) == 7 + 1, text
 
 
 def test_the_name_is_there_from_the_first_statement(named: Target, cluster: Cluster) -> None:

@@ -111,6 +111,8 @@ pub(crate) struct Unconfirmed {
     pub(crate) applied: Arc<Settings>,
     pub(crate) held: Held,
     pub(crate) unnamed: u64,
+    /// A session may have left something behind: settings, statements, temporary tables.
+    pub(super) dirty: bool,
     pub(crate) slot: Slot,
     /// The server process, once it was asked for.
     process: Option<Process>,
@@ -152,7 +154,8 @@ impl Unconfirmed {
         let (unnamed, is_direct) = (0, false);
         #[rustfmt::skip]
         let server = Self {
-            connection, known, holder, login, epoch, applied, held, unnamed, slot, process, proven_until, is_direct,
+            connection, known, holder, login, epoch, applied, held, unnamed, dirty: false, slot, process, proven_until,
+            is_direct,
         };
         let mut server = Box::new(server);
         let answer = server.connection.query_unhurried(&question()).await?;

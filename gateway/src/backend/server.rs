@@ -22,20 +22,18 @@ const MAX_SQL_STATEMENTS: usize = 1000;
 /// A checked-out server connection.
 pub(crate) struct Server {
     inner: Box<Unconfirmed>,
-    /// The session may have left something behind: settings, statements, temporary tables.
-    dirty: bool,
     /// The take-over that goes in front of the first request, until PostgreSQL has said that it is done.
     pipelined: Option<Box<Pipelined>>,
 }
 
 impl Server {
     pub(super) fn new(inner: Box<Unconfirmed>) -> Self {
-        Self { inner, dirty: false, pipelined: None }
+        Self { inner, pipelined: None }
     }
 
     /// Of a connection that becomes the client's with the client's first request.
     pub(super) fn unproven(inner: Box<Unconfirmed>, pipelined: Box<Pipelined>) -> Self {
-        Self { inner, dirty: false, pipelined: Some(pipelined) }
+        Self { inner, pipelined: Some(pipelined) }
     }
 
     #[inline]
@@ -157,7 +155,7 @@ impl Server {
 
     /// The session did what must be undone before another session comes.
     pub(crate) fn mark_dirty(&mut self) {
-        self.dirty = true;
+        self.inner.dirty = true;
     }
 
     /// Whether the server has exactly these settings.
@@ -299,7 +297,7 @@ impl Server {
     /// Whether the connection can go back to its pool as it is.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
-        !self.dirty && self.status() == b'I' && self.pipelined.is_none()
+        !self.inner.dirty && self.status() == b'I' && self.pipelined.is_none()
     }
 
     /// Gives the connection back, which must be clean.
@@ -329,12 +327,13 @@ impl Server {
         if self.status() != b'I' {
             self.inner.connection.query("ROLLBACK").await?;
         }
-        if self.dirty {
+        if self.inner.dirty {
             // Role, settings, statements, cursors, temporary tables, locks, notifications: all back to what they were
             // after login (PostgreSQL documentation, DISCARD). The identity is established again at the next check-out.
             self.inner.connection.query("DISCARD ALL").await?;
             self.doubt_identity();
             self.inner.holder = None;
+            self.inner.dirty = false;
         }
         drop(self.take_asides());
         if self.status() == b'I' { Ok(()) } else { Err(ResetError::StillInTransaction) }
@@ -354,10 +353,7 @@ impl Server {
         if self.pipelined.is_some() {
             return Err(IdentityError::Lost(ConversationError::Closed));
         }
-        let dirty = self.dirty;
-        let mut server = self.inner.confirm(identity, settings).await?;
-        server.dirty = dirty;
-        Ok(server)
+        self.inner.confirm(identity, settings).await
     }
 }
 

@@ -47,6 +47,16 @@ enum Event {
     Expiry(Due),
 }
 
+/// What a turn does when it has ended its polling.
+enum Then {
+    /// It is over.
+    Done,
+    /// It goes on.
+    Again,
+    /// It goes on when the requests have another server.
+    Resend,
+}
+
 impl Session {
     /// Moves bytes until `until`.
     pub(super) async fn turn(&mut self, until: Until) -> Result<(), End> {
@@ -68,27 +78,36 @@ impl Session {
                     }
                 }
             };
-            match event {
-                Event::Reached => return Ok(()),
-                Event::ServerQuiet => {}
-                Event::ServerLost(error) => {
-                    self.server_lost(*error)?;
-                    if until != Until::Input {
-                        return Ok(());
-                    }
+            match self.heard(event, until)? {
+                Then::Done => return Ok(()),
+                Then::Again => {}
+                Then::Resend => Box::pin(self.resend()).await?,
+            }
+        }
+    }
+
+    fn heard(&mut self, event: Event, until: Until) -> Result<Then, End> {
+        match event {
+            Event::Reached => return Ok(Then::Done),
+            Event::ServerQuiet => {}
+            Event::ServerLost(error) => {
+                self.server_lost(*error)?;
+                if until != Until::Input {
+                    return Ok(Then::Done);
                 }
-                Event::Refused => Box::pin(self.resend()).await?,
-                Event::ClientLeft => return Err(End::Left),
-                Event::Signal(signal) => self.signal(signal)?,
-                Event::Expiry(due) => {
-                    self.note_expiry(due)?;
-                    if until == Until::Input {
-                        // What to do then is for who reads the requests.
-                        return Ok(());
-                    }
+            }
+            Event::Refused => return Ok(Then::Resend),
+            Event::ClientLeft => return Err(End::Left),
+            Event::Signal(signal) => self.signal(signal)?,
+            Event::Expiry(due) => {
+                self.note_expiry(due)?;
+                if until == Until::Input {
+                    // What to do then is for who reads the requests.
+                    return Ok(Then::Done);
                 }
             }
         }
+        Ok(Then::Again)
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until) -> Poll<Event> {
