@@ -36,8 +36,8 @@ mod statements;
 mod turn;
 mod unnamed;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::app::state::{App, Generation};
 use crate::app::worker::Watch;
@@ -157,8 +157,8 @@ pub(crate) struct Session {
     changes_schema: bool,
     /// The server was asked something since its identity was confirmed.
     ran: bool,
-    /// When the oldest unanswered request was sent, where a limit is configured.
-    asked_at: Option<Instant>,
+    /// When the oldest unanswered request was sent, by [`crate::stats::clock`], where a limit is configured.
+    asked_at: Option<NonZeroU64>,
 
     names: Names,
     /// Statements that the server was sent lately, by number, and in which batch.

@@ -1,6 +1,8 @@
 //! What the client sends: each message is checked, routed, counted, and copied to the server's requests. Large messages
 //! are passed on as they come; only texts of SQL and names of statements are read.
 
+use std::num::NonZeroU64;
+
 use super::expect::Expect;
 use super::{Barrier, Batch, End, Session};
 use crate::app::worker;
@@ -8,6 +10,7 @@ use crate::backend::settings::Settings;
 use crate::config::PoolerMode;
 use crate::frontend::audit;
 use crate::router::{Access, Class, Effects, ROLE_SETTING, Refusal, Transaction, Verdict, allowed_function_call, side};
+use crate::stats::clock;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, ProtocolViolation, message};
@@ -450,7 +453,7 @@ impl Session {
         self.registration.meter.asked();
         self.ran = true;
         if self.asked_at.is_none() && self.generation.has_query_timeout {
-            self.asked_at = Some(std::time::Instant::now());
+            self.asked_at = NonZeroU64::new(clock());
         }
     }
 

@@ -12,6 +12,7 @@ use super::{Batch, End, Session};
 use crate::backend::server::Server;
 use crate::frontend::sessions::Signal;
 use crate::net::buffer::Chunk;
+use crate::stats::clock;
 use crate::wire::PgError;
 
 /// What a turn waits for.
@@ -295,7 +296,9 @@ impl Session {
         let (limit, kind) = match (&self.server, self.asked_at) {
             (_, Some(asked)) => match self.query_timeout() {
                 Duration::MAX => return None,
-                limit => (limit.saturating_sub(asked.elapsed()), Limit::Query),
+                limit => {
+                    (limit.saturating_sub(Duration::from_nanos(clock().saturating_sub(asked.get()))), Limit::Query)
+                }
             },
             (Some(server), None) if server.status() != b'I' => {
                 (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
