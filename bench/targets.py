@@ -15,7 +15,7 @@ from measure import Outcome, Result
 from scenarios import SERVERS
 
 ONE, ALL = "pgdog-jwt, 1 worker", "pgdog-jwt, 2 workers"
-WIDTHS = 34, 38, 10
+WIDTHS = 30, 43, 10
 
 
 @dataclass(frozen=True)
