@@ -76,6 +76,8 @@ pub(crate) struct Unsent {
     /// The statements that a server holds once it was sent these, of those that held none before.
     pub(super) held: Held,
     pub(super) unnamed: u64,
+    /// They may leave something behind.
+    pub(super) dirty: bool,
     /// It was a matter of time, or the end of the connection: the next take-over may well succeed.
     pub(crate) may_repeat: bool,
 }
@@ -299,7 +301,8 @@ impl Pipelined {
         };
         let requests = requests.to_vec();
         let may_repeat = self.has_ended() || matches!(self.failure, Some(Failure::Refused { is_canceled: true, .. }));
-        Unsent { requests, held: server.held.take(), unnamed: std::mem::take(&mut server.unnamed), may_repeat }
+        let (unnamed, dirty) = (std::mem::take(&mut server.unnamed), std::mem::take(&mut server.dirty));
+        Unsent { requests, held: server.held.take(), unnamed, dirty, may_repeat }
     }
 
     /// Ends the skipping behind a refused take-over. An error says that PostgreSQL may have run something nevertheless: see the

@@ -107,6 +107,7 @@ impl Server {
         }
         self.inner.held.become_as(unsent.held);
         self.inner.unnamed = unsent.unnamed;
+        self.inner.dirty |= unsent.dirty;
         Ok(unsent.requests)
     }
 
