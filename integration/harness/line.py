@@ -52,7 +52,9 @@ class Line:
         """Ends the connection of the last request with these bytes, as if the server had sent them."""
         assert self._client
         self._client.sendall(data)
-        self._client.shutdown(socket.SHUT_WR)
+        # Who has read it may have gone already.
+        with contextlib.suppress(OSError):
+            self._client.shutdown(socket.SHUT_WR)
 
     def forget(self) -> None:
         self.requests, self.sent = [], b""
