@@ -50,11 +50,12 @@ class Line:
 
     def say(self, data: bytes) -> None:
         """Ends the connection of the last request with these bytes, as if the server had sent them."""
-        assert self._client
-        self._client.sendall(data)
-        # Who has read it may have gone already.
+        # Who has read it makes another connection at once, which is then the last.
+        client = self._client
+        assert client
+        client.sendall(data)
         with contextlib.suppress(OSError):
-            self._client.shutdown(socket.SHUT_WR)
+            client.shutdown(socket.SHUT_WR)
 
     def forget(self) -> None:
         self.requests, self.sent = [], b""
