@@ -8,21 +8,19 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::expiry::Due;
-use super::turn::closed;
 use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::choose::Need;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
 use crate::backend::connect;
 use crate::backend::held;
-use crate::backend::identity::IdentityError;
 use crate::backend::pool::Wish;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::frontend::deadline::token_expired;
 use crate::frontend::sessions::Signal;
 use crate::router::{Access, Class};
-use crate::wire::{Header, PgError, Severity, message};
+use crate::wire::{Header, PgError, message};
 
 /// Servers that are tried when one turns out to be gone at the moment it is needed.
 const ATTEMPTS: usize = 3;
@@ -38,28 +36,24 @@ enum Meanwhile {
 }
 
 impl Session {
-    /// A free server that is the client's already: no wait, no round trip.
+    /// A free server that is the client's already, or becomes it with the request: no wait, no round trip.
     #[inline]
     pub(super) fn try_acquire(&mut self, access: Access) -> bool {
         let now = Instant::now();
         let Some(server) = self.pools.try_check_out(self.need(access), &self.pools.wish, now) else { return false };
-        match server.confirm_now(self.pools.identity(), &self.settings) {
+        let (identity, settings) = (self.pools.identity(), &self.settings);
+        let confirmed = server.confirm_now(identity, settings);
+        match confirmed.or_else(|server| server.confirm_with_request(identity, settings)) {
             Ok(server) => {
                 self.hold(server);
                 self.registration.meter.asked_at(now);
+                true
             }
-            Err(server) => match server.confirm_with_request(self.pools.identity(), &self.settings) {
-                Ok(server) => {
-                    self.hold(server);
-                    self.registration.meter.asked_at(now);
-                }
-                Err(server) => {
-                    crate::backend::pool::Pool::check_in(server);
-                    return false;
-                }
-            },
+            Err(server) => {
+                crate::backend::pool::Pool::check_in(server);
+                false
+            }
         }
-        true
     }
 
     pub(super) fn hold(&mut self, server: Server) {
@@ -432,85 +426,5 @@ pub(super) async fn check_out(
         Ok(Ok(server)) => Ok(server),
         Ok(Err(error)) => Err(NoServer::Checkout(error.into())),
         Err(_) => Err(NoServer::Checkout(CheckoutError::ConnectTimeout(limit))),
-    }
-}
-
-impl NoServer {
-    /// Whether a server that was free turned out to be gone: the next one may do.
-    fn is_gone(&self) -> bool {
-        let gone = |error: &IdentityError| {
-            matches!(error, IdentityError::Lost(_) | IdentityError::NotReplica | IdentityError::HidesQuotes)
-        };
-        matches!(self, Self::Checkout(CheckoutError::Identity(error)) if gone(error))
-    }
-
-    /// Whether a setting of the session was refused.
-    fn is_setting(&self) -> bool {
-        matches!(self, Self::Checkout(CheckoutError::Identity(IdentityError::Setting(_))))
-    }
-
-    /// What the client hears. Addresses and accounts of servers are not for it.
-    pub(crate) fn for_client(&self) -> PgError {
-        match self {
-            Self::NoReplica => {
-                PgError::error("25006", "cannot run this read-only user's statement: no replica is configured")
-                    .hint("Read-only users are served by replicas only. Add a replica to the database in pgdog.toml.")
-            }
-            Self::ReplicaDown(_) => PgError::error(
-                "25006",
-                "cannot run this read-only user's statement: no replica can be reached",
-            )
-            .hint(
-                "Read-only users are served by replicas only, never by the primary. Try again when a replica is back.",
-            ),
-            Self::Paused(limit) => {
-                PgError::error("57P03", format!("the database was paused for more than {} ms", limit.as_millis()))
-                    .hint("Try again when the administrator has resumed it.")
-            }
-            Self::NoStandby => PgError::error(
-                "25006",
-                "cannot run this read-only user's statement: no server is a replica at this moment",
-            )
-            .hint("Read-only users are served by replicas only, never by the primary."),
-            Self::NoPrimary => PgError::error("25006", "cannot run this statement: the database has no primary")
-                .hint("Only reads are possible. Add a primary to the database in pgdog.toml."),
-            Self::Checkout(error) => error.for_client(),
-        }
-    }
-}
-
-impl CheckoutError {
-    fn for_client(&self) -> PgError {
-        match self {
-            Self::Timeout(limit) => {
-                let text = format!("no server connection became free within {} ms", limit.as_millis());
-                PgError::error("53300", text)
-                    .hint("All connections of this pool are in use: raise pool_size or checkout_timeout, or end idle transactions.")
-            }
-            Self::BudgetSpent(limit) => {
-                let text = format!("no server connection of this database became free within {} ms", limit.as_millis());
-                PgError::error("53300", text)
-                    .hint("The database's budget of server connections is spent: raise max_server_connections or checkout_timeout, or end idle transactions.")
-            }
-            Self::Closed => PgError::error("57P01", "the pool was closed because the configuration changed"),
-            Self::Connect(connect::ConnectError::Refused(fields)) if fields.code.starts_with("28") => {
-                PgError::error("08004", "the database server refused the gateway's login")
-            }
-            Self::Connect(connect::ConnectError::TokenRefused { .. }) => {
-                PgError::error("08004", "the database server refused the token of this session")
-            }
-            Self::TokenExpired => token_expired(),
-            Self::Connect(connect::ConnectError::Refused(fields)) => fields.clone().into_error(Severity::Error),
-            Self::Connect(_) | Self::ConnectTimeout(_) => {
-                PgError::error("08006", "the database server cannot be reached").hint("Try again later.")
-            }
-            Self::Identity(IdentityError::Setting(fields)) => fields.clone().into_error(Severity::Error),
-            Self::Identity(IdentityError::Lost(_)) => closed(),
-            Self::Identity(IdentityError::NotReplica) => {
-                PgError::error("25006", "cannot run this read-only user's statement: its server is no replica any more")
-                    .hint("Try again.")
-            }
-            Self::Identity(_) => PgError::error("42501", "the session's identity could not be established"),
-        }
     }
 }

@@ -19,6 +19,7 @@ mod leave;
 mod name;
 mod names;
 mod new_token;
+mod no_server;
 mod own_requests;
 mod own_statements;
 mod own_writes;
