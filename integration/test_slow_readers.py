@@ -95,3 +95,39 @@ def test_a_reader_of_one_byte_at_a_time_gets_everything(target: Target) -> None:
 
         assert received.count(b"y" * 30) == 200
         assert wire.value("SELECT 1") == "1"
+
+
+ENDLESS = "SELECT generate_series(1, 1000000000000), repeat('z', 100)"
+
+
+def test_a_result_that_nobody_reads_any_more_ends(make_gateway: Callable[..., Target], cluster: Any) -> None:
+    """PostgreSQL ends a statement when it cannot send its rows; time alone would end this one after ten minutes."""
+    general = {"rollback_timeout": 600_000, "default_pool_size": 1}
+    target = make_gateway(general=general, databases=[primary_alone(cluster)])
+    running = f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $${ENDLESS}$$"
+    with cluster.admin() as admin:
+        with target.wire("alice") as reader:
+            reader.send(w.query(ENDLESS))
+            assert reader.receive().type == "T"
+            assert admin.execute(running).fetchone()
+
+        eventually(lambda: not admin.execute(running).fetchone(), "the end of the statement")
+    with target.wire("alice") as fresh:
+        assert fresh.value("SELECT current_user") == "alice"
+
+
+def test_what_a_client_asked_for_before_it_left_is_done(
+    make_gateway: Callable[..., Target], cluster: Any
+) -> None:
+    target = make_gateway(databases=[primary_alone(cluster)])
+    with target.wire("alice") as wire, cluster.admin() as admin:
+        admin.execute("DELETE FROM notes WHERE body LIKE 'parting %'")
+        wire.send(
+            w.query("INSERT INTO notes (body) SELECT 'parting ' || n FROM generate_series(1, 1000) n RETURNING body")
+        )
+        wire.send(w.TERMINATE)
+        wire.closed_by_peer()
+
+        count = "SELECT count(*) FROM notes WHERE body LIKE 'parting %'"
+        eventually(lambda: admin.execute(count).fetchone() == (1000,), "all rows")
+        admin.execute("DELETE FROM notes WHERE body LIKE 'parting %'")

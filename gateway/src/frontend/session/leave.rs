@@ -17,6 +17,17 @@ use crate::wire::PgError;
 /// How long a client that has said goodbye may take to read what it is still owed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Bytes of replies that are read for a client that is gone. PostgreSQL ends a statement as soon as it cannot send its rows;
+/// this is more than the sockets between it and a client hold, so that no statement is cut off that would have finished.
+const UNHEARD: usize = 16 << 20;
+
+/// What became of the replies that a server owed.
+enum Finished {
+    All,
+    /// More of them than anybody would have taken.
+    TooMany,
+}
+
 impl Session {
     /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
     /// `listening`: the client is still to hear the answers.
@@ -55,24 +66,27 @@ impl Session {
         }
         self.server = Some(server);
         let limit = self.generation.config.general.rollback_timeout;
-        let mut finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+        let mut unheard = 0;
+        let mut finished =
+            tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening, &mut unheard))).await;
         if self.server.as_ref().is_some_and(Server::has_refused) {
             // It has finished nothing yet. Without another, the client hears why.
             let resent = self.resend().await.is_ok();
             if !resent || self.server.is_none() {
                 return;
             }
-            finished = tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening))).await;
+            finished =
+                tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening, &mut unheard))).await;
         }
         match finished {
-            Ok(Ok(())) => {
+            Ok(Ok(Finished::All)) => {
                 if let Some(server) = self.server.take() {
                     let cancelling = self.cancelling.take();
                     self.clean(server, cancelling);
                 }
             }
             Ok(Err(error)) => debug!(%error, "a server was lost after its client"),
-            Err(_) => {
+            Ok(Ok(Finished::TooMany)) | Err(_) => {
                 self.cancel();
                 if let Some(cancelling) = self.cancelling.take() {
                     let _ = cancelling.await;
@@ -82,7 +96,12 @@ impl Session {
     }
 
     /// Reads what the server still owes, for the client while it listens.
-    fn poll_finish(&mut self, cx: &mut Context<'_>, listening: &mut bool) -> Poll<Result<(), Box<PgError>>> {
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        listening: &mut bool,
+        unheard: &mut usize,
+    ) -> Poll<Result<Finished, Box<PgError>>> {
         loop {
             if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
                 return Poll::Ready(Err(Box::new(closed())));
@@ -91,12 +110,16 @@ impl Session {
                 *listening = ready!(self.poll_client_write(cx)).is_ok();
             }
             if !*listening {
+                *unheard += self.out.len() + self.forward.len();
                 self.out.clear();
                 self.out_at = 0;
                 self.forward = Chunk::default();
             }
             if self.is_quiet() && !self.is_moving() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Finished::All));
+            }
+            if *unheard > UNHEARD {
+                return Poll::Ready(Ok(Finished::TooMany));
             }
             ready!(self.poll_server_read(cx))?;
         }
