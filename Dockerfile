@@ -6,7 +6,6 @@ RUN apt-get update \
 WORKDIR /source
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
-COPY .cargo .cargo
 COPY pgdog-jwt pgdog-jwt
 COPY gateway gateway
 COPY sql sql

@@ -12,7 +12,7 @@ GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-integration conversations lint fmt bench bench-full bench-instructions bench-micro clean
+.PHONY: help demo test test-rust test-integration conversations lint fmt bench bench-full bench-instructions bench-micro release clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ bench-micro: ## Measure what a token costs in the core, and a query in the gatew
 	@$(CARGO) bench --locked -p pgdog-jwt --bench token_cost -- $(ARGS)
 	@$(CARGO) bench --locked -p pgdog-jwt --bench burst
 	@$(CARGO) bench --locked -p pgdog-jwt-gateway --bench hot_path -- $(ARGS)
+
+release: ## Build the gateway for a release, with a profile of its own work; about 15 minutes
+	@scripts/setup profile postgres
+	@exec scripts/release
 
 clean: ## Remove everything that was built or installed here
 	rm -rf target .venv .build .pytest_cache .ruff_cache

@@ -85,13 +85,7 @@ def run(options: argparse.Namespace, scenarios: list[Scenario], workspace: Works
 
 def field(setting: Setting, options: argparse.Namespace) -> list[Contestant]:
     """Everyone, in the order of their turns."""
-    contestants: list[Contestant] = [Direct(setting), Relay(setting)]
-    if program := pgbouncer.find():
-        contestants += [PgBouncer(setting, program), PgBouncer(setting, program, "scram-sha-256")]
-    else:
-        print(
-            "PgBouncer is not installed, and only root could install it: the table goes without", flush=True
-        )
+    contestants: list[Contestant] = [] if options.alone else yardsticks(setting)
     contestants += [OurGateway(setting, gateway_name(count), count) for count in options.workers]
     for name, path in options.gateway:
         if not path.is_file():
@@ -102,6 +96,18 @@ def field(setting: Setting, options: argparse.Namespace) -> list[Contestant]:
     names = [each.name for each in contestants]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SystemExit(f"two contestants have the same name: {', '.join(sorted(twice))}")
+    return contestants
+
+
+def yardsticks(setting: Setting) -> list[Contestant]:
+    """What the gateway is compared with."""
+    contestants: list[Contestant] = [Direct(setting), Relay(setting)]
+    if program := pgbouncer.find():
+        contestants += [PgBouncer(setting, program), PgBouncer(setting, program, "scram-sha-256")]
+    else:
+        print(
+            "PgBouncer is not installed, and only root could install it: the table goes without", flush=True
+        )
     return contestants
 
 
@@ -146,6 +152,7 @@ def arguments() -> argparse.Namespace:
     form = "NAME=PORT:PID|COMMAND"
     add("--also", action="append", default=[], type=other, metavar=form, help=help_also)
     add("--also-token", action="append", default=[], type=other, metavar=form, help="the same, with a token")
+    add("--alone", action="store_true", help="the gateway and nobody beside it, for those who profile it")
     add("--postgres-port", type=positive, metavar="PORT", help="for poolers that run already")
     add("--save", action="store_true", help="keep the figures in results/ and RESULTS.md")
     options = parser.parse_args()
