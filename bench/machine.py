@@ -32,7 +32,6 @@ def describe(database: Database, contestants: Sequence[Contestant]) -> dict[str,
 
 def commit() -> str:
     """Of this repository; marked when files differ from it, and when the gateway may be another commit's."""
-    elsewhere = " (gateway built elsewhere)" if "PGDOG_JWT_BIN" in os.environ else ""
     try:
         known = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -41,9 +40,19 @@ def commit() -> str:
             capture_output=True,
             text=True,
         ).stdout.strip()
-        return known + elsewhere
+        return known + _gateway()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _gateway() -> str:
+    """Where it was named, and so is not what cargo has just built."""
+    named = os.environ.get("PGDOG_JWT_BIN")
+    if not named:
+        return ""
+    path = Path(named).resolve()
+    built_here = path.is_relative_to(REPOSITORY / "target")
+    return f" (gateway: {path.relative_to(REPOSITORY)})" if built_here else " (gateway built elsewhere)"
 
 
 def _processor() -> str:

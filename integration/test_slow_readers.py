@@ -101,7 +101,7 @@ ENDLESS = "SELECT generate_series(1, 1000000000000), repeat('z', 100)"
 
 
 def test_a_result_that_nobody_reads_any_more_ends(make_gateway: Callable[..., Target], cluster: Any) -> None:
-    """PostgreSQL ends a statement when it cannot send its rows; time alone would end this one after ten minutes."""
+    """As PostgreSQL ends one whose rows it cannot send. Time alone would end this one after ten minutes."""
     general = {"rollback_timeout": 600_000, "default_pool_size": 1}
     target = make_gateway(general=general, databases=[primary_alone(cluster)])
     running = f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $${ENDLESS}$$"
@@ -122,9 +122,8 @@ def test_what_a_client_asked_for_before_it_left_is_done(
     target = make_gateway(databases=[primary_alone(cluster)])
     with target.wire("alice") as wire, cluster.admin() as admin:
         admin.execute("DELETE FROM notes WHERE body LIKE 'parting %'")
-        wire.send(
-            w.query("INSERT INTO notes (body) SELECT 'parting ' || n FROM generate_series(1, 1000) n RETURNING body")
-        )
+        rows = "SELECT 'parting ' || n FROM generate_series(1, 1000) n"
+        wire.send(w.query(f"INSERT INTO notes (body) {rows} RETURNING body"))
         wire.send(w.TERMINATE)
         wire.closed_by_peer()
 
