@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -445,30 +446,59 @@ def test_a_line_that_is_cut_runs_nothing_twice(one: Target, line: Line, seen: An
     assert seen() == [("alice", "acme", 1)]
 
 
-def test_a_server_that_ended_before_is_no_error(one: Target, line: Line, seen: Any) -> None:
-    """Its last word comes in place of the proof, so it has run nothing."""
-    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
-    fatal = b"E" + struct.pack("!i", len(fields) + 4) + fields
-    arrived = threading.Event()
+class Ending:
+    """A server that ends before it has read the take-over: its last word comes in place of the proof."""
 
-    def swallow(data: bytes) -> Iterable[Part]:
+    def __init__(self, line: Line) -> None:
+        self.line, self.arrived = line, threading.Event()
+        line.to_server = self._swallow
+
+    def _swallow(self, data: bytes) -> Iterable[Part]:
         if is_take_over(data):
-            arrived.set()
+            self.arrived.set()
             return []
         return [data]
 
+    def end(self) -> None:
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+        assert self.arrived.wait(20)
+        self.line.say(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+
+def test_a_server_that_ended_before_is_no_error(one: Target, line: Line, seen: Any) -> None:
+    """It has run nothing, so another is asked."""
     with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
         assert bob.rows(ME) == [("bob", "umbrella")]
-        line.to_server = swallow
+        ending = Ending(line)
         alice.send(w.query(insert(1)))
-        assert arrived.wait(20)
-        line.say(fatal)
+        ending.end()
         messages = alice.until_ready()
         assert w.types_of(messages) == "CZ", (
             messages,
             [e for e in one.gateway.log() if e["level"] != "INFO"],
         )
     assert seen() == [("alice", "acme", 1)]
+
+
+def test_what_is_sent_again_leaves_nothing_for_the_next(make_gateway: MakeGateway, line: Line) -> None:
+    """Nobody can tell from the text what it leaves: it is cleaned up where it has run in the end."""
+    target = make_gateway(
+        general={"default_pool_size": 1, "tls_verify": "disabled", "idle_healthcheck_delay": 3_600_000},
+        databases=[{"name": DATABASE, "host": "127.0.0.1", "port": line.port}],
+        jwt={**SHARED, "guard": "standard"},
+    )
+    same = "SELECT pg_backend_pid(), current_setting('work_mem')"
+    with client(target, "alice", "acme") as alice, client(target, "bob", "umbrella") as bob:
+        ((before, usual),) = bob.rows(same)
+        ending = Ending(line)
+        alice.send(w.query("DO $$ BEGIN PERFORM set_config('work_mem', '5MB', false); END $$"))
+        ending.end()
+        assert w.types_of(alice.until_ready()) == "CZ"
+        line.to_server = unchanged
+        with client(target, "alice", "acme") as again:
+            ((after, now),) = again.rows(same)
+        assert after != before
+        assert now == usual != "5MB"
 
 
 def test_in_front_of_what_is_no_server_it_is_a_round_trip(one: Target, line: Line) -> None:
@@ -499,6 +529,53 @@ def test_a_client_that_leaves_takes_nothing_with_it(one: Target, line: Line, see
             alice.close()
             assert bob.rows(ME) == [("bob", "umbrella")]
     assert {row[:2] for row in seen()} <= {("alice", "acme")}
+
+
+@contextmanager
+def nobody_becomes_another(cluster: Any) -> Iterator[Callable[[], None]]:
+    """A server that must look up a role waits for the end of the block. Gives what waits until one does."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'gateway'"
+    with cluster.admin() as admin, admin.transaction():
+        admin.execute("LOCK TABLE pg_catalog.pg_authid")
+        yield lambda: eventually(
+            lambda: admin.execute(waiting).fetchone(), "a server that waits for the lock"
+        )
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_cancel_request_in_the_middle_ends_the_request(
+    one: Target, cluster: Any, seen: Any, extended: bool
+) -> None:
+    """PostgreSQL cancels the take-over; nothing behind it is run, now or later, and nobody else notices."""
+    with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
+        assert alice.rows(ME) == [("alice", "acme")]
+        with nobody_becomes_another(cluster) as someone_waits:
+            bob.send(step(insert(1)) + w.SYNC if extended else w.query(insert(1)))
+            someone_waits()
+            with Wire(one.host, one.port) as canceller:
+                canceller.send(w.cancel_request(bob.cancel_key))
+                assert canceller.closed_by_peer()
+            messages = bob.until_ready()
+        assert w.types_of(messages) == "EZ"
+        assert w.error_of(messages)["C"] == "57014"
+        assert alice.rows(ME) == [("alice", "acme")]
+        assert bob.rows(ME) == [("bob", "umbrella")]
+    assert seen() == []
+
+
+def test_a_client_that_leaves_in_the_middle_is_served_all_the_same(
+    one: Target, cluster: Any, seen: Any
+) -> None:
+    """It has asked; PostgreSQL would do it too."""
+    with client(one, "alice", "acme") as alice:
+        bob = client(one, "bob", "umbrella")
+        assert alice.rows(ME) == [("alice", "acme")]
+        with nobody_becomes_another(cluster) as someone_waits:
+            bob.send(w.query(insert(1)))
+            someone_waits()
+            bob.close()
+        assert alice.rows(ME) == [("alice", "acme")]
+    eventually(lambda: seen() == [("bob", "umbrella", 1)], "the row")
 
 
 @pytest.mark.skipif(len(INSTALLATIONS) < 2, reason="no further PostgreSQL version on this machine")
