@@ -9,6 +9,9 @@ pub(crate) const BUFFER_SIZE: usize = 32 * 1024;
 /// Buffers that a worker keeps for reuse (2 MiB).
 const STOCK: usize = 64;
 
+/// Bytes that are kept in memory of their own while their session waits.
+const FEW: usize = 2 * 1024;
+
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -92,6 +95,15 @@ impl Chunk {
         }
     }
 
+    /// For a wait: few bytes go to memory of their own, and the buffer back to the stock.
+    pub(crate) fn make_small(&mut self) {
+        if self.buffer.len() == BUFFER_SIZE && self.len() <= FEW {
+            let buffer = self.bytes().to_vec();
+            let end = buffer.len();
+            *self = Self { buffer, start: 0, end };
+        }
+    }
+
     /// Appends a few bytes, as if they had been read.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.make_room(self.len() + bytes.len());
@@ -142,6 +154,30 @@ mod tests {
         chunk.make_room(1 << 30);
         assert_eq!(chunk.buffer.len(), 2 * BUFFER_SIZE);
         assert_eq!(chunk.len(), BUFFER_SIZE);
+    }
+
+    #[test]
+    fn few_bytes_wait_without_a_buffer() {
+        let mut chunk = Chunk::take();
+        chunk.append(b"hello world");
+        chunk.consume(6);
+        let address = chunk.buffer.as_ptr();
+
+        chunk.make_small();
+
+        assert_eq!((chunk.bytes(), chunk.buffer.len()), (&b"world"[..], 5));
+        assert_eq!(Chunk::take().buffer.as_ptr(), address);
+        assert!(chunk.room().is_empty());
+        chunk.make_room(chunk.len() + 1);
+        assert_eq!((chunk.bytes(), chunk.room().len()), (&b"world"[..], BUFFER_SIZE - 5));
+    }
+
+    #[test]
+    fn many_bytes_wait_where_they_are() {
+        let mut chunk = Chunk::take();
+        chunk.append(&[1; FEW + 1]);
+        chunk.make_small();
+        assert_eq!((chunk.len(), chunk.buffer.len()), (FEW + 1, BUFFER_SIZE));
     }
 
     #[test]

@@ -384,6 +384,8 @@ impl Session {
                 Next::Quiet => Until::Quiet,
                 Next::Server(access) => {
                     self.registration.meter.waits();
+                    // Many may wait, each for long.
+                    self.input.make_small();
                     let outcome = Box::pin(self.acquire(access)).await;
                     self.registration.meter.waited();
                     outcome?;
