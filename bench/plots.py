@@ -72,5 +72,6 @@ def bars(panel: Any, column: Column, outcome: Outcome) -> None:
     drawn = panel.barh(list(spreads), medians, xerr=[below, above], capsize=3, color="#7d9cc0")
     panel.bar_label(drawn, labels=[f" {value:.{column.digits}f}" for value in medians], padding=3)
     panel.margins(x=0.25)
+    panel.locator_params(axis="x", nbins=4)
     panel.set_title(column.title, fontsize="medium")
     panel.spines[["top", "right"]].set_visible(False)

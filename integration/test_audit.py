@@ -18,6 +18,7 @@ import pytest
 from conftest import MakeGateway
 from harness import Cluster, eventually, primary_alone
 from harness.certificates import self_signed
+from harness.gateway import whole_lines
 from harness.ports import free_port
 from harness.target import Target
 from harness.wire import Wire
@@ -27,9 +28,8 @@ ADMIN = {"name": "admin", "user": "root", "password": "admin-secret"}
 
 def lines(path: Path, **fields: Any) -> list[dict[str, Any]]:
     """The events in a file that have these fields. Every line must be one."""
-    text = path.read_text()
-    assert text == "" or text.endswith("\n")
-    return [event for line in text.splitlines() if fields.items() <= (event := json.loads(line)).items()]
+    events = map(json.loads, whole_lines(path.read_text()))
+    return [event for event in events if fields.items() <= event.items()]
 
 
 def last(path: Path, **fields: Any) -> dict[str, Any]:

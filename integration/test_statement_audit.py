@@ -12,6 +12,7 @@ import pytest
 
 from conftest import MakeGateway
 from harness import Cluster, eventually, primary_alone
+from harness.gateway import whole_lines
 from harness.target import Target
 from harness.wire import (
     SYNC,
@@ -35,7 +36,7 @@ class Records:
         self.path = path
 
     def all(self, **fields: Any) -> list[dict[str, Any]]:
-        events = [json.loads(line) for line in self.path.read_text().splitlines()]
+        events = [json.loads(line) for line in whole_lines(self.path.read_text())]
         return [event for event in events if {"event": "statement", **fields}.items() <= event.items()]
 
     def last(self, **fields: Any) -> dict[str, Any]:
@@ -240,7 +241,7 @@ def test_a_refused_statement_is_in_the_guards_event(recorded: tuple[Target, Reco
     def guard() -> list[dict[str, Any]]:
         return [
             event
-            for event in map(json.loads, records.path.read_text().splitlines())
+            for event in map(json.loads, whole_lines(records.path.read_text()))
             if event["event"] == "guard"
         ]
 

@@ -170,7 +170,7 @@ class Gateway:
 
     def log(self) -> list[dict[str, Any]]:
         """Every event so far. Fields of an event and of its JSON envelope are one flat table."""
-        return [_flat(line) for line in self.log_text().splitlines() if line.startswith("{")]
+        return [_flat(line) for line in whole_lines(self.log_text()) if line.startswith("{")]
 
     def mark(self) -> None:
         """From here on, `audit` gives only what comes later."""
@@ -194,6 +194,11 @@ class Gateway:
     def memory(self) -> int:
         """Bytes of memory that the process holds now."""
         return resident_bytes(self.pid)
+
+
+def whole_lines(text: str) -> list[str]:
+    """Of a file that is being written: behind the last end of a line may be a part of the next."""
+    return text.split("\n")[:-1]
 
 
 def _flat(line: str) -> dict[str, Any]:

@@ -169,7 +169,8 @@ mod tests {
         assert_eq!(Chunk::take().buffer.as_ptr(), address);
         assert!(chunk.room().is_empty());
         chunk.make_room(chunk.len() + 1);
-        assert_eq!((chunk.bytes(), chunk.room().len()), (&b"world"[..], BUFFER_SIZE - 5));
+        assert_eq!(chunk.bytes(), b"world");
+        assert_eq!(chunk.room().len(), BUFFER_SIZE - 5);
     }
 
     #[test]
