@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from harness import (
     merged,
 )
 from harness import wire as w
-from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
+from harness.cluster import DATABASE
 from harness.external import is_external
 from harness.line import CUT, Line, Part, frames, unchanged
 from harness.target import Target
@@ -86,73 +85,6 @@ def client(target: Target, user: str, tenant: str) -> Wire:
 
 def is_take_over(data: bytes) -> bool:
     return data[:1] == b"P" and b"BEGIN ISOLATION" in data[:64]
-
-
-# What PostgreSQL does.
-
-
-@pytest.fixture(scope="module", params=INSTALLATIONS, ids=lambda one: f"PostgreSQL {one.version}")
-def each(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Cluster]:
-    if request.param.version == cluster.installation.version:
-        yield cluster
-        return
-    with Workspace() as workspace:
-        yield Cluster(workspace, request.param, replica=False)
-
-
-@pytest.fixture
-def server(each: Cluster) -> Iterator[Wire]:
-    with Wire(each.primary.host, each.primary.port) as wire:
-        wire.login(SERVER_USER, DATABASE, SERVER_PASSWORD)
-        yield wire
-
-
-def step(sql: str) -> bytes:
-    return w.parse(sql) + w.bind() + w.execute()
-
-
-def test_behind_a_message_that_failed_nothing_is_run_until_sync(server: Wire) -> None:
-    late = w.query("SELECT 1") + w.query("SELECT 2") + w.function_call(1598) + step("SELECT 3")
-    server.send(step("SELECT 1/0"), late, w.SYNC)
-    assert w.types_of(server.until_ready()) == "1EZ"
-    server.send(step("BEGIN"), step("SET ROLE nobody_at_all"), step("COMMIT"), late, w.SYNC)
-    assert w.types_of(server.until_ready()) == "12C12EZ"
-    server.query("ROLLBACK")
-
-
-def test_behind_a_sync_it_goes_on(server: Wire) -> None:
-    """Which is why no second one is sent before the proof."""
-    server.send(step("SELECT 1/0"), w.SYNC, w.query("SELECT current_user"))
-    assert w.types_of(server.until_ready()) == "1EZ"
-    assert w.types_of(server.until_ready()) == "TDCZ"
-
-
-def test_a_time_limit_between_two_messages_counts_as_an_error_of_the_second(server: Wire) -> None:
-    """Were it an error of none, COMMIT would be a ROLLBACK, and what comes behind it would be run."""
-    server.query("SET statement_timeout = '50ms'")
-    server.send(step("BEGIN"), step("SET ROLE alice"), w.parse("COMMIT"), w.FLUSH)
-    assert w.types_of(server.receive() for _ in range(7)) == "12C12C1"
-    time.sleep(0.2)
-    server.send(w.bind(), w.execute(), w.query("SELECT current_user"), w.SYNC)
-    assert w.types_of(server.until_ready()) == "EZ"
-    server.query("ROLLBACK")
-    assert server.value("SELECT current_user") == SERVER_USER
-
-
-@pytest.mark.parametrize(
-    "sql", ["SELECT 1/0", "ROLLBACK", "COMMIT", "VACUUM", "BEGIN ISOLATION LEVEL SERIALIZABLE", "DISCARD ALL"]
-)
-def test_what_was_committed_in_front_is_not_undone(server: Wire, sql: str) -> None:
-    server.send(step("BEGIN"), step("SET app.mark = 'kept'"), step("COMMIT"), w.query(sql))
-    codes = [each.fields["C"] for each in server.until_ready() if each.type in "EN"]
-    # Nothing says that it was in a transaction, or in a pipeline.
-    assert "25001" not in codes
-    server.query("ROLLBACK")
-    if sql != "DISCARD ALL":
-        assert server.value("SELECT current_setting('app.mark')") == "kept"
-
-
-# What the gateway makes of it.
 
 
 def test_a_change_of_identity_costs_no_round_trip(one: Target, line: Line) -> None:
@@ -314,11 +246,11 @@ def test_prepared_statements_follow(one: Target) -> None:
     "many",
     [
         w.query(insert(1)) * 3,
-        (step(insert(1)) + w.SYNC) * 3,
-        step(insert(1)) + w.SYNC + w.query(insert(2)) + step(insert(3)) + w.SYNC,
-        step(insert(1)) + w.query(insert(2)) + w.SYNC + w.query(insert(3)),
+        (w.step(insert(1)) + w.SYNC) * 3,
+        w.step(insert(1)) + w.SYNC + w.query(insert(2)) + w.step(insert(3)) + w.SYNC,
+        w.step(insert(1)) + w.query(insert(2)) + w.SYNC + w.query(insert(3)),
         w.parse("", "a") + w.SYNC + w.parse(insert(1), "b") + w.bind((), "b") + w.execute() + w.SYNC,
-        w.SYNC + w.SYNC + step(insert(1)) + w.SYNC + w.SYNC + w.query(insert(2)),
+        w.SYNC + w.SYNC + w.step(insert(1)) + w.SYNC + w.SYNC + w.query(insert(2)),
         w.FLUSH + w.query(insert(1)) + w.FLUSH + w.SYNC + w.query(insert(2)),
     ],
 )
@@ -550,7 +482,7 @@ def test_a_cancel_request_in_the_middle_ends_the_request(
     with client(one, "alice", "acme") as alice, client(one, "bob", "umbrella") as bob:
         assert alice.rows(ME) == [("alice", "acme")]
         with nobody_becomes_another(cluster) as someone_waits:
-            bob.send(step(insert(1)) + w.SYNC if extended else w.query(insert(1)))
+            bob.send(w.step(insert(1)) + w.SYNC if extended else w.query(insert(1)))
             someone_waits()
             with Wire(one.host, one.port) as canceller:
                 canceller.send(w.cancel_request(bob.cancel_key))

@@ -283,6 +283,11 @@ def close(kind: str, name: str) -> bytes:
     return message("C", kind.encode() + text(name))
 
 
+def step(sql: str) -> bytes:
+    """Parse, Bind and Execute: a statement in a batch, whose Sync is still to come."""
+    return parse(sql) + bind() + execute()
+
+
 def extended(sql: str, values: Iterable[str | None] = (), name: str = "") -> bytes:
     """Parse, Bind, Describe, Execute and Sync at once."""
     return parse(sql, name) + bind(values, name) + describe() + execute() + SYNC
