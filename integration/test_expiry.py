@@ -153,7 +153,7 @@ def test_a_statement_beyond_the_grace_is_cancelled(start: Start, form: str) -> N
     """`nothing_is_left` sees that PostgreSQL does not go on with it."""
     target = start(expiry_grace=300)
     with short(target) as wire:
-        parts = w.parse("SELECT pg_sleep(600)") + w.bind() + w.execute()
+        parts = w.step("SELECT pg_sleep(600)")
         wire.send(
             {"simple": w.query("SELECT pg_sleep(600)"), "extended": parts + w.SYNC}.get(form, parts + w.FLUSH)
         )

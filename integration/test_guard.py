@@ -113,7 +113,7 @@ def parsed_only(wire: Wire, sql: str) -> list[Message]:
 
 
 def behind_good_statements_of_a_pipeline(wire: Wire, sql: str) -> list[Message]:
-    good = w.parse("SELECT 1") + w.bind() + w.execute()
+    good = w.step("SELECT 1")
     wire.send(good, good, w.parse(sql), w.bind(), w.execute(), w.SYNC)
     return wire.until_ready()
 

@@ -88,7 +88,7 @@ def named(wire: Wire, sql: str) -> Iterator[Message]:
 
 
 def in_a_pipeline(wire: Wire, sql: str) -> Iterator[Message]:
-    probe = w.parse(WHO) + w.bind() + w.execute()
+    probe = w.step(WHO)
     wire.send(probe, w.parse(sql), w.bind(), w.execute(limit=1), probe, w.SYNC, w.query(WHO))
     yield from wire.until_ready()
     yield from wire.until_ready()

@@ -114,7 +114,7 @@ def test_a_parse_behind_an_error_does_not_cost_another_statement_its_place(wire:
 # COPY FROM STDIN by the extended protocol, all of it sent at once
 
 
-COPY = w.parse("COPY piped FROM STDIN") + w.bind() + w.execute()
+COPY = w.step("COPY piped FROM STDIN")
 
 
 @pytest.fixture

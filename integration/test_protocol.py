@@ -107,7 +107,7 @@ def test_simple_queries_in_flight(wire: Wire) -> None:
 
 
 def test_an_error_in_a_pipeline_skips_to_the_sync(wire: Wire) -> None:
-    good, bad = ((w.parse(sql) + w.bind() + w.execute()) for sql in ("SELECT 1", "SELECT 1/0"))
+    good, bad = (w.step(sql) for sql in ("SELECT 1", "SELECT 1/0"))
     wire.send(good, bad, good, good, w.SYNC, w.extended("SELECT 2"))
 
     assert w.types_of(wire.until_ready()) == "12DC1EZ"
@@ -115,8 +115,8 @@ def test_an_error_in_a_pipeline_skips_to_the_sync(wire: Wire) -> None:
 
 
 def test_an_implicit_transaction_spans_a_pipeline(wire: Wire) -> None:
-    insert = w.parse("INSERT INTO notes (body) VALUES ('pipeline')") + w.bind() + w.execute()
-    bad = w.parse("SELECT 1/0") + w.bind() + w.execute()
+    insert = w.step("INSERT INTO notes (body) VALUES ('pipeline')")
+    bad = w.step("SELECT 1/0")
     wire.send(insert, insert, bad, w.SYNC)
     wire.until_ready()
 

@@ -202,7 +202,7 @@ def test_a_query_in_place_of_sync_may_execute_or_deallocate(wires: list[Wire]) -
     wire, other, _ = wires
     wire.query("PREPARE mine AS SELECT 'mine'")
     other.query("PREPARE mine AS SELECT 'other'")
-    batch = w.parse("SELECT 1") + w.bind() + w.execute()
+    batch = w.step("SELECT 1")
     for _ in range(4):
         wire.send(batch, w.query("EXECUTE mine"))
         replies = wire.until_ready()
