@@ -199,7 +199,9 @@ def pooled(request: pytest.FixtureRequest, cluster: Any) -> Target:
             pytest.skip("starts a gateway of its own, and this run tests one elsewhere")
         return request.getfixturevalue("gateway")
     return request.getfixturevalue("make_module_gateway")(
-        general={"pooler_mode": request.param}, databases=[primary_alone(cluster)]
+        # Who waits for a server (5 s) must outlast the statements of clients that are gone.
+        general={"pooler_mode": request.param, "rollback_timeout": 1_000},
+        databases=[primary_alone(cluster)],
     )
 
 
