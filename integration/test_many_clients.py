@@ -9,6 +9,7 @@ import asyncio
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,15 @@ AT_ONCE = 50
 # Memory of a client that has logged in, asked something and waits: about 2 KiB, and the allocator's share.
 BYTES_PER_CLIENT = 4 * 1024
 OTHER_FILES = 1_000
+
+
+def test_memory_comes_in_small_pages(make_gateway: Callable[..., Target]) -> None:
+    pid = make_gateway().gateway.pid
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    if "THP_enabled" not in status:
+        pytest.skip("this kernel does not say whether a process gets huge pages")
+
+    assert status["THP_enabled"].strip() == "0"
 
 
 def test_idle_clients_cost_little_and_all_are_still_served(

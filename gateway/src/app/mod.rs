@@ -32,6 +32,7 @@ pub(crate) fn run(loaded: Loaded, paths: Paths) -> ExitCode {
     for warning in &loaded.warnings {
         warn!(event = "configuration", "{warning}");
     }
+    use_small_pages();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -43,6 +44,15 @@ pub(crate) fn run(loaded: Loaded, paths: Paths) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error.as_ref()),
+    }
+}
+
+/// Where the kernel backs memory with huge pages (2 MiB) on its own, a process of many small sessions holds far more
+/// than it uses. The allocator was told the same for where they must be asked for (its feature `no_thp`).
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "memory may come in huge pages");
     }
 }
 
