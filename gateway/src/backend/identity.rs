@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use pgdog_jwt::proof;
 
-use super::connection::{Answer, Connection, ConversationError, PLAINLY};
+use super::connection::Connection;
+use super::conversation::{Answer, ConversationError, PLAINLY};
 use super::held::Held;
 use super::identity_sql::{CLEAN, question, statement, write_variables};
 use super::pool::Pool;

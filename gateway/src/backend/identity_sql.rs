@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use pgdog_jwt::proof;
 
-use super::connection::{PLAINLY, UNHURRIED};
+use super::conversation::{PLAINLY, UNHURRIED};
 use super::identity::{Identity, WHO};
 use super::settings::{Settings, push_literal, quote_identifier};
 use crate::wire::message;

@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use super::connection::{Answer, Connection, ConversationError, PLAINLY, UNHURRIED};
+use super::connection::Connection;
+use super::conversation::{Answer, ConversationError, PLAINLY, UNHURRIED};
 use super::health;
 use super::settings::{Settings, quote_literal};
 

@@ -10,6 +10,7 @@ pub(crate) mod choose;
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod conversation;
 pub(crate) mod dedicated;
 mod doubts;
 pub(crate) mod gate;

@@ -18,7 +18,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::connection::{Connection, ConversationError};
+use super::connection::Connection;
+use super::conversation::ConversationError;
 use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed, Who, is_same};
 use super::identity_sql::{QUESTION, SETTING, STEPS, write_take_over};

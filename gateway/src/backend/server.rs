@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, ConversationError};
+use super::connection::Connection;
+use super::conversation::ConversationError;
 use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::inquiry;
@@ -216,7 +217,7 @@ impl Server {
         &mut self,
         sql: &str,
         values: Option<&[&str]>,
-    ) -> Result<super::connection::Answer, ConversationError> {
+    ) -> Result<super::conversation::Answer, ConversationError> {
         let own = self.own()?;
         own.unnamed = 0;
         own.connection.ask(sql, values).await

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Failure, Paths};
 use crate::backend::connect::{Proof, ServerAddress, ServerLogin, connect};
-use crate::backend::connection::{Connection, ConversationError};
+use crate::backend::connection::Connection;
+use crate::backend::conversation::ConversationError;
 use crate::config::{Config, Role};
 use crate::net::TcpOptions;
 use crate::net::tls::ClientTls;

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::app::state::Generation;
 use crate::backend::cluster::Membership;
-use crate::backend::connection::ConversationError;
+use crate::backend::conversation::ConversationError;
 use crate::backend::identity::IdentityError;
 use crate::backend::role_settings::{Known, RoleSettings, Why};
 use crate::backend::server::Server;

@@ -13,7 +13,7 @@ use super::admin::{Admins, Lent};
 use super::groups::Rules;
 use super::plan::{self, Change, Plan, Wanted};
 use super::state::{Question, State};
-use crate::backend::connection::ConversationError;
+use crate::backend::conversation::ConversationError;
 use crate::backend::inquiry;
 
 /// Attempts, when somebody else did the same at the same moment.

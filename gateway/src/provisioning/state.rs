@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::marker::{Marker, PREFIX};
-use crate::backend::connection::Answer;
+use crate::backend::conversation::Answer;
 use crate::backend::settings::quote_literal;
 
 /// The first version in which a membership has options, and belongs to whoever granted it.

@@ -9,7 +9,7 @@ mod verify;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::cluster::NoServer;
-use crate::backend::connection::ConversationError;
+use crate::backend::conversation::ConversationError;
 pub(crate) use run::{Asking, resolve};
 pub(crate) use verify::verify;
 

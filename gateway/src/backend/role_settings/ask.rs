@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{LeftOut, RoleSettings, Why};
-use crate::backend::connection::{Connection, ConversationError, PLAINLY, UNHURRIED};
+use crate::backend::connection::Connection;
+use crate::backend::conversation::{ConversationError, PLAINLY, UNHURRIED};
 use crate::backend::settings::{Settings, quote_literal};
 
 /// All settings of a role together: names and values, in bytes. A start-up packet may not be larger either.

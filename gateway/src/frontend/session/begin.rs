@@ -8,7 +8,7 @@ use std::pin::pin;
 use super::requests::Step;
 use super::turn::closed;
 use super::{Batch, End, Session};
-use crate::backend::connection::ConversationError;
+use crate::backend::conversation::ConversationError;
 use crate::router::{Access, Class, Transaction, Verdict};
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, Severity, message};

@@ -1,9 +1,9 @@
-//! Getting a server for the next request, and giving it back when nothing holds the session to it.
+//! Getting a server for the next request.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
@@ -12,11 +12,8 @@ use super::{Barrier, Batch, End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::choose::Need;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
-use crate::backend::connect;
-use crate::backend::held;
 use crate::backend::pool::Wish;
 use crate::backend::server::Server;
-use crate::config::PoolerMode;
 use crate::frontend::deadline::token_expired;
 use crate::frontend::sessions::Signal;
 use crate::router::{Access, Class};
@@ -24,9 +21,6 @@ use crate::wire::{Header, PgError, message};
 
 /// Servers that are tried when one turns out to be gone at the moment it is needed.
 const ATTEMPTS: usize = 3;
-
-/// Limit for passing a cancel request on.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What may happen while a session waits.
 enum Meanwhile {
@@ -180,227 +174,6 @@ impl Session {
         }
         self.discard(header.size);
         Ok(())
-    }
-
-    /// When the server owes nothing: confirms its identity where that is in doubt, gives it back where nothing keeps the
-    /// session on it. `true`: it owes nothing.
-    #[inline]
-    pub(super) async fn settle(&mut self) -> Result<bool, End> {
-        match self.settle_at_once() {
-            Some(settled) => Ok(settled),
-            // Boxed, as all that is rare: a session takes as much room as the most that it may wait for.
-            None => Box::pin(self.settle_after_all()).await,
-        }
-    }
-
-    /// The ordinary cases: nothing has to be asked of the server or done to it. `None`: there is more to it.
-    #[inline]
-    fn settle_at_once(&mut self) -> Option<bool> {
-        let Some(server) = &self.server else { return Some(true) };
-        // A request of which the server has only a part binds the session to it as an unanswered one does.
-        if !self.is_quiet() || self.is_moving() {
-            return Some(false);
-        }
-        if server.is_unproven() {
-            return None;
-        }
-        let (idle, pinned) = (server.status() == b'I', self.pins.is_pinned());
-        let stays = !idle || pinned || self.rules.mode == PoolerMode::Session;
-        let is_settled = match (idle, stays) {
-            (false, _) => self.rules.mode != PoolerMode::Statement,
-            (true, true) => self.is_confirmed(server),
-            (true, false) => server.is_clean() && server.identity_known() && !self.own_writes.are_due(),
-        };
-        let is_as_it_was =
-            self.barrier == Barrier::None && !self.variables_reset && !self.changes_schema && !self.inquiries.are_due();
-        let doubts_role = self.rules.verifies && idle;
-        if !is_settled || !is_as_it_was || doubts_role {
-            return None;
-        }
-        self.forget_requests();
-        self.ran = false;
-        let now = Instant::now();
-        let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
-        self.registration.meter.quiet(now, seat, !idle, pinned);
-        if !stays {
-            self.release(now);
-        }
-        Some(true)
-    }
-
-    /// What is known of requests that are answered.
-    #[inline]
-    fn forget_requests(&mut self) {
-        self.asked_at = None;
-        self.names.settle();
-        self.provided.clear();
-    }
-
-    /// The same when the server owes nothing, whatever there is to be done.
-    async fn settle_after_all(&mut self) -> Result<bool, End> {
-        if self.server.take_if(|server| server.is_unproven()).is_some() {
-            // Nothing was asked of it, so it has not become the client's: nobody's, then (S4).
-            self.registration.meter.lost();
-            return Ok(true);
-        }
-        self.forget_requests();
-        if self.changes_schema {
-            // For the session itself at once, for others when it is committed.
-            held::schema_changed();
-            self.changes_schema = self.server.as_ref().is_some_and(|server| server.status() != b'I');
-        }
-        let idle = self.server.as_ref().is_some_and(|server| server.status() == b'I');
-        if self.barrier == Barrier::Sent && idle && self.barrier_discards {
-            // DISCARD ALL took the client's statements with it, and whatever pinned the session.
-            self.names.clear();
-            if let Some(sql) = &mut self.sql {
-                sql.clear();
-            }
-            self.barrier_names.clear();
-            self.own = None;
-            self.unnamed = None;
-            self.pins.unpin();
-            self.settings = self.startup.clone();
-            self.inquiries = super::Inquiries::default();
-        }
-        self.barrier = Barrier::None;
-        if std::mem::take(&mut self.variables_reset) {
-            self.keep_variables().await?;
-        }
-        if std::mem::take(&mut self.ran)
-            && self.rules.verifies
-            && idle
-            && let Some(server) = &mut self.server
-        {
-            server.doubt_role();
-        }
-        if self.server.as_ref().is_some_and(Server::identity_known) {
-            self.reset_to_startup().await?;
-        }
-        if idle {
-            // Also of a server whose role is in doubt: what it has must be known before another client gets it.
-            self.inquire().await?;
-        }
-        if self.rules.mode == PoolerMode::Statement && !idle {
-            let text = "transaction blocks are not allowed when pooler_mode is \"statement\"";
-            return Err(End::Fatal(PgError::fatal("0A000", text)));
-        }
-        let seat = self.server.as_ref().and_then(|server| server.connection().seat.as_ref());
-        self.registration.meter.quiet(Instant::now(), seat, !idle, self.pins.is_pinned());
-        if idle && self.rules.mode != PoolerMode::Session && !self.pins.is_pinned() {
-            self.ask_position().await?;
-            self.release(Instant::now());
-        } else if idle && self.server.as_ref().is_some_and(|server| !self.is_confirmed(server)) {
-            self.confirm_again().await?;
-            // Where a barrier was what has reset them.
-            self.reset_to_startup().await?;
-        }
-        Ok(true)
-    }
-
-    /// Whether a held server is still what the session needs.
-    #[inline]
-    fn is_confirmed(&self, server: &Server) -> bool {
-        server.identity_known() && (self.rules.mode == PoolerMode::Session || server.has_settings(&self.settings))
-    }
-
-    pub(super) async fn confirm_again(&mut self) -> Result<(), End> {
-        self.note_parameters();
-        let Some(server) = self.server.take() else { return Ok(()) };
-        let identity = self.pools.identity().clone();
-        let settings = self.settings().clone();
-        let limit = server.pool().spec.limits.connect_timeout;
-        let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&identity, &settings)));
-        let confirmed = match self.while_waiting(confirm).await? {
-            Ok(confirmed) => confirmed.map_err(CheckoutError::from),
-            Err(_) => Err(CheckoutError::ConnectTimeout(limit)),
-        };
-        match confirmed {
-            Ok(mut server) => {
-                self.tell_asides(&mut server);
-                self.server = Some(server);
-                self.tell_parameters();
-                Ok(())
-            }
-            Err(error) => {
-                warn!(event = "identity", user = self.who.user(), reason = %error, "identity could not be confirmed");
-                Err(End::Fatal(NoServer::Checkout(error).for_client()))
-            }
-        }
-    }
-
-    /// Gives the server back: as it is, or by way of a cleaning that nobody waits for.
-    #[inline]
-    fn release(&mut self, now: Instant) {
-        self.note_parameters();
-        let Some(server) = self.server.take() else { return };
-        self.registration.meter.release();
-        self.expected.shrink();
-        match self.cancelling.take() {
-            None if server.is_clean() => server.check_in_at(now),
-            cancelling => self.clean(server, cancelling),
-        }
-    }
-
-    pub(super) fn clean(&self, mut server: Server, cancelling: Option<tokio::task::JoinHandle<()>>) {
-        let limit = self.generation.config.general.rollback_timeout;
-        tokio::spawn(async move {
-            if let Some(cancelling) = cancelling {
-                // The server must not be another client's while a cancel request for it is on its way (S11).
-                let _ = cancelling.await;
-                server.mark_dirty();
-            }
-            server.clean(limit).await;
-        });
-    }
-
-    /// Does what another task asked of this session.
-    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        // Nothing more is done for a token that was revoked.
-        if signal.cancel || signal.revoked {
-            self.cancel();
-        }
-        if signal.terminate {
-            return Err(End::Fatal(signal.last_words()));
-        }
-        if signal.drain {
-            self.registration.drain();
-        }
-        if self.registration.is_draining() && self.may_leave() {
-            return Err(self.shut_down());
-        }
-        Ok(())
-    }
-
-    pub(super) fn shut_down(&self) -> End {
-        End::Fatal(PgError::fatal("57P01", "terminating connection because the gateway shuts down"))
-    }
-
-    /// Whether the client would lose nothing by being cut off.
-    pub(super) fn may_leave(&self) -> bool {
-        let in_transaction = self.server.as_ref().is_some_and(|server| server.status() != b'I');
-        self.is_quiet() && !in_transaction && self.input.is_empty()
-    }
-
-    /// Passes a cancel request on, if something of this session runs (S11).
-    pub(super) fn cancel(&mut self) {
-        let Some(server) = self.server.as_ref().filter(|_| !self.expected.is_empty()) else { return };
-        let connection = server.connection();
-        let (process, key) = (connection.process, connection.key.clone());
-        let node = server.pool().node.clone();
-        let earlier = self.cancelling.take();
-        self.cancelling = Some(tokio::spawn(async move {
-            if let Some(earlier) = earlier {
-                let _ = earlier.await;
-            }
-            let tls = node.tls.load_full();
-            let cancel = connect::cancel(&node.address, &tls, process, &key);
-            match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
-                Err(_) => warn!("a cancel request took too long"),
-            }
-        }));
     }
 }
 

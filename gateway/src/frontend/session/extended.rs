@@ -2,9 +2,10 @@
 //! are its own: each stands for a statement that every server knows under another name, and that is prepared on a server
 //! when it is needed there.
 
+use super::access::refused;
 use super::expect::{Close, Expect, Parse, Undo};
 use super::names::{Found, Name};
-use super::requests::{Next, Step, refused};
+use super::requests::{Next, Step};
 use super::unnamed::no_unnamed;
 use super::{Barrier, End, Session};
 use crate::router::{Access, Class};

@@ -26,6 +26,15 @@ enum Finished {
     All,
     /// More of them than anybody would have taken.
     TooMany,
+    TooLate,
+}
+
+/// Who hears the last replies.
+struct Audience {
+    /// Whether the client still takes them.
+    listening: bool,
+    /// Bytes that nobody took.
+    unheard: usize,
 }
 
 impl Session {
@@ -49,7 +58,7 @@ impl Session {
         }
     }
 
-    async fn leave_server(&mut self, mut server: Server, mut listening: bool) {
+    async fn leave_server(&mut self, mut server: Server, listening: bool) {
         // What the last statements left was not asked for any more: nobody knows what the server has.
         let unsettled = (self.ran && self.rules.verifies) || self.awaits_inquiry();
         if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() || unsettled {
@@ -65,28 +74,25 @@ impl Session {
             return;
         }
         self.server = Some(server);
-        let limit = self.generation.config.general.rollback_timeout;
-        let mut unheard = 0;
-        let mut finished =
-            tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening, &mut unheard))).await;
+        let mut audience = Audience { listening, unheard: 0 };
+        let mut finished = self.finish(&mut audience).await;
         if self.server.as_ref().is_some_and(Server::has_refused) {
             // It has finished nothing yet. Without another, the client hears why.
             let resent = self.resend().await.is_ok();
             if !resent || self.server.is_none() {
                 return;
             }
-            finished =
-                tokio::time::timeout(limit, poll_fn(|cx| self.poll_finish(cx, &mut listening, &mut unheard))).await;
+            finished = self.finish(&mut audience).await;
         }
         match finished {
-            Ok(Ok(Finished::All)) => {
+            Ok(Finished::All) => {
                 if let Some(server) = self.server.take() {
                     let cancelling = self.cancelling.take();
                     self.clean(server, cancelling);
                 }
             }
-            Ok(Err(error)) => debug!(%error, "a server was lost after its client"),
-            Ok(Ok(Finished::TooMany)) | Err(_) => {
+            Err(error) => debug!(%error, "a server was lost after its client"),
+            Ok(Finished::TooMany | Finished::TooLate) => {
                 self.cancel();
                 if let Some(cancelling) = self.cancelling.take() {
                     let _ = cancelling.await;
@@ -95,22 +101,24 @@ impl Session {
         }
     }
 
+    /// Lets the server finish what it owes, for as long as it may take.
+    async fn finish(&mut self, audience: &mut Audience) -> Result<Finished, Box<PgError>> {
+        let limit = self.generation.config.general.rollback_timeout;
+        let finishing = poll_fn(|cx| self.poll_finish(cx, audience));
+        tokio::time::timeout(limit, finishing).await.unwrap_or(Ok(Finished::TooLate))
+    }
+
     /// Reads what the server still owes, for the client while it listens.
-    fn poll_finish(
-        &mut self,
-        cx: &mut Context<'_>,
-        listening: &mut bool,
-        unheard: &mut usize,
-    ) -> Poll<Result<Finished, Box<PgError>>> {
+    fn poll_finish(&mut self, cx: &mut Context<'_>, audience: &mut Audience) -> Poll<Result<Finished, Box<PgError>>> {
         loop {
             if let Poll::Ready(Err(_)) = self.poll_server_write(cx) {
                 return Poll::Ready(Err(Box::new(closed())));
             }
-            if *listening {
-                *listening = ready!(self.poll_client_write(cx)).is_ok();
+            if audience.listening {
+                audience.listening = ready!(self.poll_client_write(cx)).is_ok();
             }
-            if !*listening {
-                *unheard += self.out.len() + self.forward.len();
+            if !audience.listening {
+                audience.unheard += self.out.len() + self.forward.len();
                 self.out.clear();
                 self.out_at = 0;
                 self.forward = Chunk::default();
@@ -118,7 +126,7 @@ impl Session {
             if self.is_quiet() && !self.is_moving() {
                 return Poll::Ready(Ok(Finished::All));
             }
-            if *unheard > UNHEARD {
+            if audience.unheard > UNHEARD {
                 return Poll::Ready(Ok(Finished::TooMany));
             }
             ready!(self.poll_server_read(cx))?;

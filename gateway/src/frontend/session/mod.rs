@@ -2,8 +2,9 @@
 //! a server connection as well; bytes go from one to the other without passing through anything else.
 //!
 //! `requests` reads what the client sends and decides, `replies` reads what the server answers, `turn` moves bytes until
-//! something has to be decided, `checkout` gets and gives back servers, `begin` opens transactions late.
+//! something has to be decided, `checkout` gets servers and `settle` gives them back, `begin` opens transactions late.
 
+mod access;
 mod attached;
 mod barriers;
 mod batch;
@@ -31,6 +32,9 @@ mod replies;
 mod requests;
 mod resend;
 mod resting;
+mod rules;
+mod settle;
+mod signals;
 mod sql_statements;
 mod statement_audit;
 mod statements;
@@ -41,12 +45,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::app::state::{App, Generation};
-use crate::app::worker::Watch;
 use crate::audit::StatementPolicy;
 use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::config::{Guard, PoolerMode, PreparedStatements, ReadWriteStrategy};
+use crate::config::PoolerMode;
 use crate::frontend::audit;
 use crate::frontend::grant::Who;
 use crate::frontend::person::Person;
@@ -63,11 +66,9 @@ use own_statements::OwnStatements;
 use own_writes::OwnWrites;
 use pins::Pin;
 use recorded::Statements;
+use rules::Rules;
 use sql_statements::SqlStatements;
 use unnamed::Unnamed;
-
-/// What a request with a token may hold beyond it, in bytes.
-const OWN_SLACK: usize = 64 * 1024;
 
 /// Everything that a login decided.
 pub(crate) struct Opening {
@@ -177,65 +178,6 @@ pub(crate) struct Session {
     barrier_names: Vec<Box<[u8]>>,
     /// Present where statements are recorded.
     audited: Option<Box<Statements>>,
-}
-
-/// What does not change during a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rules {
-    mode: PoolerMode,
-    watch: Watch,
-    /// The guard is on (S3).
-    guarded: bool,
-    /// Statements are classified: for the guard, the routes, or the state that they leave on a pooled server.
-    reads_sql: bool,
-    /// Prepared statements are renamed and follow the client.
-    follows_statements: bool,
-    /// So are those of SQL `PREPARE`.
-    follows_sql: bool,
-    /// Largest statement that is read, in bytes.
-    max_statement: usize,
-    /// Largest request that may be about the session's token, in bytes; 0: there are no tokens.
-    max_own_request: usize,
-    /// The first statement of a transaction says where it runs (`read_write_strategy = "aggressive"`).
-    first_statement_decides: bool,
-    /// RESET ALL may touch variables that carry identity.
-    resets_touch_identity: bool,
-    /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
-    verifies: bool,
-}
-
-impl Rules {
-    fn new(generation: &Generation, who: &Who, pools: &Membership) -> Self {
-        let config = &generation.config;
-        let mode = pools.mode;
-        let watch = match (pools.spec.read_only, who.is_guarded()) {
-            (true, _) => Watch::ReadOnly,
-            (false, true) => Watch::Guarded,
-            (false, false) => Watch::Open,
-        };
-        let guarded = watch != Watch::Open;
-        Self {
-            mode,
-            watch,
-            guarded,
-            reads_sql: guarded || mode != PoolerMode::Session || pools.routes(),
-            follows_statements: mode != PoolerMode::Session
-                && config.general.prepared_statements != PreparedStatements::Disabled,
-            follows_sql: mode != PoolerMode::Session && config.general.prepared_statements == PreparedStatements::Full,
-            first_statement_decides: mode == PoolerMode::Transaction
-                && pools.routes()
-                && config.general.read_write_strategy == ReadWriteStrategy::Aggressive,
-            resets_touch_identity: watch == Watch::ReadOnly || !generation.policy.protected.is_empty(),
-            verifies: guarded && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
-            max_own_request: config.jwt.as_ref().map_or(0, |jwt| jwt.core.max_token_size.saturating_add(OWN_SLACK)),
-            max_statement: config.jwt.as_ref().map_or(16 << 20, |jwt| jwt.max_statement_size),
-        }
-    }
-
-    /// Statements are classified also where they are recorded, or may set the name that a template makes.
-    fn reading(self, reads: bool) -> Self {
-        Self { reads_sql: self.reads_sql || reads, ..self }
-    }
 }
 
 /// Where an extended batch (the messages up to a Sync) stands.

@@ -2,7 +2,7 @@
 
 use pgdog_jwt::config::Secret;
 
-use super::requests::refused;
+use super::access::refused;
 use crate::router::OwnSetting;
 use crate::wire::PgError;
 

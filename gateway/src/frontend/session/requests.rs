@@ -3,13 +3,12 @@
 
 use std::num::NonZeroU64;
 
+use super::access::refused;
 use super::expect::Expect;
 use super::{Barrier, Batch, End, Session};
-use crate::app::worker;
 use crate::backend::settings::Settings;
-use crate::config::PoolerMode;
 use crate::frontend::audit;
-use crate::router::{Access, Class, Effects, ROLE_SETTING, Refusal, Transaction, Verdict, allowed_function_call, side};
+use crate::router::{Access, Effects, allowed_function_call};
 use crate::stats::clock;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
@@ -338,66 +337,6 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Classifies the text that starts `offset` bytes into the body of a message. The inner error is a reason to wait.
-    pub(super) fn class_of_message(&mut self, header: Header, offset: usize) -> Result<Result<Class, Step>, End> {
-        if !self.rules.reads_sql {
-            return Ok(Ok(Class::UNKNOWN));
-        }
-        if header.size > self.rules.max_statement {
-            if self.rules.guarded {
-                return Ok(Ok(Class { verdict: Verdict::Refuse(&TOO_LONG), ..Class::UNKNOWN }));
-            }
-            return Ok(Ok(Class::UNKNOWN));
-        }
-        if !self.whole(header) {
-            return Ok(Err(Step::Wait(Next::Input)));
-        }
-        let body = self.input.bytes().get(HEADER_SIZE + offset..header.size).unwrap_or_default();
-        let text = Fields(body).cstr().ok_or(ProtocolViolation::Malformed(char::from(header.tag)))?;
-        Ok(Ok(self.classify(text)))
-    }
-
-    pub(super) fn classify(&self, text: &[u8]) -> Class {
-        worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.classify(text))
-    }
-
-    pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
-        match class.verdict {
-            Verdict::Refuse(refusal) if self.rules.guarded => Some(refusal),
-            _ => None,
-        }
-    }
-
-    /// Where a statement that starts a transaction, or is one, may run.
-    pub(super) fn access(&self, class: Class) -> Access {
-        self.side(class).unwrap_or(Access::Write)
-    }
-
-    /// The same; `None` for what leaves the choice to the statements that come with it.
-    pub(super) fn side(&self, class: Class) -> Option<Access> {
-        if self.rules.mode == PoolerMode::Session {
-            return Some(Access::Write);
-        }
-        let chosen = class.wish.or_else(|| self.settings.get(ROLE_SETTING).and_then(side));
-        chosen.or(match class.transaction {
-            Transaction::None => Some(self.as_isolated(class.access)),
-            Transaction::Begin { side: Some(side), .. } => Some(self.as_isolated(side)),
-            Transaction::Begin { .. } if self.rules.first_statement_decides => None,
-            Transaction::End => None,
-            _ => Some(Access::Write),
-        })
-    }
-
-    /// Replicas do not know the level that a session may have made its default (PostgreSQL documentation, section "Caveats"
-    /// of "Concurrency Control").
-    fn as_isolated(&self, access: Access) -> Access {
-        let level = self.settings.get("default_transaction_isolation");
-        match access {
-            Access::Read if level.is_some_and(|level| level.eq_ignore_ascii_case("serializable")) => Access::Write,
-            access => access,
-        }
-    }
-
     /// Makes sure that a server is held that may run the next request; what to wait for, if not.
     #[inline]
     pub(super) fn server_for(&mut self, access: Access) -> Option<Next> {
@@ -457,26 +396,7 @@ impl Session {
         }
     }
 
-    /// Records that the guard refuses the message that is next in the input; its text begins `offset` bytes into the body.
-    pub(super) fn audit_refusal(&self, refusal: &Refusal, header: Header, offset: usize, class: Class) {
-        let here = header.size.min(self.input.len());
-        let body = self.input.bytes().get(HEADER_SIZE + offset..here);
-        let text = body.map(|body| Fields(body).cstr().unwrap_or(body));
-        self.record_refused(text, class, refusal.sqlstate, refusal.message);
-    }
-
     pub(super) fn settings(&self) -> &std::sync::Arc<Settings> {
         &self.settings
     }
-}
-
-static TOO_LONG: Refusal = Refusal {
-    sqlstate: "54000",
-    message: "statement is longer than the gateway reads",
-    hint: "Send data with COPY or as parameters, or raise max_statement_size in [jwt].",
-};
-
-/// The error that a client hears for a refused statement.
-pub(super) fn refused(refusal: &Refusal) -> PgError {
-    PgError::error(refusal.sqlstate, refusal.message).hint(refusal.hint)
 }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::requests::{Next, Step};
 use super::{Batch, End, Session};
-use crate::backend::connection::ConversationError;
+use crate::backend::conversation::ConversationError;
 use crate::router::{Class, Effects, SqlStatement, sql_statement};
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, Severity, message};

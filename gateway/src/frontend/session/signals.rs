@@ -1,0 +1,64 @@
+//! What others ask of a session: to cancel its statement, to end.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::{End, Session};
+use crate::backend::connect;
+use crate::frontend::sessions::Signal;
+use crate::wire::PgError;
+
+/// Limit for passing a cancel request on.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Does what another task asked of this session.
+    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
+        // Nothing more is done for a token that was revoked.
+        if signal.cancel || signal.revoked {
+            self.cancel();
+        }
+        if signal.terminate {
+            return Err(End::Fatal(signal.last_words()));
+        }
+        if signal.drain {
+            self.registration.drain();
+        }
+        if self.registration.is_draining() && self.may_leave() {
+            return Err(self.shut_down());
+        }
+        Ok(())
+    }
+
+    pub(super) fn shut_down(&self) -> End {
+        End::Fatal(PgError::fatal("57P01", "terminating connection because the gateway shuts down"))
+    }
+
+    /// Whether the client would lose nothing by being cut off.
+    pub(super) fn may_leave(&self) -> bool {
+        let in_transaction = self.server.as_ref().is_some_and(|server| server.status() != b'I');
+        self.is_quiet() && !in_transaction && self.input.is_empty()
+    }
+
+    /// Passes a cancel request on, if something of this session runs (S11).
+    pub(super) fn cancel(&mut self) {
+        let Some(server) = self.server.as_ref().filter(|_| !self.expected.is_empty()) else { return };
+        let connection = server.connection();
+        let (process, key) = (connection.process, connection.key.clone());
+        let node = server.pool().node.clone();
+        let earlier = self.cancelling.take();
+        self.cancelling = Some(tokio::spawn(async move {
+            if let Some(earlier) = earlier {
+                let _ = earlier.await;
+            }
+            let tls = node.tls.load_full();
+            let cancel = connect::cancel(&node.address, &tls, process, &key);
+            match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
+                Err(_) => warn!("a cancel request took too long"),
+            }
+        }));
+    }
+}
