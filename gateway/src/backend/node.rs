@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use super::bans::{BanReason, Bans};
 use super::budget::Budget;
-use super::connect::ServerAddress;
+use super::connect::{self, ServerAddress};
 use super::replay::Replay;
 use super::role::Observed;
 use crate::config::{Choice, Role};
@@ -21,6 +22,9 @@ use crate::stats;
 /// Connections to one server that may be on their way at the same time. A login costs the server a process and, with
 /// SCRAM, some milliseconds of work: more at once make none of them faster.
 const MAX_CONNECTING: usize = 8;
+
+/// Limit for passing a cancel request on.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,6 +182,17 @@ impl Node {
     pub(crate) fn last_reached(&self) -> Option<Duration> {
         let answered = self.answered.load(Ordering::Relaxed);
         (answered != 0).then(|| Duration::from_nanos(stats::clock().saturating_sub(answered)))
+    }
+
+    /// Asks the server to cancel what `process` runs. Whoever must know that the request is over waits for the end of this.
+    pub(crate) async fn cancel(&self, process: u32, key: &[u8]) {
+        let tls = self.tls.load_full();
+        let cancel = connect::cancel(&self.address, &tls, process, key);
+        match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
+            Err(_) => warn!("a cancel request took too long"),
+        }
     }
 
     /// What it is now, as far as that is known.

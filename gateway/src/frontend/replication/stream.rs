@@ -8,13 +8,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
 
 use super::command::{Language, language};
 use super::lane::{Frame, Lane};
 use crate::app::state::App;
 use crate::app::worker::{self, Watch};
-use crate::backend::connect;
 use crate::backend::dedicated::Dedicated;
 use crate::config::{Guard, OnExpiry};
 use crate::frontend::audit;
@@ -30,9 +28,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Time to write the last words to a client.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Limit for passing a cancel request on.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest reply that is read; a larger one is forwarded unread.
 const MAX_READ: usize = 64 * 1024;
@@ -306,15 +301,7 @@ impl Replication {
         let connection = &self.server.connection;
         let (process, key) = (connection.process, connection.key.clone());
         let node = self.server.pool.node.clone();
-        tokio::spawn(async move {
-            let tls = node.tls.load_full();
-            let cancel = connect::cancel(&node.address, &tls, process, &key);
-            match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
-                Err(_) => warn!("a cancel request took too long"),
-            }
-        });
+        tokio::spawn(async move { node.cancel(process, &key).await });
     }
 
     /// Whether the configuration still lets the client do what it does: another one, since the last look, must give it the

@@ -1,16 +1,8 @@
 //! What others ask of a session: to cancel its statement, to end.
 
-use std::time::Duration;
-
-use tracing::warn;
-
 use super::{End, Session};
-use crate::backend::connect;
 use crate::frontend::sessions::Signal;
 use crate::wire::PgError;
-
-/// Limit for passing a cancel request on.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Does what another task asked of this session.
@@ -52,13 +44,7 @@ impl Session {
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
-            let tls = node.tls.load_full();
-            let cancel = connect::cancel(&node.address, &tls, process, &key);
-            match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
-                Err(_) => warn!("a cancel request took too long"),
-            }
+            node.cancel(process, &key).await;
         }));
     }
 }
