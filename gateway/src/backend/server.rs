@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::conversation::ConversationError;
+use super::conversation::{Answer, ConversationError};
 use super::held::Held;
 use super::identity::{Identity, IdentityError, Unconfirmed};
 use super::inquiry;
@@ -213,11 +213,7 @@ impl Server {
     }
 
     /// Runs a statement of the gateway's own with parameters; `None` only describes it.
-    pub(crate) async fn ask(
-        &mut self,
-        sql: &str,
-        values: Option<&[&str]>,
-    ) -> Result<super::conversation::Answer, ConversationError> {
+    pub(crate) async fn ask(&mut self, sql: &str, values: Option<&[&str]>) -> Result<Answer, ConversationError> {
         let own = self.own()?;
         own.unnamed = 0;
         own.connection.ask(sql, values).await

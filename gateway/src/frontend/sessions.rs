@@ -65,6 +65,11 @@ impl Signal {
     }
 }
 
+/// What a session hears that ends because the gateway does.
+pub(crate) fn shutting_down() -> PgError {
+    PgError::fatal("57P01", "terminating connection because the gateway shuts down")
+}
+
 /// A session's entry; dropping it takes the key out of use.
 pub(crate) struct Registration {
     process: u32,

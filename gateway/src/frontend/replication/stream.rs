@@ -18,7 +18,7 @@ use crate::config::{Guard, OnExpiry};
 use crate::frontend::audit;
 use crate::frontend::deadline::{Deadline, token_expired};
 use crate::frontend::session::Opening;
-use crate::frontend::sessions::Signal;
+use crate::frontend::sessions::{Signal, shutting_down};
 use crate::router::{Effects, Verdict};
 use crate::wire::fields::Fields;
 use crate::wire::{Header, PgError, ProtocolViolation};
@@ -116,7 +116,7 @@ impl Replication {
             match moved {
                 Err(end) => return Poll::Ready(Err(end)),
                 Ok(_) if self.opening.registration.is_draining() && self.may_leave() => {
-                    return Poll::Ready(Err(shut_down()));
+                    return Poll::Ready(Err(End::Fatal(shutting_down())));
                 }
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
@@ -291,7 +291,7 @@ impl Replication {
             self.opening.registration.drain();
         }
         if self.opening.registration.is_draining() && self.may_leave() {
-            return Err(shut_down());
+            return Err(End::Fatal(shutting_down()));
         }
         Ok(())
     }
@@ -358,8 +358,4 @@ impl Replication {
 /// Replies that say something about the session.
 fn is_read(header: Header) -> bool {
     matches!(header.tag, b'E' | b'S' | b'W' | b'Z') && header.size <= MAX_READ
-}
-
-fn shut_down() -> End {
-    End::Fatal(PgError::fatal("57P01", "terminating connection because the gateway shuts down"))
 }

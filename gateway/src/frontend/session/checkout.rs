@@ -82,7 +82,7 @@ impl Session {
         let mut attempt = 1;
         loop {
             let pools = self.pools.clone();
-            let settings = self.settings().clone();
+            let settings = self.settings.clone();
             let (need, wish) = (self.need(access), self.pools.wish.clone());
             let checkout = pin!(check_out(&pools, need, &wish, &settings));
             match self.while_waiting(checkout).await? {

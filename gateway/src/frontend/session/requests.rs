@@ -6,7 +6,6 @@ use std::num::NonZeroU64;
 use super::access::refused;
 use super::expect::Expect;
 use super::{Barrier, Batch, End, Session};
-use crate::backend::settings::Settings;
 use crate::frontend::audit;
 use crate::router::{Access, Effects, allowed_function_call};
 use crate::stats::clock;
@@ -394,9 +393,5 @@ impl Session {
         if self.asked_at.is_none() && self.generation.has_query_timeout {
             self.asked_at = NonZeroU64::new(clock());
         }
-    }
-
-    pub(super) fn settings(&self) -> &std::sync::Arc<Settings> {
-        &self.settings
     }
 }

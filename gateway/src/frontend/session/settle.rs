@@ -139,7 +139,7 @@ impl Session {
         self.note_parameters();
         let Some(server) = self.server.take() else { return Ok(()) };
         let identity = self.pools.identity().clone();
-        let settings = self.settings().clone();
+        let settings = self.settings.clone();
         let limit = server.pool().spec.limits.connect_timeout;
         let confirm = Box::pin(tokio::time::timeout(limit, server.confirm_again(&identity, &settings)));
         let confirmed = match self.while_waiting(confirm).await? {

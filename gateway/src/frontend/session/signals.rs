@@ -1,8 +1,7 @@
 //! What others ask of a session: to cancel its statement, to end.
 
 use super::{End, Session};
-use crate::frontend::sessions::Signal;
-use crate::wire::PgError;
+use crate::frontend::sessions::{Signal, shutting_down};
 
 impl Session {
     /// Does what another task asked of this session.
@@ -18,13 +17,9 @@ impl Session {
             self.registration.drain();
         }
         if self.registration.is_draining() && self.may_leave() {
-            return Err(self.shut_down());
+            return Err(End::Fatal(shutting_down()));
         }
         Ok(())
-    }
-
-    pub(super) fn shut_down(&self) -> End {
-        End::Fatal(PgError::fatal("57P01", "terminating connection because the gateway shuts down"))
     }
 
     /// Whether the client would lose nothing by being cut off.

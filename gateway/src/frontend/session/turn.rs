@@ -10,7 +10,7 @@ use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
 use super::{Batch, End, Session};
 use crate::backend::server::Server;
-use crate::frontend::sessions::Signal;
+use crate::frontend::sessions::{Signal, shutting_down};
 use crate::net::buffer::Chunk;
 use crate::stats::clock;
 use crate::wire::PgError;
@@ -66,7 +66,7 @@ impl Session {
                 return Ok(());
             }
             if self.registration.is_draining() && self.may_leave() {
-                return Err(self.shut_down());
+                return Err(End::Fatal(shutting_down()));
             }
             let event = match self.time_limit() {
                 None => poll_fn(|cx| self.poll_turn(cx, until)).await,
