@@ -7,6 +7,10 @@ WORKDIR /source
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY pgdog-jwt pgdog-jwt
+COPY pgdog-jwt-guard pgdog-jwt-guard
+COPY pgdog-jwt-host pgdog-jwt-host
+COPY pgdog-jwt-protocol pgdog-jwt-protocol
+COPY patches patches
 COPY gateway gateway
 COPY sql sql
 # Not built here, but a member of the workspace.

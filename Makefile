@@ -12,10 +12,10 @@ GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-integration conversations lint fmt bench bench-full bench-instructions bench-micro release clean
+.PHONY: help demo test test-rust test-integration test-versions conversations conversations-random conversations-adversarial lint fmt bench bench-full bench-instructions bench-cleaning bench-micro release clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Show the product on a PostgreSQL of its own, then stay up for psql; ONCE=1: exit after the show
 	@scripts/setup build postgres
@@ -28,20 +28,39 @@ test-rust: ## Run the Rust tests
 	@scripts/setup build
 	@$(CARGO) test --workspace --locked
 
-test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k cancel" for some of them
+test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k cancel" for some of them; PGDOG=path: against a patched PgDog
+	@scripts/setup build versions
+	@$(if $(PGDOG),true,$(GATEWAY))
+	@exec $(if $(PGDOG),env PGDOG=$(abspath $(PGDOG))) $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
+
+test-versions: ## Run them on every PostgreSQL version, in an hour; PG_MAJOR=13 make test-integration for one
 	@scripts/setup build versions
 	@$(GATEWAY)
-	@exec $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
+	@failed=; \
+	for major in $$(PYTHONPATH=integration $(PYTHON) -c 'import harness; print(*sorted(one.major for one in harness.find_installations()))'); do \
+		echo "== PostgreSQL $$major"; \
+		PG_MAJOR=$$major $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS) || failed="$$failed $$major"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed on PostgreSQL$$failed"; exit 1; }
 
-conversations: ## Compare many random conversations with PostgreSQL's own replies; RANDOM_SEED=1000000 for others
+conversations: conversations-random conversations-adversarial ## Compare many conversations with PostgreSQL's own replies
+
+conversations-random: ## Random ones that clients could have; RANDOM_SEED=1000000 for others
 	@scripts/setup build versions
 	@$(GATEWAY)
 	@exec env RANDOM_CONVERSATIONS=$${RANDOM_CONVERSATIONS:-2500} $(PYTHON) -m pytest integration/test_random_conversations.py
 
+conversations-adversarial: ## Every short one of a hostile client, and random ones, in hours; ADVERSARIAL_LONGEST=2 for fewer
+	@scripts/setup build versions
+	@$(GATEWAY)
+	@exec env ADVERSARIAL=all $(PYTHON) -m pytest integration/test_adversarial_conversations.py $(ARGS)
+
 lint: ## Check format and lints, Rust and Python
 	@scripts/setup build python
+	@patches/check
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@$(CARGO) clippy --locked -p pgdog-jwt-guard --no-default-features -- -D warnings
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 
@@ -68,6 +87,11 @@ bench-instructions: ## Count the instructions of one query through the gateway; 
 	@scripts/setup build postgres
 	@$(GATEWAY)
 	@exec env PYTHONPATH=integration $(PYTHON) bench/instructions.py $(ARGS)
+
+bench-cleaning: ## Measure what each value of server_cleaning costs
+	@scripts/setup build postgres
+	@$(GATEWAY)
+	@exec env PYTHONPATH=integration $(PYTHON) bench/cleaning.py $(ARGS)
 
 bench-micro: ## Measure what a token costs in the core, and a query in the gateway's code; ARGS="cached" for some of it
 	@scripts/setup build

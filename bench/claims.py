@@ -14,8 +14,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import Installation, Workspace, exit_on_signals
-from harness.proof import ClaimsServer, Session, oldest_and_newest
+from harness import Installation, Workspace, exit_on_signals, oldest_and_newest
+from harness.proof import ClaimsServer, Session
 
 CLAIMS = {
     "iss": "https://login.example.com/",

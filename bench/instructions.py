@@ -5,8 +5,8 @@ PYTHONPATH=integration .venv/bin/python bench/instructions.py --queries 5000 --f
 
 The gateway runs under valgrind's callgrind, which counts only while the queries are sent: one client, one
 worker, loopback without TLS, `SELECT 1`. What counts is the worker's thread; the kernel's share is not in it.
-A login is a connection with a known token, one query, and good-bye. `shared` and `switch` have one server
-connection in a shared pool; for `switch` two subjects use it in turn.
+A login is a connection with a known token, one query, and good-bye. `table` is a query of a table. `shared`
+and `switch` have one server connection in a shared pool; for `switch` two subjects use it in turn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -41,9 +42,12 @@ from harness.wire import Wire
 WAIT_SECONDS = 120.0
 # Until caches are filled and buffers have their size.
 WARM_UP = 200
+LOOK_SECONDS = 5
 NEEDED = ("valgrind", "callgrind_control", "callgrind_annotate")
 SUBJECT, OTHER = "alice", "bob"
 STATEMENT = "SELECT 1"
+# Whether it runs a function of the database's own is to be decided.
+OF_A_TABLE = "SELECT count(*) FROM notes WHERE id = 1"
 
 
 def main() -> int:
@@ -76,6 +80,16 @@ Ask = Callable[[], object]
 def simple(connect: Connect) -> Iterator[Ask]:
     with connect() as wire:
         yield lambda: wire.query(STATEMENT)
+
+
+@contextmanager
+def table(connect: Connect) -> Iterator[Ask]:
+    with connect() as wire, connect() as other:
+        # When the gateway has looked at the database, the second client gets a connection that is clean.
+        wire.query(OF_A_TABLE)
+        time.sleep(LOOK_SECONDS)
+        other.query(OF_A_TABLE)
+        yield lambda: wire.query(OF_A_TABLE)
 
 
 @contextmanager
@@ -126,6 +140,7 @@ SHARED = {
 }
 KINDS = {
     "simple": Kind(simple),
+    "table": Kind(table, {"general": {"default_pool_size": 1}}),
     "prepared": Kind(prepared),
     "login": Kind(login),
     "shared": Kind(simple, SHARED),

@@ -16,12 +16,23 @@ from typing import Any
 
 import pytest
 
-from harness import Cluster, Gateway, Installation, Issuer, Workspace, default_config, merged, primary_alone
+from harness import (
+    Cluster,
+    Gateway,
+    Installation,
+    Issuer,
+    Workspace,
+    default_config,
+    merged,
+    oldest_and_newest,
+    primary_alone,
+)
 from harness.accounts import READERS, WRITERS, account_tables, create_accounts, drop_accounts
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import ExternalCluster, external_issuer, external_target, is_external
-from harness.proof import CLAIMS, ClaimsServer, Session, oldest_and_newest
-from harness.provisioning import Place, installations, place_of
+from harness.hosts import is_pgdog, mark
+from harness.proof import CLAIMS, ClaimsServer, Session
+from harness.provisioning import Place, place_of
 from harness.target import Target
 from harness.wire import Wire
 
@@ -38,11 +49,12 @@ SAID = "said"
 # The files that take longest begin, and the short ones fill up what the processes have left.
 LONGEST = (
     "test_rust_drivers.py",
+    "test_versions.py",
     "test_expiry.py",
     "test_tenant_isolation.py",
+    "test_adversarial_conversations.py",
     "test_random_conversations.py",
     "test_cut_connections.py",
-    "test_versions.py",
     "test_harness.py",
     "test_failover.py",
     "test_renewal.py",
@@ -60,6 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if is_pgdog():
+        mark(items)
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
@@ -229,9 +243,10 @@ def other(one_server: Target) -> Iterator[Wire]:
         yield other
 
 
-@pytest.fixture(
-    scope="module", params=[] if is_external() else installations(), ids=lambda one: f"PostgreSQL {one.major}"
-)
+VERSIONS = [] if is_external() else oldest_and_newest()
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=lambda one: f"PostgreSQL {one.major}")
 def place(request: pytest.FixtureRequest, issuer: Issuer) -> Iterator[Place]:
     """A PostgreSQL and a gateway that makes roles in it."""
     with place_of(request.param, issuer) as place:
@@ -245,9 +260,6 @@ def logged(gateway: Target) -> Target:
         pytest.skip("reads the gateway's log, and the gateway runs elsewhere")
     gateway.process.mark()
     return gateway
-
-
-VERSIONS = [] if is_external() else oldest_and_newest()
 
 
 @pytest.fixture(scope="session")

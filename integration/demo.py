@@ -33,7 +33,10 @@ WRITE = "INSERT INTO notes (body) VALUES ('hi')"
 
 # Made anew for each run, for it opens every row.
 PROOF_KEY = secrets.token_hex(32)
-CLAIMS = {"session": {"variables": {"app.tenant_id": "{tenant_id}"}}, "proof": {"key": PROOF_KEY}}
+CLAIMS = {
+    "session": {"variables": {"app.tenant_id": "{tenant_id}"}},
+    "proof": {"key": PROOF_KEY, "claims": ["iss", "sub", "tenant_id"]},
+}
 ORDERS = """
     CREATE TABLE orders (tenant_id text NOT NULL, item text NOT NULL);
     GRANT SELECT ON orders TO subjects;

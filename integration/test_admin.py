@@ -230,7 +230,8 @@ def test_a_client_is_shown_with_what_it_does(target: Target) -> None:
         alice.execute("ROLLBACK")
 
         alice.execute("SELECT pg_advisory_lock(1)")
-        assert client(target, "alice")["state"] == "pinned"
+        # PostgreSQL is asked for the lock when the client has its answer.
+        eventually(lambda: client(target, "alice")["state"] == "pinned", "the pin")
         assert [server["state"] for server in show(target, "SERVERS") if server["client_id"]] == ["pinned"]
 
 

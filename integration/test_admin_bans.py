@@ -19,7 +19,7 @@ PASSWORD = "admin-secret"
 ADMIN = {"name": "admin", "user": "admin", "password": PASSWORD}
 
 # `on` at a replica; a read for everybody, because it calls no function.
-WHERE = "SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'"
+WHERE = "SELECT setting FROM in_hot_standby"
 GENERAL = {"load_balancing_strategy": "round_robin", "idle_healthcheck_delay": 0}
 
 

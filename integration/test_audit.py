@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import urllib.request
@@ -259,6 +260,36 @@ def test_nobody_gets_in_while_nothing_can_be_written(full: Callable[[str], Targe
     with target.connect("alice") as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("alice",)
     assert last(path, event="login")["decision"] == "accepted"
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(
+    make_gateway: MakeGateway, cluster: Cluster, path: Path
+) -> None:
+    """The system sends SIGXFSZ as well, which ends a process that does not wait for it."""
+    launcher = shutil.which("prlimit")
+    if launcher is None:
+        pytest.skip("no prlimit on this machine")
+    path.write_text('{"event":"old"}\n' * 20_000)
+    target = make_gateway(
+        databases=[primary_alone(cluster)], audit={"destination": "file", "file": str(path)}, start=False
+    )
+    target.gateway.start(launcher, "--fsize=200000:200000")
+
+    refusal = target.refusal("alice")
+
+    assert refusal["C"] == "58030"
+    assert not target.gateway.exited
+    path.write_text("")
+    with target.wire("alice") as wire:
+        assert wire.value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGXFSZ, signal.SIGPIPE])
+def test_signals_that_mean_nothing_here_end_nothing(audited: Target, number: signal.Signals) -> None:
+    with audited.wire("alice") as wire:
+        audited.gateway.send(number)
+        assert wire.value("SELECT 1") == "1"
+    assert not audited.gateway.exited
 
 
 def test_logins_may_go_on_and_are_in_the_log_then(full: Callable[[str], Target], path: Path) -> None:

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 
 from harness import Cluster, eventually, merged
 from harness import wire as w
+from harness.activity import end_backends
 from harness.cluster import DATABASE
 from harness.ports import free_port
 from harness.target import Target
@@ -44,9 +45,7 @@ def accounts(cluster: Any) -> Iterator[Cluster]:
         admin.execute(f"GRANT {names} TO {ACCOUNT}")
     yield cluster
     with cluster.admin() as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [ACCOUNT]
-        )
+        end_backends(admin, f"usename = '{ACCOUNT}'")
         admin.execute("DELETE FROM notes WHERE owner LIKE 'subject %'")
         admin.execute(f"DROP ROLE {names}, {ACCOUNT}")
 

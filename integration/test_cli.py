@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import jwt
 import pytest
 
 from harness import find_gateway
@@ -139,6 +140,23 @@ def test_a_new_private_key_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "keys" / "jwks.json").read_text())["keys"]
 
 
+def test_a_key_that_is_there_is_used_again(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    mint = ("token", "mint", "--new-key", keys, "--sub", "alice")
+    first = run(*mint)
+    before = {path.name: path.read_text() for path in keys.iterdir()}
+    (keys / "jwks.json").unlink()
+
+    second = run(*mint)
+    kid = jwt.get_unverified_header(first.stdout.strip())["kid"]
+
+    assert second.returncode == 0, second.stderr
+    assert f"{keys} has a key already" in second.stderr
+    assert {path.name: path.read_text() for path in keys.iterdir()} == before
+    assert jwt.get_unverified_header(second.stdout.strip())["kid"] == kid
+    assert run(*mint, "--alg", "RS256").returncode != 0
+
+
 def test_inspect_shows_claims(tmp_path: Path) -> None:
     token = run(
         "token", "mint", "--new-key", tmp_path / "keys", "--sub", "alice", "--claim", "admin=true"
@@ -162,3 +180,35 @@ def test_it_ends_by_signal_with_status_0(make_gateway: Callable[..., Target], nu
     target.gateway.send(number)
 
     assert target.gateway.wait(timeout=10) == 0
+
+
+def test_schema_describes_every_section_of_the_example() -> None:
+    done = run("schema")
+    users = run("schema", "users")
+
+    assert (done.returncode, users.returncode) == (0, 0), done.stderr
+    schema = json.loads(done.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jwt = schema["properties"]["jwt"]
+    assert jwt["additionalProperties"] is False
+    assert jwt["properties"]["leeway"] == {
+        "description": 'How far clocks may differ when "exp", "nbf" and "iat" are compared.',
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 3600,
+        "x-unit": "seconds",
+        "default": 0,
+    }
+    assert jwt["properties"]["issuers"]["items"]["properties"]["introspection_url"]["type"] == "string"
+    assert "passwords" in json.loads(users.stdout)["properties"]["users"]["items"]["properties"]
+
+
+def test_a_value_of_a_key_that_only_the_core_checks_has_a_line(tmp_path: Path) -> None:
+    (tmp_path / "pgdog.toml").write_text(
+        GOOD.replace("[[databases]]", "jwt_jwks_cache_ttl = 0\n[[databases]]")
+    )
+
+    done = run("check", cwd=tmp_path)
+
+    assert done.returncode != 0
+    assert 'pgdog.toml:7: "jwt_jwks_cache_ttl" must be more than 0' in done.stdout + done.stderr

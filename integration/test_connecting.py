@@ -16,7 +16,7 @@ from harness.wire import ServerError
 
 MakeGateway = Callable[..., Target]
 
-WHERE = "SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'"
+WHERE = "SELECT setting FROM in_hot_standby"
 
 
 def test_refused_credentials_of_a_monitor_ban_nobody(make_gateway: MakeGateway, cluster: Any) -> None:

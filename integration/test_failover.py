@@ -67,13 +67,24 @@ def reader_outcome(target: Target) -> str:
         return error.sqlstate
 
 
+def assert_cut_off(wire: Wire, pair: Cluster) -> None:
+    """A read-only subject gets no answer from a server that was promoted.
+
+    PostgreSQL 13 does not say that it was. A connection that is open then can read there, and not write
+    (docs/security.md, "Known gaps").
+    """
+    allowed = {"25006"} if pair.installation.major >= 14 else {"25006", "primary"}
+    assert {outcome(wire, "SELECT served_by()") for _ in range(20)} <= allowed
+    assert {outcome(wire, WRITE) for _ in range(5)} == {"25006"}
+
+
 def test_roles_are_found_out(make_gateway: MakeGateway, pair: Cluster) -> None:
     target = auto(make_gateway, pair, read_write_split="exclude_primary")
 
     # At once: the first login may be there before any monitor has looked.
     with target.wire("alice") as wire:
         assert outcome(wire, WRITE) == ""
-        assert wire.value("SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'") == "on"
+        assert wire.value("SELECT setting FROM in_hot_standby") == "on"
     with target.wire("reader") as wire:
         assert [wire.value("SELECT served_by()") for _ in range(5)] == ["replica"] * 5
 
@@ -128,7 +139,7 @@ def test_a_promotion_takes_its_read_only_users_away(make_gateway: MakeGateway, p
 
         promote(pair)
 
-        assert {outcome(wire, "SELECT served_by()") for _ in range(20)} <= {"25006"}
+        assert_cut_off(wire, pair)
     assert reader_outcome(target) == "25006"
 
 
@@ -139,7 +150,7 @@ def test_a_configured_replica_that_is_a_primary_gets_no_read_only_users(
     with target.wire("reader") as wire:
         assert outcome(wire, "SELECT served_by()") == "replica"
         promote(pair)
-        assert {outcome(wire, "SELECT served_by()") for _ in range(20)} <= {"25006"}
+        assert_cut_off(wire, pair)
     assert reader_outcome(target) == "25006"
     # One that is a primary from the start: nobody has seen it otherwise.
     fresh = make_gateway(databases=databases(pair, "replica", "primary"))

@@ -18,6 +18,7 @@ from harness import Cluster, escape_statements, escapes, primary_alone
 from harness import wire as w
 from harness.cluster import DATABASE, SERVER_USER
 from harness.escape_statements import Escape
+from harness.hosts import is_pgdog
 from harness.target import Target
 from harness.wire import Message, ServerError, Wire
 
@@ -166,7 +167,20 @@ class Attack:
         if gone:
             self.wire.close()
             self.wire = self.newcomer(self.first)
-        assert self.wire.rows(STATE)[0] == self.expected[self.first], where
+        state = self.patient_state() if is_pgdog() else self.wire.rows(STATE)[0]
+        assert state == self.expected[self.first], where
+
+    def patient_state(self) -> tuple[str | None, ...]:
+        """A PgDog does not answer some conversations to their end, with or without our patches, and needs a
+        while until the server is free again."""
+        for _ in range(10):
+            try:
+                return self.wire.rows(STATE)[0]
+            except (EOFError, OSError, ServerError):
+                self.wire.close()
+                with contextlib.suppress(EOFError, OSError, ServerError):
+                    self.wire = self.newcomer(self.first)
+        raise AssertionError("no connection answers")
 
     def look_at_the_next(self, wire: Wire | None, where: object) -> None:
         try:
@@ -179,12 +193,20 @@ class Attack:
         """The next client comes now and then: in session mode when the first one has left."""
         with contextlib.ExitStack() as stack:
             other = None if self.session else stack.enter_context(self.newcomer(self.next))
+            attempts = [attempt for attempt in attempts if is_answered(*attempt)]
             for start in range(0, len(attempts), self.every):
                 some = attempts[start : start + self.every]
                 for form, escape in some:
                     self.attempt(form, escape)
                 self.look_at_the_next(other, [(form.__name__, escape) for form, escape in some])
         self.wire.close()
+
+
+def is_answered(form: Form, escape: Escape) -> bool:
+    """A PgDog, also one without our patches, does not answer DEALLOCATE in the extended protocol, and its
+    server is lost."""
+    is_extended = form in (unnamed, named, in_a_pipeline)
+    return not (is_pgdog() and is_extended and any(text.startswith("DEALLOCATE") for text in escape))
 
 
 def in_turn(forms: list[Form], attempts: list[Escape]) -> list[tuple[Form, Escape]]:
@@ -200,8 +222,10 @@ def works_in(mode: str, escape: Escape) -> bool:
 @pytest.fixture
 def make(make_gateway: MakeGateway, cluster: Cluster) -> Callable[..., Target]:
     def make(pool: str, mode: str, guard: str, **tables: Any) -> Target:
+        # A server whose conversation PgDog has lost comes back.
+        patience = {"query_timeout": 3_000} if is_pgdog() else {}
         return make_gateway(
-            general={"default_pool_size": 1, "pooler_mode": mode, "checkout_timeout": 5_000},
+            general={"default_pool_size": 1, "pooler_mode": mode, "checkout_timeout": 5_000, **patience},
             jwt={
                 "shared_pool": pool == "shared",
                 "guard": guard,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
 
@@ -60,3 +61,57 @@ def test_set_role_is_refused_as_in_the_strict_form(wire: Wire) -> None:
     answer = wire.query("SET ROLE bob")
 
     assert [message.fields["C"] for message in answer if message.type == "E"] == ["42501"]
+
+
+CHECKED = """
+CREATE FUNCTION scratch.becomes_bob(a int) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM set_config('role', 'bob', false); RETURN 1; END $$;
+CREATE DOMAIN scratch.checked AS int CHECK (scratch.becomes_bob(VALUE) > 0);
+CREATE TYPE scratch.checked_row AS (a scratch.checked)
+"""
+# Its constant is checked when it is prepared.
+AT_PARSE = "SELECT '(1)'::scratch.checked_row"
+
+
+@pytest.mark.parametrize("behind", ["bound before", "bound behind", "described"])
+def test_a_batch_does_not_go_on_as_whom_a_prepared_statement_has_taken(wire: Wire, behind: str) -> None:
+    wire.query(CHECKED)
+    wire.send(w.parse("SELECT current_user", "who"), w.SYNC)
+    wire.until_ready()
+    if behind == "described":
+        wire.send(w.parse(AT_PARSE, "bad"), w.SYNC)
+        wire.until_ready()
+        # It is looked at anew.
+        wire.query("CREATE TABLE scratch.another (a int)")
+        taking = w.describe("S", "bad")
+    else:
+        taking = w.parse(AT_PARSE)
+    bound = w.bind((), "who", "p")
+    batch = (taking, bound) if behind == "bound behind" else (bound, taking)
+    wire.send(*batch, w.execute("p"), w.SYNC)
+
+    assert not [each.row for each in wire.until_ready() if each.type == "D" and each.row == ("bob",)]
+    assert wire.value("SELECT current_user") == "alice"
+
+
+@pytest.mark.parametrize("name", ["", "again"])
+def test_another_statement_of_the_same_name_does_not_run_as_whom_the_first_has_taken(
+    wire: Wire, name: str
+) -> None:
+    wire.query(CHECKED)
+    first = w.parse(AT_PARSE, name) + w.close("S", name)
+    wire.send(first, w.parse("SELECT current_user", name), w.bind((), name), w.execute(), w.SYNC)
+
+    assert ("bob",) not in [each.row for each in wire.until_ready() if each.type == "D"]
+    assert wire.value("SELECT current_user") == "alice"
+
+
+def test_statements_that_take_nobodys_role_run_in_one_batch(wire: Wire) -> None:
+    texts = [f"SELECT current_user, {number}" for number in range(3)]
+    wire.send(*(w.parse(text, f"s{number}") for number, text in enumerate(texts)))
+    wire.send(*(w.bind((), f"s{number}", f"p{number}") for number in range(3)))
+    wire.send(*(w.describe("S", f"s{number}") for number in range(3)))
+    wire.send(*(w.execute(f"p{number}") for number in range(3)), w.SYNC)
+
+    rows = [each.row for each in wire.until_ready() if each.type == "D"]
+    assert rows == [("alice", str(number)) for number in range(3)]

@@ -181,6 +181,19 @@ def test_a_message_of_a_gigabyte_that_never_comes_takes_no_memory(target: Target
         assert target.gateway.memory() - before < GROWTH
 
 
+@pytest.mark.parametrize("word", ["a,", "1+", "f(),", "SELECT 1;"])
+def test_a_statement_of_many_words_is_refused_unread(target: Target, word: str) -> None:
+    before = target.gateway.memory()
+    text = "SELECT " + word * 150_000 + " 1"
+    with target.wire("alice") as wire:
+        for sent in (w.query(text), w.parse(text) + w.SYNC):
+            wire.send(sent)
+            assert w.error_of(wire.until_ready())["C"] == "54001"
+        assert wire.value("SELECT 1") == "1"
+
+    assert target.gateway.memory() - before < 2 * len(text) + GROWTH
+
+
 def test_connections_that_say_nothing_do_not_keep_others_out(target: Target) -> None:
     silent = [socket.create_connection((target.host, target.port)) for _ in range(200)]
     try:

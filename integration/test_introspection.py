@@ -138,8 +138,8 @@ def test_answers_are_judged(start: Callable[..., Target], opaque: OpaqueIssuer) 
         ({"exp": None}, "missing_claim"),
         ({"exp": now - 5}, "expired"),
         ({"nbf": now + 600}, "not_yet_valid"),
-        ({"token_type": "DPoP"}, "invalid_claim"),
-        ({"token_use": "refresh_token"}, "invalid_claim"),
+        ({"token_type": "DPoP"}, "bound_token"),
+        ({"token_use": "refresh_token"}, "not_an_access_token"),
     ]:
         assert reason(target, "alice", opaque.token("alice", **change)) == expected, change
     assert reason(target, "postgres", opaque.token("postgres")) == "role_denied"

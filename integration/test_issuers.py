@@ -10,6 +10,7 @@ import pytest
 
 from harness import Issuer, eventually, merged, primary_alone
 from harness import wire as w
+from harness.activity import end_backends
 from harness.external import is_external
 from harness.target import Target
 from harness.wire import ServerError
@@ -51,9 +52,7 @@ def roles(cluster: Any) -> Iterator[None]:
         admin.execute(f"CREATE ROLE {ACCOUNT} LOGIN PASSWORD '{PASSWORD}'")
     yield
     with cluster.admin() as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE 'issuers_%'"
-        )
+        end_backends(admin, "usename LIKE 'issuers_%'")
         admin.execute(f"DROP ROLE {LOGIN}, {ACCOUNT}")
 
 

@@ -75,10 +75,11 @@ def test_unknown_keys_do_not_make_the_gateway_ask_again_and_again(
     assert own_issuer.server
     before = own_issuer.server.fetches
 
-    for number in range(10):
+    for number in range(20):
         assert refused(target, own_issuer.token("alice", headers={"kid": f"unknown-{number}"}))
 
-    assert own_issuer.server.fetches - before <= 1
+    # At once, after one second, two more and four more; the next one is further away than a login waits.
+    assert own_issuer.server.fetches - before <= 4
 
 
 def test_many_logins_at_once_share_one_fetch(make_gateway: MakeGateway, own_issuer: Issuer) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(is_external(), reason="starts PostgreSQL servers
 
 WHO = "SELECT session_user, current_user"
 ALL = find_installations()
-WITH_TLS = next((one for one in ALL if one.major < 16), None)
+INSTALLATION = ALL[0] if ALL else None
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def authority() -> Authority:
 
 @pytest.fixture(scope="module")
 def installed(issuer: Issuer, authority: Authority, tmp_path_factory: Any) -> Iterator[Setting]:
-    if WITH_TLS is None:
-        pytest.skip("no PostgreSQL before 16 on this machine, whose packages are built with TLS")
+    if INSTALLATION is None:
+        pytest.skip("no PostgreSQL on this machine")
     with Workspace() as workspace:
-        cluster = Cluster(workspace, WITH_TLS)
+        cluster = Cluster(workspace, INSTALLATION)
         if not cluster.primary.tls:
             pytest.skip(f"PostgreSQL {cluster.installation.version} on this machine is built without TLS")
         setting = Setting(workspace, cluster, issuer, tmp_path_factory.mktemp("certificates"))
@@ -74,7 +74,7 @@ def by_certificate(setting: Setting, authority: Authority, **tables: Any) -> dic
     return merged({"general": files | verified, "jwt": LOGIN}, tables)
 
 
-LOOPBACK = ("--address", "127.0.0.1/32", "--postgres", "15")
+LOOPBACK = ("--address", "127.0.0.1/32", "--postgres", str(INSTALLATION.major if INSTALLATION else 15))
 
 
 @pytest.fixture
@@ -120,10 +120,11 @@ def test_the_printed_lines_let_in_who_is_named_and_nobody_else(
 
 
 def test_a_group_of_subjects_is_let_in_without_being_listed(setting: Setting, authority: Authority) -> None:
-    """Before PostgreSQL 16, by any certificate of the gateway's own authority."""
+    """Before PostgreSQL 16, by any certificate of the gateway's own authority; since then, by a map."""
     config = by_certificate(setting, authority)
     printed = setup_hba(setting.gateway(start=False, **config), *LOOPBACK, "--group", "subjects")
-    assert "clientcert=verify-ca" in printed
+    by_map = setting.cluster.installation.major >= 16
+    assert ("cert map=pgdog_jwt" if by_map else "clientcert=verify-ca") in printed
     setting.write_rules(printed)
 
     target = setting.gateway(**config)
@@ -155,11 +156,12 @@ def test_without_tls_the_certificate_is_not_shown_and_nothing_is_said(
 ) -> None:
     """A server that has no TLS any more could be anybody."""
     config = merged(by_certificate(setting, authority), {"general": {"tls_verify": "prefer"}})
-    other = next((one for one in ALL if one.major >= 16), None)
-    if other is None:
-        pytest.skip("no PostgreSQL without TLS on this machine")
     with Workspace() as workspace:
-        cluster = Cluster(workspace, other, replica=False)
+        cluster = Cluster(workspace, INSTALLATION, replica=False)
+        cluster.primary.stop()
+        cluster.primary.tls = False
+        cluster.primary.write_settings()
+        cluster.primary.start()
         target = setting.gateway(**merged(config, {"databases": [primary_alone(cluster)]}))
         refusal = target.refusal("alice")
 
@@ -198,7 +200,7 @@ def test_what_the_guard_refuses_elsewhere_works_here(
 ) -> None:
     with certified(databases=[primary_alone(setting.cluster)]).wire("alice") as wire:
         wire.rows("DO $$ BEGIN PERFORM 1; END $$")
-        wire.rows("CREATE FUNCTION scratch.mine() RETURNS int LANGUAGE sql RETURN 1")
+        wire.rows("CREATE FUNCTION scratch.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
         wire.rows("DROP FUNCTION scratch.mine()")
         for statement in (
             "RESET ROLE",
@@ -209,6 +211,35 @@ def test_what_the_guard_refuses_elsewhere_works_here(
         ):
             wire.rows(statement)
             assert wire.rows(WHO) == [("alice", "alice")]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize(
+    "tables", [{}, {"session": {"variables": {"app.tenant_id": "{tenant}"}}}], ids=["", "guarded"]
+)
+def test_a_subject_gives_itself_no_password(
+    certified: Callable[..., Target], setting: Setting, mode: str, tables: dict[str, Any]
+) -> None:
+    """It would let somebody in past the gateway when the token is revoked or over."""
+    target = certified(
+        general={"pooler_mode": mode}, jwt=LOGIN | tables, databases=[primary_alone(setting.cluster)]
+    )
+
+    with target.wire("alice") as wire:
+        for change in ("PASSWORD 'own'", "ENCRYPTED PASSWORD 'own' VALID UNTIL 'infinity'", "PASSWORD NULL"):
+            for who in ("alice", "CURRENT_USER", "session_user"):
+                sql = f"ALTER USER {who} {change}"
+                fields = w.error_of(wire.query(sql))
+                assert (fields["C"], "outlive the token" in fields["H"]) == ("42501", True)
+                wire.send(w.extended(sql))
+                assert w.error_of(wire.until_ready())["C"] == "42501"
+        wire.rows("ALTER ROLE alice SET work_mem = '124kB'")
+        wire.rows("ALTER ROLE alice RESET work_mem")
+    with setting.cluster.admin() as admin:
+        row = admin.execute(
+            "SELECT rolpassword, rolvaliduntil FROM pg_authid WHERE rolname = 'alice'"
+        ).fetchone()
+        assert row == (None, None)
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
@@ -484,6 +515,24 @@ def test_variables_that_a_reload_brings_end_sessions_that_nobody_guards(
         eventually(lambda: is_over(wire), "the end of the session")
     with target.wire("alice", target.issuer.token("alice", tenant="mine")) as wire:
         assert wire.value("SELECT current_setting('app.tenant_id')") == "mine"
+
+
+def test_a_statement_of_any_size_does_not_grow_the_gateway(
+    certified: Callable[..., Target], setting: Setting
+) -> None:
+    """Nobody has to read it: the subject is held by PostgreSQL."""
+    target = certified(general={"pooler_mode": "session"}, databases=[primary_alone(setting.cluster)])
+    request = w.extended("SELECT 1 -- " + "x" * (64 << 20))
+    most = len(request) - (1 << 20)
+
+    with target.wire("alice") as wire, target.wire("bob") as other:
+        assert (wire.value("SELECT 1"), other.value("SELECT 1")) == ("1", "1")
+        before = target.gateway.memory()
+        wire.send(request[:most])
+        assert other.value("SELECT 1") == "1"
+        assert target.gateway.memory() - before < 32 << 20
+        wire.send(request[most:])
+        assert "D" in w.types_of(wire.until_ready())
 
 
 def is_over(wire: Any) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import signal
 import socket
 import urllib.error
@@ -17,48 +15,9 @@ import pytest
 from harness import Cluster, eventually
 from harness.ports import free_port
 from harness.target import Target
+from harness.web import SAMPLE, Web
 
 MakeGateway = Callable[..., Target]
-SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)$')
-
-
-class Web:
-    """A gateway with its two ports."""
-
-    def __init__(self, make_gateway: MakeGateway, **tables: Any) -> None:
-        self.metrics_port, self.health_port = free_port(), free_port()
-        general = {
-            "openmetrics_host": "127.0.0.1",
-            "openmetrics_port": self.metrics_port,
-            "healthcheck_port": self.health_port,
-            **tables.pop("general", {}),
-        }
-        self.target = make_gateway(general=general, **tables)
-
-    def get(self, path: str, port: int | None = None) -> tuple[int, str, str]:
-        url = f"http://127.0.0.1:{port or self.health_port}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                return response.status, response.headers["Content-Type"], response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.headers["Content-Type"], error.read().decode()
-
-    def samples(self) -> dict[str, float]:
-        """Every sample by its name with labels, as they are written."""
-        status, _, text = self.get("/metrics", self.metrics_port)
-        assert status == 200
-        found = {}
-        for line in text.splitlines():
-            if not line.startswith("#"):
-                match = SAMPLE.match(line)
-                assert match, line
-                found[line.rsplit(" ", 1)[0]] = float(match[3])
-        return found
-
-    def ready(self) -> tuple[int, dict[str, Any]]:
-        status, kind, body = self.get("/ready")
-        assert kind == "application/json"
-        return status, json.loads(body)
 
 
 @pytest.fixture

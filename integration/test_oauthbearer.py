@@ -225,7 +225,8 @@ def test_a_message_over_the_limit_is_not_read(target: Target) -> None:
     with asked(target, "alice") as wire:
         wire.send(struct.pack("!ci", b"p", 1_000_000))
         assert error(wire)["C"] == "28000"
-    assert target.gateway.last_login(user="alice")["reason"] == "unreadable_credential"
+    login = target.gateway.last_login(user="alice")
+    assert (login["reason"], "max_token_size" in login["detail"]) == ("token_too_large", True)
 
 
 def test_a_token_over_the_limit_is_refused(target: Target) -> None:

@@ -165,10 +165,10 @@ def test_the_replies_of_the_gateway_stay_out_of_messages_on_their_way(wire: Wire
     assert w.types_of(ask(wire, w.SYNC)).strip("A") == "Z"
 
 
-def test_no_notification_is_lost_once_listen_is_answered(one_server: Target, cluster: Any) -> None:
+def test_no_notification_is_lost_once_listen_is_answered(gateway: Target, cluster: Any) -> None:
     with cluster.admin() as loud:
         for _ in range(60):
-            with one_server.wire("alice") as wire:
+            with gateway.wire("alice") as wire:
                 wire.socket.settimeout(5)
                 wire.query("LISTEN at_once")
                 loud.execute("NOTIFY at_once, 'hello'")

@@ -86,7 +86,8 @@ def test_a_gateway_without_free_files_waits_and_goes_on(make_gateway: MakeGatewa
     clients = [socket.create_connection((target.host, target.port)) for _ in range(100)]
     try:
         events = target.gateway.log
-        eventually(lambda: any(one.get("event") == "accept" for one in events()), "the end of free files")
+        full = ("accept", "unauthenticated_clients")
+        eventually(lambda: any(one.get("event") in full for one in events()), "the end of free files")
         assert not target.gateway.exited
     finally:
         for client in clients:
@@ -105,7 +106,8 @@ def test_a_gateway_without_free_files_waits_and_goes_on(make_gateway: MakeGatewa
 @pytest.mark.parametrize("method", ["plain", "md5", "scram"])
 def test_long_passwords_are_read_and_sent_whole(make_gateway: MakeGateway, cluster: Any, method: str) -> None:
     """Some that people get from cloud providers have thousands of characters."""
-    long, longer = "p" * 3_000, "q" * 12_000
+    # PostgreSQL 13 reads messages of up to 1000 bytes here.
+    long, longer = "p" * 3_000, "q" * (12_000 if cluster.installation.major >= 14 else 900)
     account = {"server_user": "gateway_plain", "server_password": longer}
     target = make_gateway(
         jwt={"password_auth_type": method},

@@ -97,7 +97,7 @@ PROVIDERS = [
         {"audiences": ["postgres"], "clients": ["postgres-cli"]},
         issuer="ISSUER/realms/company",
         path="/realms/company/protocol/openid-connect/certs",
-        refused={"claim_mismatch": {"typ": "ID"}, "client_denied": {"azp": "another"}},
+        refused={"not_an_access_token": {"typ": "ID"}, "client_denied": {"azp": "another"}},
     ),
     Provider(
         "okta",
@@ -193,7 +193,7 @@ PROVIDERS = [
         issuer="ISSUER/eu-central-1_AbCdEfGhI",
         path="/eu-central-1_AbCdEfGhI/.well-known/jwks.json",
         typ=None,
-        refused={"claim_mismatch": {"token_use": "id"}, "client_denied": {"client_id": "another"}},
+        refused={"not_an_access_token": {"token_use": "id"}, "client_denied": {"client_id": "another"}},
     ),
     Provider(
         "github-actions",

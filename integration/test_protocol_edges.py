@@ -30,6 +30,46 @@ def terminate(cluster: Any, pid: str | None) -> None:
 # The server leaves
 
 
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_listener_tells_its_own_notifications(make_gateway: MakeGateway, mode: str) -> None:
+    """By the number that the client was told at its login, as drivers do."""
+    target = make_gateway(general={"pooler_mode": mode})
+    with target.wire("alice") as mine, target.wire("alice") as other:
+        own = mine.cancel_key[:4]
+        mine.query("LISTEN news")
+        for sender, is_own in ((mine, True), (other, False), (mine, True)):
+            sender.query("NOTIFY news, 'text'")
+            # Those of others may come with the next answer.
+            heard = [each.body for each in mine.query("SELECT 1") if each.type == "A"] if not is_own else []
+            heard += [each.body for each in mine.query("NOTIFY news, 'text'") if each.type == "A"]
+            assert heard[-1] == own + b"news\0text\0"
+            assert [body[:4] == own for body in heard] == ([True] if is_own else [False, True])
+
+
+@pytest.mark.parametrize("size", [64, 8_191, 8_192, 9_990])
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_names_may_be_as_long_as_with_postgresql(make_gateway: MakeGateway, mode: str, size: int) -> None:
+    target = make_gateway(general={"pooler_mode": mode})
+    name = "n" * size
+    with target.wire("alice") as wire:
+        wire.send(w.parse("SELECT 7", name), w.describe("S", name), w.SYNC)
+        assert w.types_of(wire.until_ready()) == "1tTZ"
+        wire.send(w.bind(statement=name, portal=name), w.describe("P", name), w.execute(name), w.SYNC)
+        assert w.types_of(wire.until_ready()) == "2TDCZ"
+        wire.send(w.close("S", name), w.close("P", name), w.SYNC)
+        assert w.types_of(wire.until_ready()) == "33Z"
+        wire.send(w.bind(statement=name), w.SYNC)
+        assert w.error_of(wire.until_ready())["C"] == "26000"
+
+
+def test_a_message_that_postgresql_would_not_read_ends_the_connection(gateway: Target) -> None:
+    for message in (w.describe("S", "n" * 9_996), w.close("P", "n" * 9_996), w.execute("n" * 9_996)):
+        with gateway.wire("alice") as wire:
+            wire.send(message, w.SYNC)
+            assert w.error_of(wire.receive_until("E"))["C"] == "08P01"
+            assert wire.closed_by_peer()
+
+
 @pytest.mark.parametrize(
     ("mode", "bind"),
     [

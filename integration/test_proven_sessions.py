@@ -47,7 +47,7 @@ def target(request: pytest.FixtureRequest, make_module_gateway: MakeGateway, dat
             "checkout_timeout": 10_000,
             "pooler_mode": "session" if request.param == "session" else "transaction",
         },
-        jwt={"proof": {"key": KEY}, "shared_pool": request.param == "shared"},
+        jwt={"proof": {"key": KEY, "claims": "*"}, "shared_pool": request.param == "shared"},
         databases=[primary_alone(database)],
     )
 
@@ -147,7 +147,7 @@ def test_another_key_proves_nothing(make_gateway: MakeGateway, database: Any) ->
 
 def test_a_proof_with_a_short_life_is_made_again(make_gateway: MakeGateway, database: Any) -> None:
     target = make_gateway(
-        jwt={"proof": {"key": KEY, "lifetime": 2}},
+        jwt={"proof": {"key": KEY, "claims": "*", "lifetime": 2}},
         general={"default_pool_size": 1},
         databases=[primary_alone(database)],
     )

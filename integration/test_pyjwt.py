@@ -95,6 +95,12 @@ class Strict:
         """RFC 7515 section 4.1.9: what is there is a string."""
         return "typ" in self.header and not isinstance(self.header["typ"], str)
 
+    def kinds(self) -> bool:
+        """RFC 8725 section 3.11: an access token, as far as header and claims say."""
+        typ = self.header.get("typ", "JWT")
+        is_other = isinstance(typ, str) and typ.lower() not in ("jwt", "at+jwt")
+        return is_other or "typ" in self.claims
+
     def dates(self) -> bool:
         """RFC 7519 section 2: a NumericDate is a number of seconds since 1970, no text, no truth value."""
         present = [self.claims[name] for name in ("exp", "nbf", "iat") if name in self.claims]
@@ -114,6 +120,7 @@ RULES: dict[str, tuple[Callable[[Strict], bool], set[str]]] = {
     "json": (Strict.json, {"malformed_token"}),
     "extensions": (Strict.extensions, {"unsupported_header"}),
     "types": (Strict.types, {"malformed_token"}),
+    "kinds": (Strict.kinds, {"token_type_denied", "not_an_access_token"}),
     "dates": (Strict.dates, {"invalid_claim"}),
     "role": (Strict.role, {"invalid_claim", "role_invalid"}),
 }

@@ -20,7 +20,7 @@ from harness.wire import Wire
 MakeGateway = Callable[..., Target]
 
 # `on` at a replica; a read for everybody, because it calls no function.
-WHERE = "SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'"
+WHERE = "SELECT setting FROM in_hot_standby"
 PRIMARY, REPLICA = "off", "on"
 OPTION = {"read_write_split": "exclude_primary", "read_your_writes": True, "idle_healthcheck_delay": 0}
 
@@ -37,8 +37,9 @@ def replica(servers: Cluster) -> Iterator[psycopg.Connection]:
 
 def pause(replica: psycopg.Connection) -> None:
     replica.execute("SELECT pg_wal_replay_pause()")
-    state = "SELECT pg_get_wal_replay_pause_state()"
-    eventually(lambda: replica.execute(state).fetchone() == ("paused",), "the pause")
+    if replica.info.server_version >= 140_000:
+        state = "SELECT pg_get_wal_replay_pause_state()"
+        eventually(lambda: replica.execute(state).fetchone() == ("paused",), "the pause")
 
 
 def write(wire: Wire) -> str:

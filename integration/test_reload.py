@@ -72,6 +72,74 @@ def test_sessions_go_on_over_a_reload(make_gateway: MakeGateway) -> None:
         assert wire.value("SELECT current_user") == "alice"
 
 
+CHANGES = {
+    "session mode": {"general": {"pooler_mode": "session"}},
+    "statement mode": {"general": {"pooler_mode": "statement"}},
+    "cleaning": {"general": {"server_cleaning": "always"}},
+    "limits": {"jwt": {"max_statement_size": 100_000, "max_token_size": 10_000}},
+    "SQL PREPARE": {"general": {"prepared_statements": "full"}},
+}
+
+
+def reload(target: Target, change: dict[str, Any]) -> None:
+    """A change that counts for new logins when this returns."""
+    seen = len(target.gateway.log())
+    target.gateway.write(merged(target.gateway.config, change))
+    target.gateway.send(signal.SIGHUP)
+    events = target.gateway.log
+    eventually(lambda: any(one.get("event") == "reload" for one in events()[seen:]), "the reload")
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_session_goes_on_under_other_rules(make_gateway: MakeGateway, change: dict[str, Any]) -> None:
+    target = make_gateway()
+    with target.wire("alice", work_mem="5MB") as wire:
+        wire.query("SET maintenance_work_mem = '40MB'")
+        wire.send(w.extended("SELECT 6"))
+        wire.until_ready()
+
+        reload(target, change)
+
+        assert wire.value("SELECT current_user") == "alice"
+        assert wire.value("SHOW work_mem") == "5MB"
+        assert wire.value("SHOW maintenance_work_mem") == "40MB"
+        wire.send(w.extended("SELECT 7", name="seven"))
+        assert w.types_of(wire.until_ready()) == "12TDCZ"
+        wire.send(w.bind(statement="seven"), w.execute(), w.SYNC)
+        assert w.types_of(wire.until_ready()) == "2DCZ"
+
+
+def test_another_mode_holds_from_the_next_statement_on(make_gateway: MakeGateway) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire, target.wire("alice") as other:
+        wire.value("SELECT 1")
+        reload(target, CHANGES["session mode"])
+        pid = wire.value("SELECT pg_backend_pid()")
+        assert other.value("SELECT pg_backend_pid()") != pid == wire.value("SELECT pg_backend_pid()")
+
+
+KEPT = {
+    "named": (w.parse("SELECT 7", "seven"), w.query("SELECT 1")),
+    "unnamed": (w.parse("SELECT 7"), w.bind() + w.execute() + w.SYNC),
+}
+
+
+@pytest.mark.parametrize(("kept", "next_"), KEPT.values(), ids=KEPT)
+def test_a_session_whose_statements_would_be_lost_ends(
+    make_gateway: MakeGateway, kept: bytes, next_: bytes
+) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire:
+        wire.send(kept, w.SYNC)
+        wire.until_ready()
+
+        reload(target, CHANGES["session mode"])
+
+        wire.send(next_)
+        last = wire.receive_until("E", "Z")[-1]
+        assert (last.type, last.fields["S"], last.fields["C"]) == ("E", "FATAL", "57P01")
+
+
 @pytest.mark.parametrize(
     "change", [{"jwt_user_auto_provision_read_only": True}, {"jwt_user_auto_provision": False}], ids=str
 )

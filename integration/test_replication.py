@@ -131,8 +131,8 @@ def test_another_value_is_refused_as_postgresql_does(gateway: Target) -> None:
 
 @pytest.mark.parametrize("name", ["Replication", "REPLICATION"])
 def test_replication_cannot_be_asked_for_in_disguise(target: Target, name: str) -> None:
-    assert target.refusal("streamer", **{name: "database"})["C"] in ("22023", "28000")
-    assert target.refusal("archiver", "archiver-secret", options="-c replication=true")["C"] == "22023"
+    assert target.refusal("streamer", **{name: "database"})["C"] in ("42704", "28000")
+    assert target.refusal("archiver", "archiver-secret", options="-c replication=true")["C"] == "42704"
 
 
 def test_credentials_are_asked_for_first(target: Target) -> None:
@@ -477,7 +477,8 @@ def test_pg_basebackup_with_a_password(run: Any, cluster: Any, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
     verify = cluster.installation.program("pg_verifybackup")
-    if verify.exists():
+    # One that comes in a package does not start.
+    if verify.exists() and subprocess.run([verify, "--version"], capture_output=True).returncode == 0:
         checked = subprocess.run([verify, tmp_path / "copy"], capture_output=True, text=True, timeout=60)
         assert checked.returncode == 0, checked.stderr
 

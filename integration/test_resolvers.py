@@ -144,7 +144,7 @@ def test_tokens_have_them_too(make: MakeGateway) -> None:
         "SET app.org = 'x'",
         "RESET app.role",
         "SELECT set_config('app.plan', 'platinum', false)",
-        "SET LOCAL app.user = 'ben'",
+        "SET LOCAL app.\"user\" = 'ben'",
         "ALTER ROLE member SET app.org = 'x'",
     ],
 )

@@ -186,7 +186,7 @@ def test_ports_for_watching_are_shared_too(make_gateway: MakeGateway) -> None:
 
 def ready(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 5) as http:
-        http.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        http.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return http.makefile("rb").readline().strip()
 
 

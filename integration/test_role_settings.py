@@ -19,9 +19,9 @@ from harness import (
     Installation,
     Issuer,
     Workspace,
+    chosen_installations,
     default_config,
     eventually,
-    find_installations,
     merged,
     primary_alone,
 )
@@ -33,7 +33,7 @@ from harness.wire import Wire
 
 ADMIN = {"name": "admin", "user": "admin", "password": "admin-secret"}
 PASSWORD = "direct-secret"
-OTHER_VERSIONS = [] if is_external() else find_installations()[1:]
+OTHER_VERSIONS = [] if is_external() else chosen_installations()[1:]
 
 # For each role, what its owner attached to it: everywhere, and in this database, where that goes before.
 ATTACHED: dict[str, tuple[list[str], list[str]]] = {

@@ -11,7 +11,7 @@ from harness.target import Target
 from harness.wire import Wire
 
 # `on` at a replica, and no function is called, so that the statement is a read for everybody.
-WHERE = "SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'"
+WHERE = "SELECT setting FROM in_hot_standby"
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 from harness import Cluster, eventually
 from harness import wire as w
+from harness.activity import end_backends
 from harness.freeze import frozen
 from harness.target import Target
 from harness.wire import Wire
@@ -19,7 +20,7 @@ from harness.wire import Wire
 MakeGateway = Callable[..., Target]
 
 # `on` at a replica; a read for everybody, because it calls no function.
-WHERE = "SELECT setting FROM pg_settings WHERE name = 'in_hot_standby'"
+WHERE = "SELECT setting FROM in_hot_standby"
 # At the primary: row locks are writes.
 SLEEP = "SELECT pg_sleep(30) FROM notes LIMIT 1 FOR UPDATE"
 QUICK = {"connect_timeout": 500, "healthcheck_timeout": 500, "idle_healthcheck_delay": 0}
@@ -76,7 +77,7 @@ def test_a_server_connection_that_dies_while_it_is_free_is_not_noticed(
             mine = "application_name <> 'pgdog-jwt monitor'"
             with servers.admin() as admin:
                 for pid in gateway_backends(servers, mine):
-                    admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+                    end_backends(admin, f"pid = {pid}")
 
 
 def test_reads_do_not_notice_that_a_replica_stops_and_returns(

@@ -16,8 +16,8 @@ from harness import (
     Installation,
     Issuer,
     Workspace,
+    chosen_installations,
     default_config,
-    find_installations,
     merged,
 )
 from harness import wire as w
@@ -43,7 +43,7 @@ from harness.external import is_external
 from harness.target import Target
 
 MakeGateway = Callable[..., Target]
-OTHERS = [] if is_external() else find_installations()[1:]
+OTHERS = [] if is_external() else chosen_installations()[1:]
 
 
 # Queries run as the account

@@ -75,10 +75,25 @@ def test_the_gateway_installs_it(verifier: ClaimsServer, tmp_path: Path) -> None
     )
     install = ("setup", "sql", "--install", "--config", tmp_path / "pgdog.toml", "--database")
     try:
-        assert "version 1" in run(*install, "app", "--user", "installer", PGPASSWORD="installer-secret")
-        assert "version 1" in run(*install, "app", "--user", "installer", PGPASSWORD="installer-secret")
+        assert "version 2" in run(*install, "app", "--user", "installer", PGPASSWORD="installer-secret")
+        assert "version 2" in run(*install, "app", "--user", "installer", PGPASSWORD="installer-secret")
         with verifier.admin("empty") as admin:
-            assert admin.execute("SELECT jwt.version(), jwt.tenant()").fetchone() == ("1", None)
+            assert admin.execute("SELECT jwt.version(), jwt.tenant()").fetchone() == ("2", None)
+        with verifier.admin("empty") as admin:
+            admin.execute(
+                "GRANT CREATE ON SCHEMA public TO PUBLIC; GRANT SELECT (inner_pad) ON jwt.keys TO bob"
+            )
+            admin.execute("CREATE ROLE copier REPLICATION")
+        done = subprocess.run(
+            [find_gateway(), *install, "app", "--user", "installer", "--pgvpd"],
+            capture_output=True, text=True, check=True, timeout=60,
+            env={**os.environ, "PGPASSWORD": "installer-secret"},
+        )  # fmt: skip
+        assert done.stderr.splitlines() == [
+            "warning: public is a schema in which PUBLIC may create what calls of pgvpd's names find first: "
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+            "warning: jwt.keys can be copied by copier, with REPLICATION",
+        ]
         for name, user, password, reason in (
             ("app", "installer", "wrong-secret", "password authentication failed"),
             ("other", "installer", "installer-secret", 'no [[databases]] with a primary of "other"'),
@@ -91,7 +106,7 @@ def test_the_gateway_installs_it(verifier: ClaimsServer, tmp_path: Path) -> None
     finally:
         with verifier.admin("postgres") as admin:
             admin.execute("DROP DATABASE empty")
-            admin.execute("DROP ROLE installer")
+            admin.execute("DROP ROLE installer; DROP ROLE IF EXISTS copier")
 
 
 def test_installing_again_keeps_keys_and_claims(verifier: ClaimsServer, proven: Session) -> None:
@@ -118,7 +133,7 @@ def test_a_schema_of_somebody_else_is_not_taken_over(verifier: ClaimsServer) -> 
 
 
 def test_a_newer_version_is_not_replaced(verifier: ClaimsServer) -> None:
-    newer = script().replace("SELECT '1' $$", "SELECT '2' $$").replace("::integer > 1", "::integer > 2")
+    newer = script().replace("SELECT '2' $$", "SELECT '3' $$").replace("::integer > 2", "::integer > 3")
     assert newer != script()
     verifier.execute(newer)
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="newer"):

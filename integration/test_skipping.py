@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness import Cluster, Workspace, find_installations
+from harness import Cluster, Workspace, chosen_installations
 from harness import wire as w
 from harness.cluster import DATABASE, SERVER_PASSWORD, SERVER_USER
 from harness.external import is_external
 from harness.wire import Wire
 
-INSTALLATIONS = [] if is_external() else find_installations()
+INSTALLATIONS = [] if is_external() else chosen_installations()
 
 
 @pytest.fixture(scope="module", params=INSTALLATIONS, ids=lambda one: f"PostgreSQL {one.version}")
@@ -53,10 +53,15 @@ def test_a_time_limit_between_two_messages_counts_as_an_error_of_the_second(serv
     """Were it an error of none, COMMIT would be a ROLLBACK, and what comes behind it would be run."""
     server.query("SET statement_timeout = '50ms'")
     server.send(w.step("BEGIN"), w.step("SET ROLE alice"), w.parse("COMMIT"), w.FLUSH)
-    assert w.types_of(server.receive() for _ in range(7)) == "12C12C1"
+    answers = ""
+    while answers.count("1") < 3:
+        kind = server.receive().type
+        # Before PostgreSQL 14, a setting is reported as soon as it has changed, and not when all is done.
+        answers += "" if kind == "S" else kind
+    assert answers == "12C12C1"
     time.sleep(0.2)
     server.send(w.bind(), w.execute(), w.query("SELECT current_user"), w.SYNC)
-    assert w.types_of(server.until_ready()) == "EZ"
+    assert w.types_of(server.until_ready()).replace("S", "") == "EZ"
     server.query("ROLLBACK")
     assert server.value("SELECT current_user") == SERVER_USER
 

@@ -54,7 +54,7 @@ def test_five_hundred_megabytes_wait_on_the_server_and_nobody_else_does(target: 
         # Their servers stand still, and nobody else's.
         for _ in range(200):
             assert other.value("SELECT 1") == "1"
-        assert stuck(cluster) == READERS
+        eventually(lambda: stuck(cluster) == READERS, "all servers to wait still")
 
     first = readers[0]
     received = len(first._unread)

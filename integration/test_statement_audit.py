@@ -69,7 +69,7 @@ def test_a_simple_query_is_one_event(recorded: tuple[Target, Records]) -> None:
     with target.wire("alice") as wire:
         wire.query("SELECT n FROM generate_series(1, 3) AS n")
         event = records.last(command="SELECT")
-        assert event["statement"] == "SELECT n FROM generate_series(1, 3) AS n"
+        assert event["statement"] == "SELECT n FROM generate_series(?) AS n"
         assert (event["rows"], event["user"], event["role"], event["subject"]) == (
             3,
             "alice",
@@ -95,9 +95,9 @@ def test_an_error_is_on_record(recorded: tuple[Target, Records]) -> None:
     target, records = recorded
     with target.wire("alice") as wire:
         wire.query("SELECT 1 / 0")
-        assert records.last(sqlstate="22012")["statement"] == "SELECT 1 / 0"
+        assert records.last(sqlstate="22012")["statement"] == "SELECT ? / ?"
         wire.query("SELECT nonsense")
-        assert records.last(sqlstate="42703")["statement"] == "SELECT nonsense"
+        assert records.last(sqlstate="42703")["statement"] == "SELECT ?"
 
 
 def test_each_execute_is_an_event(recorded: tuple[Target, Records]) -> None:
@@ -106,19 +106,19 @@ def test_each_execute_is_an_event(recorded: tuple[Target, Records]) -> None:
         wire.send(parse("SELECT 1 AS a", "one"), parse("SELECT 2 AS b", "two"))
         wire.send(bind((), "one", "p"), bind((), "two", "q"), execute("q"), execute("p"), SYNC)
         wire.until_ready()
-        records.last(statement="SELECT 1 AS a")
-        assert [event["statement"] for event in records.all()] == ["SELECT 2 AS b", "SELECT 1 AS a"]
+        records.last(statement="SELECT ? AS a")
+        assert [event["statement"] for event in records.all()] == ["SELECT ? AS b", "SELECT ? AS a"]
         wire.send(bind((), "one"), execute(), SYNC)
         wire.until_ready()
         eventually(lambda: len(records.all()) == 3, "the third")
-        assert records.all()[-1]["statement"] == "SELECT 1 AS a"
+        assert records.all()[-1]["statement"] == "SELECT ? AS a"
 
 
 def test_a_statement_of_a_driver_is_on_record(recorded: tuple[Target, Records]) -> None:
     target, records = recorded
     with target.connect("alice") as connection:
         connection.execute("SELECT %s::int + 1", (41,), prepare=True)
-    assert records.last(command="SELECT")["statement"] == "SELECT $1::int + 1"
+    assert records.last(command="SELECT")["statement"] == "SELECT $1::int + ?"
 
 
 def test_a_failed_parse_does_not_give_its_name_another_text(recorded: tuple[Target, Records]) -> None:
@@ -126,38 +126,40 @@ def test_a_failed_parse_does_not_give_its_name_another_text(recorded: tuple[Targ
     with target.wire("alice") as wire:
         wire.send(parse("SELECT nonsense", "s"), SYNC)
         assert error_of(wire.until_ready())["C"] == "42703"
-        wire.send(parse("SELECT 1", "s"), SYNC)
+        wire.send(parse("SELECT 1 AS a", "s"), SYNC)
         wire.until_ready()
-        wire.send(parse("SELECT 'innocent'", "s"), SYNC)
+        wire.send(parse("SELECT 2 AS innocent", "s"), SYNC)
         assert error_of(wire.until_ready())["C"] == "42P05"
         wire.send(bind((), "s"), execute(), SYNC)
         wire.until_ready()
-        assert records.last(command="SELECT")["statement"] == "SELECT 1"
+        assert records.last(command="SELECT")["statement"] == "SELECT ? AS a"
 
 
 def test_a_closed_name_may_stand_for_another_text(recorded: tuple[Target, Records]) -> None:
     target, records = recorded
     with target.wire("alice") as wire:
-        for sql in ("SELECT 1", "SELECT 2"):
+        for sql in ("SELECT 1 AS a", "SELECT 2 AS b"):
             wire.send(parse(sql, "s"), bind((), "s"), execute(), close("S", "s"), SYNC)
             assert "E" not in types_of(wire.until_ready())
-        records.last(statement="SELECT 2")
-        assert [event["statement"] for event in records.all()] == ["SELECT 1", "SELECT 2"]
+        records.last(statement="SELECT ? AS b")
+        assert [event["statement"] for event in records.all()] == ["SELECT ? AS a", "SELECT ? AS b"]
 
 
 def test_a_batch_that_fails_is_one_event_with_the_error(recorded: tuple[Target, Records]) -> None:
     target, records = recorded
     with target.wire("alice") as wire:
-        wire.send(*[part for sql in ("SELECT 1", "SELECT 1 / 0", "SELECT 3") for part in _run(sql)], SYNC)
+        wire.send(
+            *[part for sql in ("SELECT 1", "SELECT 1 / 0", "SELECT 3 AS c") for part in _run(sql)], SYNC
+        )
         assert error_of(wire.until_ready())["C"] == "22012"
         records.last(sqlstate="22012")
         assert [(e["statement"], e.get("sqlstate")) for e in records.all()] == [
-            ("SELECT 1", None),
-            ("SELECT 1 / 0", "22012"),
+            ("SELECT ?", None),
+            ("SELECT ? / ?", "22012"),
         ]
         wire.send(*_run("SELECT nonsense"), SYNC)
         wire.until_ready()
-        assert records.last(sqlstate="42703")["statement"] == "SELECT nonsense"
+        assert records.last(sqlstate="42703")["statement"] == "SELECT ?"
 
 
 def _run(sql: str) -> tuple[bytes, bytes, bytes]:
@@ -171,18 +173,21 @@ def test_an_error_that_is_too_long_to_be_read_hides_nothing(recorded: tuple[Targ
         wire.query(sql)
         wire.send(*_run(sql), SYNC)
         wire.until_ready()
-    eventually(lambda: len(records.all(sqlstate="22P02", statement=sql)) == 2, "both errors")
+    eventually(
+        lambda: len(records.all(sqlstate="22P02", statement="SELECT repeat(?, ?)::int")) == 2, "both errors"
+    )
 
 
 def test_pipelined_queries_keep_their_order(recorded: tuple[Target, Records]) -> None:
     target, records = recorded
-    texts = [f"SELECT {number}" for number in range(20)]
+    texts = [f"SELECT {number} AS a{number}" for number in range(20)]
+    masked = [f"SELECT ? AS a{number}" for number in range(20)]
     with target.wire("alice") as wire:
         wire.send(*[query(sql) for sql in texts[:10]], *[extended(sql) for sql in texts[10:]])
         for _ in texts:
             wire.until_ready()
-        records.last(statement=texts[-1])
-        assert [event["statement"] for event in records.all()] == texts
+        records.last(statement=masked[-1])
+        assert [event["statement"] for event in records.all()] == masked
 
 
 def test_a_result_in_parts_is_an_event_for_each(recorded: tuple[Target, Records]) -> None:
@@ -263,10 +268,11 @@ def test_passwords_are_not_on_record(recorded: tuple[Target, Records]) -> None:
             wire.query(sql)
             wire.send(*_run(sql), SYNC)
             wire.until_ready()
-        wire.query("SELECT 'the end'")
-    records.last(statement="SELECT 'the end'")
+        wire.query("SELECT 1 AS the_end")
+    records.last(statement="SELECT ? AS the_end")
     assert "swordfish" not in records.path.read_text()
-    assert records.all(incomplete="masked") or records.all(incomplete="hidden")
+    assert records.all(statement="CREATE USER someone WITH PASSWORD ?")
+    assert '"incomplete":"hidden"' in records.path.read_text()
 
 
 def test_tokens_are_not_on_record(recorded: tuple[Target, Records]) -> None:
@@ -274,14 +280,18 @@ def test_tokens_are_not_on_record(recorded: tuple[Target, Records]) -> None:
     token = target.issuer.token("alice")
     with target.wire("alice", token) as wire:
         wire.query(f"SELECT '{token}' AS mine")
-    assert records.last(command="SELECT")["statement"] == "SELECT '[token]' AS mine"
+        wire.query(f'SELECT 1 AS "{token}"')
+    records.last(statement='SELECT ? AS "[token]"')
+    assert records.all(statement="SELECT ? AS mine")
+    assert token.rpartition(".")[2] not in records.path.read_text()
 
 
 def test_parameters_are_recorded_when_asked_for(make: Make) -> None:
     target, records = make(statement_parameters=True)
     with target.connect("alice") as connection:
-        connection.execute("SELECT %s::text, %s::text, %s::bytea", ("höflich\n", None, b"\x01\xff"))
-    assert records.last(command="SELECT")["parameters"] == ["höflich\n", None, "\\x01ff"]
+        connection.execute("CREATE TEMPORARY TABLE kept (a text, b text, c bytea)")
+        connection.execute("INSERT INTO kept (a, b, c) VALUES (%s, %s, %s)", ("höflich\n", None, b"\x01\xff"))
+    assert records.last(command="INSERT")["parameters"] == ["höflich\n", None, "\\x01ff"]
 
 
 def test_parameters_are_left_out_by_default(recorded: tuple[Target, Records]) -> None:
@@ -295,7 +305,7 @@ def test_parameters_are_left_out_by_default(recorded: tuple[Target, Records]) ->
 def test_a_long_text_is_cut(make: Make) -> None:
     target, records = make(statement_max_length=30)
     with target.wire("alice") as wire:
-        wire.query("SELECT '" + "ü" * 50_000 + "'")
+        wire.query('SELECT 1 AS "' + "ü" * 5_000 + '"')
     event = records.last(command="SELECT")
     assert event["incomplete"] == "cut"
     assert len(event["statement"].encode()) <= 30
@@ -319,7 +329,7 @@ def test_only_statements_of_those_who_are_named_are_recorded(make: Make) -> None
     target, records = make(statements_for=["bob", "car*"])
     for user in ("alice", "bob", "carol"):
         with target.wire(user) as wire:
-            wire.query(f"SELECT '{user}'")
+            wire.query(f"SELECT 1 AS {user}")
     records.last(user="carol")
     assert {event["user"] for event in records.all()} == {"bob", "carol"}
 
@@ -336,7 +346,7 @@ def test_a_statement_whose_client_leaves_is_on_record(recorded: tuple[Target, Re
     target, records = recorded
     with target.wire("alice") as wire:
         wire.send(query("SELECT pg_sleep(0.2)"), TERMINATE)
-    assert records.last(statement="SELECT pg_sleep(0.2)")["command"] == "SELECT"
+    assert records.last(statement="SELECT pg_sleep(?)")["command"] == "SELECT"
 
 
 def test_users_with_passwords_are_recorded_as_well(make: Make) -> None:
@@ -355,4 +365,4 @@ def test_a_message_of_a_batch_stays_one_event_with_names_of_the_servers_own(make
         for _ in range(3):
             wire.until_ready()
     records.last(command="ROLLBACK")
-    assert [event["statement"] for event in records.all()] == ["BEGIN", "SELECT 1", "ROLLBACK"]
+    assert [event["statement"] for event in records.all()] == ["BEGIN", "SELECT ?", "ROLLBACK"]

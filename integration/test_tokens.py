@@ -168,6 +168,68 @@ def test_the_first_of_two_subjects_is_nobody(gateway: Target) -> None:
     assert gateway.refusal("bob", gateway.issuer.key.sign_bytes(claims.encode()))["C"] == "28000"
 
 
+# As issuers make them that round up, write fractions, or have a clock that is ahead.
+FRESH: dict[str, Make] = {
+    "iat rounded up": lambda issuer: issuer.token("alice", iat=now() + 1),
+    "iat with a fraction": lambda issuer: issuer.token("alice", iat=time.time() + 0.3),
+    "iat ahead": lambda issuer: issuer.token("alice", iat=now() + 3),
+    "nbf rounded up": lambda issuer: issuer.token("alice", nbf=now() + 1),
+}
+
+
+@pytest.mark.parametrize("make", FRESH.values(), ids=FRESH)
+def test_a_fresh_token_is_not_refused_at_random(gateway: Target, make: Make) -> None:
+    for _ in range(3):
+        gateway.wire("alice", make(gateway.issuer)).close()
+
+
+def test_the_log_names_the_key_that_lets_younger_tokens_in(gateway: Target) -> None:
+    for claim, reason in (("iat", "issued_in_future"), ("nbf", "not_yet_valid")):
+        gateway.gateway.mark()
+        gateway.refusal("alice", gateway.issuer.token("alice", **{claim: now() + 60}))
+        login = gateway.gateway.last_login(user="alice", reason=reason)
+        assert '"early_leeway"' in login["detail"]
+
+
+def test_tokens_before_their_time_are_refused_where_that_is_wanted(
+    make_gateway: Callable[..., Target],
+) -> None:
+    target = make_gateway(jwt={"early_leeway": 0})
+    assert target.refusal("alice", target.issuer.token("alice", iat=now() + 30))["C"] == "28000"
+
+
+PASTED = {
+    "newline": (lambda token: token + "\n", "line break"),
+    "space": (lambda token: " " + token, "white space"),
+    "quotes": (lambda token: f'"{token}"', "quotes"),
+    "Bearer": (lambda token: "Bearer " + token, '"Bearer"'),
+    "17 kB": (lambda token: token + "x" * 17_000, "max_token_size"),
+    "60 kB": (lambda token: token + "x" * 60_000, "max_token_size"),
+}
+
+
+@pytest.mark.parametrize(("paste", "said"), PASTED.values(), ids=PASTED)
+def test_the_log_says_what_was_pasted_with_a_token(
+    gateway: Target, paste: Callable[[str], str], said: str
+) -> None:
+    token = gateway.issuer.token("alice")
+    gateway.gateway.mark()
+
+    assert gateway.refusal("alice", paste(token))["C"] == "28000"
+
+    detail = gateway.gateway.last_login(user="alice")["detail"]
+    assert said in detail
+    assert token not in gateway.gateway.log_text()
+
+
+@pytest.mark.parametrize("said", ["milliseconds", "text"])
+def test_the_log_says_what_is_wrong_with_a_date(gateway: Target, said: str) -> None:
+    value = {"milliseconds": (now() + 60) * 1000, "text": str(now() + 60)}[said]
+    gateway.gateway.mark()
+    gateway.refusal("alice", gateway.issuer.token("alice", exp=value))
+    assert said in gateway.gateway.last_login(user="alice")["detail"]
+
+
 def test_leeway_is_what_the_configuration_says(make_gateway: Callable[..., Target]) -> None:
     target = make_gateway(jwt={"leeway": 60})
     late, too_late = (target.issuer.token("alice", iat=now() - 600, expires_in=-ago) for ago in (20, 120))

@@ -69,5 +69,19 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION jwt.add_key(text, text), jwt.create_key(text), jwt.retire_key(text), jwt.set_tenant_claim(text)
-    FROM PUBLIC;
+-- From PUBLIC, and from whoever default privileges or a grant have given them to.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT pg_proc.oid::regprocedure AS function,
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role
+        FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner)))
+        WHERE pronamespace = 'jwt'::regnamespace AND grantee <> proowner
+            AND proname IN ('add_key', 'create_key', 'retire_key', 'set_tenant_claim')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', granted.function, granted.role);
+    END LOOP;
+END
+$$;

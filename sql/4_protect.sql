@@ -80,7 +80,7 @@ END
 $$;
 
 -- A table with everything that inherits from it: rows can be read from a partition directly.
-CREATE OR REPLACE FUNCTION jwt.family(target regclass) RETURNS SETOF regclass
+CREATE OR REPLACE FUNCTION jwt.descendants(target regclass) RETURNS SETOF regclass
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     WITH RECURSIVE family AS (
@@ -88,8 +88,13 @@ CREATE OR REPLACE FUNCTION jwt.family(target regclass) RETURNS SETOF regclass
         UNION
         SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = relid
     )
-    SELECT relid::regclass FROM family JOIN pg_class ON oid = relid WHERE relkind IN ('r', 'p');
+    SELECT relid::regclass FROM family;
 $$;
+
+-- Those of them that can have policies: foreign tables cannot.
+CREATE OR REPLACE FUNCTION jwt.family(target regclass) RETURNS SETOF regclass
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT member FROM jwt.descendants(target) AS member JOIN pg_class ON oid = member WHERE relkind IN ('r', 'p') $$;
 
 -- The name of a table as it can be written anywhere.
 CREATE OR REPLACE FUNCTION jwt.full_name(target regclass) RETURNS text
@@ -120,6 +125,13 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = member AND polpermissive) THEN
             EXECUTE format('CREATE POLICY jwt_allow ON %s USING (jwt.installed()) WITH CHECK (jwt.installed())', member_name);
         END IF;
+    END LOOP;
+    FOR member IN SELECT descendant FROM jwt.descendants(target) AS descendant JOIN pg_class ON oid = descendant
+        WHERE relkind = 'f' LOOP
+        RAISE WARNING 'foreign table % has no row-level security when it is read without %', jwt.full_name(member),
+            jwt.full_name(target)
+            USING HINT = format('Grant nobody rights on it: REVOKE ALL ON %s FROM PUBLIC, and from all others.',
+                jwt.full_name(member));
     END LOOP;
 END
 $$;

@@ -1,5 +1,5 @@
--- The names of pgvpd, for people who move over: optional, run after the other scripts. They are in schema public, where
--- pgvpd had them.
+-- The names of pgvpd, for people who move over: optional, run after the other scripts. The functions are in schema jwt. In
+-- schema public, where pgvpd had them and where others may often create things, there are only aliases.
 --
 -- As in pgvpd these read session variables, which are as safe as the gateway's guard. `jwt.protect` reads claims that the
 -- gateway has proven.
@@ -8,34 +8,30 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL standard_conforming_strings = on;
 
-CREATE OR REPLACE FUNCTION public.pgvpd_context(variable text) RETURNS text
+CREATE OR REPLACE FUNCTION jwt.pgvpd_context(variable text) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT nullif(current_setting(variable, true), '') $$;
 
-CREATE OR REPLACE FUNCTION public.current_tenant_id() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT nullif(current_setting('app.current_tenant_id', true), '') $$;
-
 -- Parts between commas. Braces around them, as array literals have, are taken away.
-CREATE OR REPLACE FUNCTION public.pgvpd_context_array(variable text) RETURNS text[]
+CREATE OR REPLACE FUNCTION jwt.pgvpd_context_array(variable text) RETURNS text[]
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     AS $$ SELECT string_to_array(nullif(btrim(current_setting(variable, true), '{}'), ''), ',') $$;
 
-CREATE OR REPLACE FUNCTION public.pgvpd_context_uuid_array(variable text) RETURNS uuid[]
+CREATE OR REPLACE FUNCTION jwt.pgvpd_context_uuid_array(variable text) RETURNS uuid[]
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT public.pgvpd_context_array(variable)::uuid[] $$;
+    AS $$ SELECT jwt.pgvpd_context_array(variable)::uuid[] $$;
 
 -- False, and not NULL, when the variable is not set.
-CREATE OR REPLACE FUNCTION public.pgvpd_context_contains(variable text, value uuid) RETURNS boolean
+CREATE OR REPLACE FUNCTION jwt.pgvpd_context_contains(variable text, value uuid) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT coalesce(value = ANY (public.pgvpd_context_uuid_array(variable)), false) $$;
+    AS $$ SELECT coalesce(value = ANY (jwt.pgvpd_context_uuid_array(variable)), false) $$;
 
-CREATE OR REPLACE FUNCTION public.pgvpd_context_text_contains(variable text, value text) RETURNS boolean
+CREATE OR REPLACE FUNCTION jwt.pgvpd_context_text_contains(variable text, value text) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT coalesce(value = ANY (public.pgvpd_context_array(variable)), false) $$;
+    AS $$ SELECT coalesce(value = ANY (jwt.pgvpd_context_array(variable)), false) $$;
 
 -- Protects a table by the variable, and lets `app_user` use it where there is such a role.
-CREATE OR REPLACE FUNCTION public.pgvpd_protect(target regclass, column_name name DEFAULT 'tenant_id') RETURNS void
+CREATE OR REPLACE FUNCTION jwt.pgvpd_protect(target regclass, column_name name) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
@@ -48,7 +44,7 @@ $$;
 
 -- Takes pgvpd's list: [{"column", "var", "type": "text" | "uuid" | "uuid_array" | "text_array"}]. `when` was SQL there; here
 -- it is what `jwt.protect_acl` takes, with `var` as another name of `variable`.
-CREATE OR REPLACE FUNCTION public.pgvpd_protect_acl(target regclass, ways jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION jwt.pgvpd_protect_acl(target regclass, ways jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -77,10 +73,85 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION public.pgvpd_status()
+CREATE OR REPLACE FUNCTION jwt.pgvpd_status()
     RETURNS TABLE (table_name text, rls_enabled boolean, rls_forced boolean, policy_count bigint)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT relname::text, relrowsecurity, relforcerowsecurity, (SELECT count(*) FROM pg_policy WHERE polrelid = pg_class.oid)
     FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname;
+$$;
+
+-- Ends an installation whose aliases would not be what calls of these names find, or would be others' to change.
+CREATE OR REPLACE FUNCTION jwt.refuse_foreign_aliases() RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN SELECT * FROM jwt.foreign_aliases() LOOP
+        RAISE EXCEPTION '% belongs to role "%" and is no alias of pgvpd''s names', found.object, found.owner
+            USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Find out what it is for, then drop it. Let nobody else create in schema public: '
+                    'REVOKE CREATE ON SCHEMA public FROM PUBLIC.';
+    END LOOP;
+END
+$$;
+
+DO $$
+BEGIN
+    PERFORM jwt.refuse_foreign_aliases();
+END
+$$;
+
+-- One call of a function by its full name each, so that nothing depends on the search path and PostgreSQL can put the
+-- function in the alias's place.
+CREATE OR REPLACE FUNCTION public.current_tenant_id() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context('app.current_tenant_id') $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_context(variable text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context(variable) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_context_array(variable text) RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context_array(variable) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_context_uuid_array(variable text) RETURNS uuid[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context_uuid_array(variable) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_context_contains(variable text, value uuid) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context_contains(variable, value) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_context_text_contains(variable text, value text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT jwt.pgvpd_context_text_contains(variable, value) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_protect(target regclass, column_name name DEFAULT 'tenant_id') RETURNS void
+    LANGUAGE sql VOLATILE
+    AS $$ SELECT jwt.pgvpd_protect(target, column_name) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_protect_acl(target regclass, ways jsonb) RETURNS void
+    LANGUAGE sql VOLATILE
+    AS $$ SELECT jwt.pgvpd_protect_acl(target, ways) $$;
+
+CREATE OR REPLACE FUNCTION public.pgvpd_status()
+    RETURNS TABLE (table_name text, rls_enabled boolean, rls_forced boolean, policy_count bigint)
+    LANGUAGE sql STABLE
+    AS $$ SELECT * FROM jwt.pgvpd_status() $$;
+
+-- Once more: others may have created something meanwhile.
+DO $$
+DECLARE
+    found record;
+BEGIN
+    PERFORM jwt.refuse_foreign();
+    PERFORM jwt.refuse_foreign_aliases();
+    FOR found IN SELECT * FROM jwt.creators('public') LOOP
+        RAISE WARNING '% may create in schema public what calls of pgvpd''s names find first', found.role
+            USING HINT = found.remedy || ';';
+    END LOOP;
+END
 $$;

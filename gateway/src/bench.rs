@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgdog_jwt::{AuthContext, AuthDecision, Credential};
+use pgdog_jwt_guard::{Access, Classifier, PgQuery, Verdict};
 use tokio::net::UnixStream;
 
 use crate::app::state::{App, Generation};
@@ -15,8 +16,7 @@ use crate::backend::settings;
 use crate::cli::Paths;
 use crate::config::{Config, Text};
 use crate::frontend::grant::Who;
-use crate::frontend::login;
-use crate::router::{Access, Classifier, Verdict};
+use crate::frontend::{login, unauthenticated};
 
 pub use crate::frontend::session::bench::{Conversation, Replies};
 
@@ -45,7 +45,10 @@ impl Gateway {
 
     /// Serves a client from its first byte to its last.
     pub async fn serve(self, socket: UnixStream) {
-        if let Some(session) = login::let_in(self.app, socket.into(), None).await {
+        let place = unauthenticated::enter(&self.app.state().bounds, None, 0);
+        if let Ok(place) = place
+            && let Some(session) = login::let_in(self.app, socket.into(), None, place).await
+        {
             session.run().await;
         }
     }
@@ -126,7 +129,7 @@ pub struct Statements(Classifier);
 impl Statements {
     /// Knows no text yet.
     pub fn new(gateway: Gateway) -> Self {
-        Self(Classifier::new(gateway.app.state().policy.clone()))
+        Self(Classifier::new(gateway.app.state().policies.base(false).clone(), &PgQuery))
     }
 
     /// Whether the guard lets a statement pass.
@@ -148,8 +151,8 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Settings {
 }
 
 impl Settings {
-    /// Appends the SQL that makes `wanted` of these.
-    pub fn write_difference(&self, wanted: &Self, sql: &mut String) {
-        self.0.write_difference(&wanted.0, sql);
+    /// Makes the SQL that makes `wanted` of these, and says how long its texts are together, in bytes.
+    pub fn difference(&self, wanted: &Self) -> usize {
+        self.0.difference(&wanted.0).iter().map(|sql| sql.text().len()).sum()
     }
 }

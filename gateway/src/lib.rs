@@ -9,11 +9,11 @@ mod backend;
 pub mod bench;
 mod cli;
 mod config;
+mod dialect;
 mod frontend;
 mod net;
 mod provisioning;
 mod resolvers;
-mod router;
 mod stats;
 mod wire;
 

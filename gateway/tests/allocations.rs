@@ -115,6 +115,6 @@ fn a_session_that_is_warm_allocates_nothing_for_a_query() {
     let setup = Setup::new(true, 1).unwrap();
     setup.runtime.block_on(async {
         let clients = &mut [Client::log_in(&setup, "alice").await, Client::log_in(&setup, "bob").await];
-        check("two clients' queries on one server", clients, &[exchanges::simple()], 2 * 29).await;
+        check("two clients' queries on one server", clients, &[exchanges::simple()], 2 * 41).await;
     });
 }

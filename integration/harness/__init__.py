@@ -6,7 +6,13 @@ protocol by hand. Everything that is started here ends with the program that sta
 
 from .cluster import DATABASE, Cluster
 from .gateway import Gateway, default_config, find_gateway, merged, primary_alone
-from .installation import Installation, find_installations, find_postgres
+from .installation import (
+    Installation,
+    chosen_installations,
+    find_installations,
+    find_postgres,
+    oldest_and_newest,
+)
 from .issuer import Issuer
 from .poll import eventually
 from .workspace import Workspace, exit_on_signals
@@ -18,6 +24,7 @@ __all__ = [
     "Installation",
     "Issuer",
     "Workspace",
+    "chosen_installations",
     "default_config",
     "eventually",
     "exit_on_signals",
@@ -25,5 +32,6 @@ __all__ = [
     "find_installations",
     "find_postgres",
     "merged",
+    "oldest_and_newest",
     "primary_alone",
 ]

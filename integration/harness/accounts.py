@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .activity import end_backends
 from .cluster import Cluster
 from .gateway import primary_alone
 from .target import Target
@@ -68,9 +69,7 @@ def create_accounts(cluster: Cluster) -> None:
 def drop_accounts(cluster: Cluster) -> None:
     names = ", ".join([READER, WRITER, BOSS, BYPASS])
     with cluster.admin() as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE 'acct%'"
-        )
+        end_backends(admin, "usename LIKE 'acct%'")
         admin.execute("DROP TABLE payroll, newsletter; DROP FUNCTION leave_traces")
         admin.execute(f"DROP ROLE {names}, acct_helper")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from psycopg import Connection
+
 from .cluster import Cluster
 from .poll import eventually
 
@@ -25,3 +29,13 @@ def sleeping(cluster: Cluster, mark: str) -> int:
 def await_sleep(cluster: Cluster, mark: str) -> None:
     """Waits until the statement runs: nothing comes back from it that would tell."""
     eventually(lambda: sleeping(cluster, mark) == 1, "the start of the statement")
+
+
+def end_backends(admin: Connection[Any], condition: str) -> None:
+    """Ends the server processes that `pg_stat_activity` shows under this condition, and waits for their end.
+
+    Before PostgreSQL 14, `pg_terminate_backend` does not wait.
+    """
+    admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {condition}".encode())
+    left = f"SELECT count(*) FROM pg_stat_activity WHERE {condition}".encode()
+    eventually(lambda: admin.execute(left).fetchone() == (0,), "the end of server processes")

@@ -29,6 +29,9 @@ from .conversation import (
 )
 from .wire import Message
 
+# PostgreSQL 17 and newer say so at the next statement when a simple query ended a batch without Sync.
+DEFECT = "unexpected state STARTED"
+
 # What each client says, in the order in which the clients take turns.
 Talk = list[tuple[int, Step]]
 
@@ -119,6 +122,8 @@ class Pair:
                 except (asyncio.IncompleteReadError, ConnectionError):
                     # PostgreSQL itself hangs up on some nonsense; what comes then is for each to say.
                     break
+                if any(each.type == "E" and DEFECT in each.fields["M"] for each in replies[-1]):
+                    raise InconclusiveError
             else:
                 with contextlib.suppress(ConnectionError):
                     await peer.write([LEAVE])

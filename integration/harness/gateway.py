@@ -15,9 +15,10 @@ from typing import Any
 import tomli_w
 
 from .cluster import DATABASE, SERVER_PASSWORD, SERVER_USER, Cluster
+from .hosts import for_pgdog, is_pgdog, pgdog, skip_unknown_keys
 from .issuer import Issuer
 from .poll import eventually
-from .ports import free_port
+from .ports import free_port, is_listening
 from .workspace import Workspace, resident_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,7 +28,9 @@ Config = dict[str, Any]
 
 
 def find_gateway() -> Path:
-    """The program: `PGDOG_JWT_BIN`, or what cargo has built, the release first."""
+    """The program: a patched PgDog (`PGDOG`), `PGDOG_JWT_BIN`, or what cargo has built, the release first."""
+    if is_pgdog():
+        return pgdog()
     if named := os.environ.get("PGDOG_JWT_BIN"):
         if found := shutil.which(named):
             return Path(found)
@@ -122,6 +125,7 @@ class Gateway:
     def write(self, config: Config | None = None, users: Config | None = None) -> None:
         """Writes the files; what is not given stays as it is."""
         if config is not None:
+            config = for_pgdog(config) if is_pgdog() else config
             self.config = deepcopy(config)
             self.config_file.write_text(tomli_w.dumps(config))
         if users is not None:
@@ -140,10 +144,14 @@ class Gateway:
             )
 
         def listening() -> bool:
+            if is_pgdog():
+                return self.exited or is_listening(self.port)
             return self.exited or any(event.get("message") == "listening" for event in self.log()[seen:])
 
         eventually(listening, "start of the gateway", START_SECONDS)
         if self.exited:
+            if is_pgdog():
+                skip_unknown_keys(self.log_text())
             raise RuntimeError(f"the gateway does not start:\n{self.log_text()[-3000:]}")
         return self
 

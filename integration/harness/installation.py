@@ -1,7 +1,8 @@
-"""Finding PostgreSQL: what the caller names, what is installed, or what comes as a Python package."""
+"""Finding PostgreSQL: what the caller names, what is installed, or what comes as a package."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import pwd
@@ -13,7 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-NEEDED = ("postgres", "initdb", "pg_basebackup")
+SERVER = ("postgres", "initdb")
+CLIENTS = ("pg_basebackup",)
+# What README.md promises to work with.
+SUPPORTED = range(13, 19)
+# Where scripts/setup puts servers of every version.
+FROM_NPM = Path(__file__).parents[2] / ".build" / "postgres" / "node_modules"
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,13 @@ class Installation:
     """One PostgreSQL, by its folder of programs."""
 
     bin: Path
+    # Another folder, for client programs that this one lacks. Newer ones work with older servers.
+    clients: Path | None = None
 
     def program(self, name: str) -> Path:
         """The path of one of its programs."""
-        return self.bin / name
+        own = self.bin / name
+        return self.clients / name if self.clients and not own.exists() else own
 
     @cached_property
     def version(self) -> str:
@@ -74,30 +83,39 @@ class Installation:
 
     def usable_by(self, account: Account | None, folder: Path) -> Installation:
         """This installation, or a copy in `folder` where the account cannot reach it (below `/root`, say)."""
-        if account is None or self._runs_as(account):
+        if account is None:
             return self
-        # A Python package keeps its libraries beside it, found by a path relative to the programs.
-        prefix, package = self.bin.parent, self.bin.parent.parent
-        copy = folder / package.name / prefix.name
-        shutil.copytree(prefix, copy, symlinks=True)
-        libraries = package.parent / f"{package.name}.libs"
-        if libraries.is_dir():
-            shutil.copytree(libraries, folder / libraries.name, symlinks=True)
-        moved = Installation(copy / "bin")
-        if not moved._runs_as(account):
-            raise RuntimeError(f"{self.bin}: user {account.name} can run neither these programs nor a copy")
-        return moved
+        programs = reachable(self.bin, "postgres", account, folder)
+        return Installation(programs, self.clients and reachable(self.clients, CLIENTS[0], account, folder))
 
-    def _runs_as(self, account: Account) -> bool:
-        try:
-            command = [self.program("postgres"), "--version"]
-            return subprocess.run(command, cwd="/", capture_output=True, **account.options).returncode == 0
-        except OSError:
-            return False
+
+def reachable(programs: Path, name: str, account: Account, folder: Path) -> Path:
+    """This folder of programs, or that of a copy in `folder` where the account cannot run the named one."""
+    if runs(programs / name, account):
+        return programs
+    # A package keeps its libraries in the prefix or beside itself, found by a path relative to the programs.
+    prefix, package = programs.parent, programs.parent.parent
+    copy = folder / package.name / prefix.name
+    shutil.copytree(prefix, copy, symlinks=True)
+    libraries = package.parent / f"{package.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    if not runs(copy / "bin" / name, account):
+        raise RuntimeError(f"{programs}: user {account.name} can run neither these programs nor a copy")
+    return copy / "bin"
+
+
+def runs(program: Path, account: Account) -> bool:
+    """Whether this account can run a program of PostgreSQL."""
+    try:
+        command = [program, "--version"]
+        return subprocess.run(command, cwd="/", capture_output=True, **account.options).returncode == 0
+    except OSError:
+        return False
 
 
 def find_postgres() -> Installation:
-    """The PostgreSQL to use: `PG_BIN`, `PATH`, Debian's newest, or the Python package's newest."""
+    """The PostgreSQL to use: `PG_BIN`, `PATH`, Debian's newest, or a package's newest."""
     if installations := find_installations():
         return installations[0]
     raise RuntimeError(
@@ -109,24 +127,55 @@ def find_postgres() -> Installation:
 def find_installations() -> list[Installation]:
     """All that can be had, the preferred one first, each major version once.
 
-    `PG_BIN` is an order and not a hint: when it is set, nothing else is looked at.
+    `PG_BIN` and `PG_MAJOR` are orders and not hints: when one is set, nothing else is looked at.
     """
     if named := os.environ.get("PG_BIN"):
-        if not _complete(Path(named)):
+        if not _has(Path(named), *SERVER, *CLIENTS):
             raise RuntimeError(f"PG_BIN={named}: there is no complete PostgreSQL server in this folder")
         return [Installation(Path(named))]
+    found = list(_found())
+    if major := os.environ.get("PG_MAJOR"):
+        found = [one for one in found if str(one.major) == major]
+        if not found:
+            raise RuntimeError(f"PG_MAJOR={major}: there is no PostgreSQL {major} on this machine")
+    return found
+
+
+def oldest_and_newest() -> list[Installation]:
+    """The ends of what can be had: what holds for both is taken to hold in between."""
+    found = sorted(find_installations(), key=lambda one: one.major)
+    return found[:1] + found[1:][-1:]
+
+
+def chosen_installations() -> list[Installation]:
+    """The preferred one, then the oldest and the newest that are others."""
+    preferred = find_installations()[:1]
+    return preferred + [one for one in oldest_and_newest() if one not in preferred]
+
+
+@functools.cache
+def _found() -> list[Installation]:
     candidates: list[Path] = []
     if on_path := shutil.which("postgres"):
         candidates.append(Path(on_path).resolve().parent)
     debian = Path("/usr/lib/postgresql")
     candidates += sorted(debian.glob("*/bin"), key=_major_of_folder, reverse=True)
+    # These have TLS and all of contrib, but no client programs.
+    candidates += [FROM_NPM / f"postgresql-{major}" / "native" / "bin" for major in reversed(SUPPORTED)]
     candidates += _packaged()
+    clients = _newest_clients(candidates)
     found: dict[int, Installation] = {}
     for folder in candidates:
-        if _complete(folder):
-            installation = Installation(folder)
+        complete = _has(folder, *CLIENTS)
+        if _has(folder, *SERVER) and (complete or clients):
+            installation = Installation(folder, None if complete else clients)
             found.setdefault(installation.major, installation)
     return list(found.values())
+
+
+def _newest_clients(folders: list[Path]) -> Path | None:
+    complete = [Installation(folder) for folder in folders if _has(folder, *SERVER, *CLIENTS)]
+    return max(complete, key=lambda one: one.major).bin if complete else None
 
 
 def _packaged() -> list[Path]:
@@ -137,8 +186,8 @@ def _packaged() -> list[Path]:
     return [prefix / "bin" for prefix in sorted(prefixes, reverse=True)]
 
 
-def _complete(folder: Path) -> bool:
-    return all(os.access(folder / program, os.X_OK) for program in NEEDED)
+def _has(folder: Path, *programs: str) -> bool:
+    return all(os.access(folder / program, os.X_OK) for program in programs)
 
 
 def _major_of_folder(folder: Path) -> int:

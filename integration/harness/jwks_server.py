@@ -19,6 +19,7 @@ class Behaviour(Enum):
     EMPTY = "a key set without keys"
     HUGE = "more bytes than any limit allows"
     HANG = "nothing, until released"
+    LATE = "the keys, when released"
     REDIRECT = "status 302 to `redirect_to`"
 
 
@@ -40,6 +41,9 @@ class JwksServer(HttpServer):
         status, headers, body = 200, {"Content-Type": "application/jwk-set+json"}, b""
         match self.behaviour:
             case Behaviour.SERVE:
+                body = json.dumps({"keys": self.keys}).encode()
+            case Behaviour.LATE:
+                self.hang()
                 body = json.dumps({"keys": self.keys}).encode()
             case Behaviour.FAIL:
                 status, body = 500, b"internal error"

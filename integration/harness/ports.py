@@ -26,6 +26,11 @@ def free_port() -> int:
     raise RuntimeError("no free port found on 127.0.0.1")
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _own_ports() -> Iterator[int]:
     """All of a block, and then of the next that no other program has claimed.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from .installation import Installation, find_installations, server_account
+from .installation import Installation, server_account
 from .server import Server
 from .workspace import Workspace
 
@@ -37,12 +37,6 @@ CREATE ROLE team NOLOGIN;
 GRANT alice, bob TO gateway;
 GRANT team TO alice;
 """
-
-
-def oldest_and_newest() -> list[Installation]:
-    """Of those on this machine."""
-    found = sorted(find_installations(), key=lambda one: one.major)
-    return found[:1] + found[1:][-1:]
 
 
 def script(*, pgvpd: bool = False) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .cluster import Cluster
 from .gateway import Gateway, default_config, find_gateway, merged, primary_alone
-from .installation import Installation, find_installations
+from .installation import Installation
 from .issuer import Issuer
 from .target import Target
 from .workspace import Workspace
@@ -28,13 +28,6 @@ SETTINGS = {
     "roles": ["subjects"],
     "groups": {"db-readers": "readers", "db-writers": ["writers", 'Wri"ters'], "team-*": "team_*"},
 }
-
-
-def installations() -> list[Installation]:
-    """PostgreSQL 15 and the newest: memberships are other things since 16."""
-    found = find_installations()
-    newest = max((one.major for one in found), default=0)
-    return [one for one in found if one.major in (15, newest)] or found[:1]
 
 
 SQL = """

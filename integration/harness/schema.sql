@@ -62,7 +62,10 @@ GRANT USAGE, CREATE ON SCHEMA scratch TO subjects;
 
 -- Says which of the servers answers.
 CREATE FUNCTION served_by() RETURNS text LANGUAGE sql STABLE
-    RETURN CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END;
+    AS $$ SELECT CASE WHEN pg_is_in_recovery() THEN 'replica' ELSE 'primary' END $$;
+-- The same as a table to read from; the setting of this name came with PostgreSQL 14.
+CREATE VIEW in_hot_standby AS SELECT CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END AS setting;
+GRANT SELECT ON in_hot_standby TO PUBLIC;
 -- A function whose call writes: not to be sent to a replica just because the statement starts with SELECT.
 CREATE FUNCTION add_note(body text) RETURNS bigint LANGUAGE sql VOLATILE
-    BEGIN ATOMIC INSERT INTO notes (body) VALUES (add_note.body) RETURNING id; END;
+    AS $$ INSERT INTO notes (body) VALUES (add_note.body) RETURNING id $$;

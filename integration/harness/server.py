@@ -30,6 +30,7 @@ shared_buffers = '64MB'
 fsync = off
 synchronous_commit = local
 full_page_writes = off
+password_encryption = 'scram-sha-256'
 wal_level = logical
 max_wal_senders = 20
 wal_keep_size = '256MB'
@@ -73,6 +74,7 @@ class Server:
         self.log = self.folder / "server.log"
         self.tls = False
         self.authority: Path | None = None
+        self._origin: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.sockets.mkdir(mode=0o700)
         if account:
@@ -92,7 +94,7 @@ class Server:
         )
         server._write_certificate()
         (server.data / "pg_hba.conf").write_text(HBA)
-        server._write_settings()
+        server.write_settings()
         return server
 
     @classmethod
@@ -100,12 +102,17 @@ class Server:
         """A streaming replica of a running server."""
         server = cls(primary.workspace, primary.installation, primary.account, name)
         server._run(
-            *("pg_basebackup", "--pgdata", server.data, "--write-recovery-conf", "--checkpoint", "fast"),
+            *("pg_basebackup", "--pgdata", server.data, "--checkpoint", "fast"),
             *("--wal-method", "stream", "--no-sync", "--username", "replicator"),
             *("--host", primary.host, "--port", str(primary.port)),
         )
         server.tls, server.authority = primary.tls, primary.authority
-        server._write_settings()
+        # A program that is newer than the server would write settings that the server does not know.
+        server._origin = f"host={primary.host} port={primary.port} user=replicator"
+        (server.data / "standby.signal").touch()
+        if server.account:
+            server.account.own(server.data / "standby.signal")
+        server.write_settings()
         return server
 
     @property
@@ -152,8 +159,11 @@ class Server:
         with self.admin() as connection:
             return connection.execute("SELECT true").fetchone() == (True,)
 
-    def _write_settings(self) -> None:
+    def write_settings(self) -> None:
+        """As the attributes say; they count when the server starts."""
         text = SETTINGS.format(port=self.port, sockets=self.sockets)
+        if self._origin:
+            text += f"primary_conninfo = '{self._origin}'\n"
         if self.tls:
             text += "ssl = on\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n"
         (self.data / "postgresql.conf").write_text(text)

@@ -16,12 +16,14 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from .hosts import is_pgdog
+
 PROTOCOL_3_0 = 3 << 16
 PROTOCOL_3_2 = 3 << 16 | 2
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 6.0 if is_pgdog() else 30.0
 
 
 class Message(NamedTuple):
@@ -70,9 +72,13 @@ class ServerError(Exception):
 class Wire:
     """A connection. `login` brings it to the point where statements can be sent."""
 
-    def __init__(self, host: str, port: int, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, host: str, port: int, timeout: float = TIMEOUT_SECONDS, source: str | None = None
+    ) -> None:
+        """From an address of this machine, such as any of 127.0.0.0/8; by default the system chooses."""
         self.address = (host, port)
-        self.socket: socket.socket = socket.create_connection(self.address, timeout)
+        own = None if source is None else (source, 0)
+        self.socket: socket.socket = socket.create_connection(self.address, timeout, own)
         self.parameters: dict[str, str] = {}
         self.cancel_key = b""
         self._unread = b""

@@ -3,7 +3,7 @@
 mod explain;
 mod introspected;
 mod steps;
-mod turn;
+pub(crate) mod turn;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,13 +14,13 @@ use aws_lc_rs::digest;
 
 use crate::cache::{CacheStats, Place, TokenCache, Verified};
 use crate::claims::{self, Claims};
-use crate::config::{self, Algorithm, ConfigError, IdentityMode, Issuer, JwtConfig, Secret};
+use crate::config::{self, Algorithm, ConfigError, Fault, IdentityMode, Issuer, JwtConfig, Problem, Secret, Spot};
 use crate::decision::{AuthContext, AuthDecision, AuthGrant, Credential};
 use crate::deny::DenyReason;
 use crate::identity;
 use crate::introspection::{self, Introspection};
 use crate::keys::Keys;
-use crate::policy::{self, required};
+use crate::policy::{self, kind};
 use crate::revocation::{Revocations, TokenIdentity};
 use crate::status::IssuerStatus;
 use crate::token::{self, Token};
@@ -73,15 +73,28 @@ impl Authenticator {
         let known_keys = previous.map_or(&[][..], |previous| &previous.keys);
         let known = previous.map_or(&[][..], |previous| &previous.userinfo);
         let known_introspection = previous.map_or(&[][..], |previous| &previous.introspection);
-        config::check(&config)?;
-        let keys = config.issuers.iter().map(|issuer| Keys::open(issuer, known_keys)).collect::<Result<_, _>>()?;
-        let userinfo = config.issuers.iter().map(|issuer| userinfo::open(issuer, known)).collect::<Result<_, _>>()?;
+        let found = config::findings(&config);
+        if !found.is_empty() {
+            let problem = |finding: config::Finding| Problem { spot: Spot::none(), reason: finding.fault.to_string() };
+            return Err(ConfigError { problems: found.into_iter().map(problem).collect() });
+        }
+        let keys = config.issuers.iter().map(|issuer| Keys::open(issuer, known_keys));
+        let keys = keys.collect::<Result<_, Fault>>()?;
+        let userinfo = config.issuers.iter().map(|issuer| userinfo::open(issuer, known));
+        let userinfo = userinfo.collect::<Result<_, Fault>>()?;
         let introspection = config.issuers.iter().map(|issuer| introspection::open(issuer, known_introspection));
-        let introspection = introspection.collect::<Result<_, _>>()?;
+        let introspection = introspection.collect::<Result<_, Fault>>()?;
         let cache = TokenCache::new(config.token_cache_size)?;
         let revocations = Revocations::open(&config, previous.map(|previous| &previous.revocations))?;
         let flights = Flights::new();
         Ok(Self { config, keys, userinfo, introspection, revocations, cache, flights })
+    }
+
+    /// Whether this is the configuration that it goes by, so that there is nothing to be made anew: for a host that reads its
+    /// configuration often. Key files and the revocation file are looked after anyway; [`reconfigured`](Self::reconfigured) also
+    /// reads again what is read once, such as authorities and the keys of clients.
+    pub fn is_configured_as(&self, config: &JwtConfig) -> bool {
+        self.config == *config
     }
 
     /// Whether a start-up user logs in with a token, so that a host knows which credential to ask for.
@@ -104,7 +117,8 @@ impl Authenticator {
     /// How long, from now on, a token that exists may still be good, by the greatest age that its issuer's entry allows;
     /// `None`: for how long is not known. `issuer` is the value of `iss`; `None`: whoever issued it.
     pub fn longest_life(&self, issuer: Option<&str>) -> Option<Duration> {
-        let longest = |issuer: &Issuer| Some(issuer.max_token_age?.saturating_add(issuer.leeway.saturating_mul(2)));
+        let leeway = |issuer: &Issuer| issuer.leeway.saturating_add(issuer.earliness());
+        let longest = |issuer: &Issuer| Some(issuer.max_token_age?.saturating_add(leeway(issuer)));
         match issuer {
             Some(_) => longest(&self.config.issuers[self.config.issuer_named(issuer)?]),
             None => {
@@ -172,8 +186,8 @@ impl Authenticator {
         let token = Token::parse(credential, self.config.max_token_size)?;
         let (issuer, keys) = self.issuer_of(&token)?;
         let algorithm = algorithm_of(&token, &self.config.issuers[issuer])?;
-        required::check_type(token.typ.as_deref(), &self.config.issuers[issuer].token_types)?;
-        keys.prepare(&token, algorithm).await?;
+        kind::check_type(token.typ.as_deref(), &self.config.issuers[issuer])?;
+        keys.prepare(&token, algorithm, context.client_addr).await?;
         let _alone = match &place {
             Some(place) => Some(self.flights.board(place.number()).await),
             None => None,

@@ -20,7 +20,7 @@ use aws_lc_rs::rand::SystemRandom;
 use parking_lot::Mutex;
 
 use crate::claims::Claims;
-use crate::config::ConfigError;
+use crate::config::Fault;
 use crate::keys::Version;
 use shard::Shard;
 
@@ -66,12 +66,12 @@ pub(crate) struct TokenCache {
 
 impl TokenCache {
     /// A cache for so many tokens; `None` for none. Takes no room before it is used.
-    pub(crate) fn new(size: usize) -> Result<Option<Self>, ConfigError> {
+    pub(crate) fn new(size: usize) -> Result<Option<Self>, Fault> {
         if size == 0 {
             return Ok(None);
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| ConfigError::System("the system has no random numbers to give".to_owned()))?;
+            .map_err(|_| Fault::System("the system has no random numbers to give".to_owned()))?;
         let shards = (size / MIN_SHARD_SIZE).clamp(1, MAX_SHARDS);
         let shards = (0..shards).map(|_| Mutex::new(Shard::new(size / shards))).collect();
         Ok(Some(Self { key, shards, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }))

@@ -64,10 +64,13 @@ pub(crate) fn date(claims: &Claims, name: &str) -> Result<Option<Duration>, Deny
         Some(seconds) => Some(Duration::from_secs(seconds)),
         None => value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
     };
-    match date {
-        Some(date) if date <= LAST_DATE => Ok(Some(date)),
-        _ => Err(DenyReason::InvalidClaim(name.to_owned())),
-    }
+    let problem = match date {
+        Some(date) if date <= LAST_DATE => return Ok(Some(date)),
+        Some(_) => "it is beyond the year 9999; dates are seconds since 1970, not milliseconds",
+        None if value.is_string() => "it is text, and a date is a number of seconds",
+        None => "it is no number of seconds since 1970",
+    };
+    Err(DenyReason::InvalidDate(name.to_owned(), problem))
 }
 
 /// The same, as a moment.
@@ -154,7 +157,17 @@ mod tests {
             "[1]",
         ] {
             let claims = claims(&format!("{{\"exp\":{value}}}"));
-            assert_eq!(date(&claims, "exp"), Err(DenyReason::InvalidClaim("exp".to_owned())), "{value}");
+            let refused = date(&claims, "exp").unwrap_err();
+            assert!(matches!(&refused, DenyReason::InvalidDate(name, _) if name == "exp"), "{value}: {refused}");
+            assert_eq!(refused.code(), "invalid_claim");
+        }
+    }
+
+    #[test]
+    fn a_date_that_is_none_says_why() {
+        for (value, why) in [("1700000000000", "milliseconds"), ("\"1700000000\"", "text"), ("null", "no number")] {
+            let refused = date(&claims(&format!("{{\"exp\":{value}}}")), "exp").unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused}");
         }
     }
 }

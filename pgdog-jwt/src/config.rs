@@ -2,26 +2,38 @@
 //! policy build the same value.
 
 mod check;
+mod error;
+mod fault;
 mod groups;
 mod introspection;
 mod issuer;
 mod key_source;
+mod one_to_one;
 mod pattern;
 mod role_mapping;
+mod url;
 mod user_mapping;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use check::ConfigError;
-pub(crate) use check::{check, check_url, printable};
+pub(crate) use check::Finding;
+#[cfg(feature = "reader")]
+pub(crate) use check::Part;
+pub(crate) use check::findings;
+pub use error::{ConfigError, Problem, Spot};
+pub(crate) use fault::Fault;
 pub use groups::{GroupSource, UserinfoSource};
 pub use introspection::{ClientAuth, ClientKey, IntrospectionSource};
-pub use issuer::{Issuer, RequiredClaim, Wanted};
+pub use issuer::{BoundTokens, Issuer, RequiredClaim, Wanted};
 pub use key_source::{DEFAULT_MAX_KEYS, JwksSource, KeySource, Proxy};
+pub use one_to_one::Merged;
 pub use pattern::{Pattern, PatternError};
 pub use role_mapping::{ChosenMapping, RoleMapping, ValueMatch};
+pub use url::check as check_url;
+pub(crate) use url::printable;
 pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
 
 pub use crate::revocation::DEFAULT_MAX_REVOCATIONS;
@@ -29,6 +41,10 @@ use crate::session::Variable;
 
 /// Largest token accepted unless the configuration says otherwise, in bytes.
 pub const DEFAULT_MAX_TOKEN_SIZE: usize = 16 * 1024;
+
+/// How far in the future `nbf` and `iat` may be unless the configuration says otherwise: issuers round up, have clocks that are
+/// ahead, and write fractions (RFC 7519 section 4.1.5 allows for that at `nbf`, and asks nothing of `iat`).
+pub const DEFAULT_EARLY_LEEWAY: Duration = Duration::from_secs(5);
 
 /// Most verified tokens that are remembered unless the configuration says otherwise.
 pub const DEFAULT_TOKEN_CACHE_SIZE: usize = 10_000;
@@ -301,8 +317,10 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm with this exact name.
+    /// The algorithm with this exact name. `Ed25519` (RFC 9864 section 2.2) is what `EdDSA` means here, where there is no other
+    /// curve for it.
     pub fn from_name(name: &str) -> Option<Self> {
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }

@@ -12,7 +12,7 @@ pub enum DenyReason {
     #[error("no credential was sent")]
     Empty,
     /// The credential is longer than `max_token_size`. It was not looked at.
-    #[error("the credential is longer than a token may be")]
+    #[error("the credential is longer than \"max_token_size\" allows")]
     TooLarge,
     /// Not a compact JWS (RFC 7515 section 3.1), for instance an ordinary password.
     #[error("the credential is not a token: {0}")]
@@ -23,7 +23,7 @@ pub enum DenyReason {
     /// `alg` is not one of the algorithms that this issuer may use.
     #[error("the token's algorithm is not allowed")]
     AlgorithmNotAllowed,
-    /// `typ` is not one of the types that this issuer's tokens have.
+    /// `typ` of the header is not one that this issuer's access tokens have.
     #[error("the token is of another type")]
     TokenTypeDenied,
     /// No configured issuer has the token's `iss`.
@@ -50,6 +50,9 @@ pub enum DenyReason {
     /// A claim has another type than it must have, or a value that makes no sense.
     #[error("the token's claim {0:?} is not usable")]
     InvalidClaim(String),
+    /// A claim that must be a NumericDate (RFC 7519 section 2) is none.
+    #[error("the token's claim {0:?} is not usable: {1}")]
+    InvalidDate(String, &'static str),
     /// The issuer says that the token is not active (RFC 7662 section 2.2): expired, revoked, or not one of its own.
     #[error("the issuer says that the token is not active")]
     TokenInactive,
@@ -59,6 +62,12 @@ pub enum DenyReason {
     /// What the issuer says of the token is not what the token says of itself.
     #[error("the issuer's answer is about another token: {0:?} differs")]
     IntrospectionMismatch(&'static str),
+    /// A claim says that it is another kind of token: an ID, refresh or logout token, an event.
+    #[error("the token's claim {0:?} is not that of an access token")]
+    NotAccessToken(&'static str),
+    /// The token is good only together with a key (RFC 7800), and a login has no place to show one.
+    #[error("the token is bound to a key that no login shows")]
+    BoundToken,
     /// `aud` does not name this service.
     #[error("the token is for another audience")]
     WrongAudience,
@@ -66,10 +75,10 @@ pub enum DenyReason {
     #[error("the token has expired")]
     Expired,
     /// `nbf` is in the future.
-    #[error("the token is not valid yet")]
+    #[error("the token is not valid yet: its \"nbf\" is further in the future than \"early_leeway\" allows")]
     NotYetValid,
     /// `iat` is in the future.
-    #[error("the token was issued in the future")]
+    #[error("the token was issued in the future: its \"iat\" is further ahead than \"early_leeway\" allows")]
     IssuedInFuture,
     /// The token, its subject, its issuer, or everything that was issued as early, has been revoked.
     #[error("the token is revoked {0}")]
@@ -147,10 +156,12 @@ impl DenyReason {
             Self::KeysUnavailable => "keys_unavailable",
             Self::BadSignature => "bad_signature",
             Self::MissingClaim(_) => "missing_claim",
-            Self::InvalidClaim(_) => "invalid_claim",
+            Self::InvalidClaim(_) | Self::InvalidDate(..) => "invalid_claim",
             Self::TokenInactive => "token_inactive",
             Self::IntrospectionUnavailable(_) => "introspection_unavailable",
             Self::IntrospectionMismatch(_) => "introspection_mismatch",
+            Self::NotAccessToken(_) => "not_an_access_token",
+            Self::BoundToken => "bound_token",
             Self::WrongAudience => "wrong_audience",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{ConfigError, Proxy};
+use crate::config::{Fault, Proxy};
 
 /// Most bytes of all headers of an answer together.
 const MAX_HEADER_SIZE: usize = 64 * 1024;
@@ -35,6 +35,8 @@ pub(crate) enum HttpError {
 pub(crate) struct Route<'a> {
     /// Whether anything is asked over HTTPS, so that certificates of authorities are needed.
     pub(crate) https: bool,
+    /// Whether nothing is asked in clear text.
+    pub(crate) https_only: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
     pub(crate) proxy: &'a Proxy,
@@ -45,14 +47,19 @@ pub(crate) struct Route<'a> {
 /// Makes a client for one URL. Asks nobody yet.
 ///
 /// The system's certificates are trusted; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them. Proxy variables are not read.
-pub(crate) fn client(url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Client, ConfigError> {
-    let https = !url.starts_with("http:");
-    client_by(&Route { https, connect_timeout, timeout, proxy: &Proxy::None, authorities: None })
+pub(crate) fn client(url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Client, Fault> {
+    let https = !is_clear_text(url);
+    client_by(&Route { https, https_only: https, connect_timeout, timeout, proxy: &Proxy::None, authorities: None })
+}
+
+/// Whether this is asked over HTTP without TLS. A scheme may be written in any case (RFC 3986 section 3.1).
+pub(crate) fn is_clear_text(url: &str) -> bool {
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
 }
 
 /// Makes a client for a route. Asks nobody yet.
-pub(crate) fn client_by(route: &Route<'_>) -> Result<Client, ConfigError> {
-    let cannot = |error: &dyn std::fmt::Display| ConfigError::System(format!("cannot prepare for HTTPS: {error}"));
+pub(crate) fn client_by(route: &Route<'_>) -> Result<Client, Fault> {
+    let cannot = |error: &dyn std::fmt::Display| Fault::System(format!("cannot prepare for HTTPS: {error}"));
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| cannot(&error))?
@@ -63,6 +70,7 @@ pub(crate) fn client_by(route: &Route<'_>) -> Result<Client, ConfigError> {
         builder = builder.proxy(proxy);
     }
     builder
+        .https_only(route.https_only)
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -75,7 +83,7 @@ pub(crate) fn client_by(route: &Route<'_>) -> Result<Client, ConfigError> {
         .map_err(|error| cannot(&error))
 }
 
-fn roots(route: &Route<'_>) -> Result<RootCertStore, ConfigError> {
+fn roots(route: &Route<'_>) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     if !route.https {
         return Ok(roots);
@@ -86,7 +94,7 @@ fn roots(route: &Route<'_>) -> Result<RootCertStore, ConfigError> {
             roots.add_parsable_certificates(certificates);
             if roots.is_empty() {
                 let problem = "holds no certificate in PEM form".to_owned();
-                return Err(ConfigError::Route { what: "the file with the issuer's authority", problem });
+                return Err(Fault::Route { what: "the file with the issuer's authority", problem });
             }
         }
         None => {
@@ -100,7 +108,7 @@ fn roots(route: &Route<'_>) -> Result<RootCertStore, ConfigError> {
 }
 
 /// Only for `https://`: what is asked in clear text is on this machine, where a proxy has no business.
-fn proxy(proxy: &Proxy) -> Result<Option<reqwest::Proxy>, ConfigError> {
+fn proxy(proxy: &Proxy) -> Result<Option<reqwest::Proxy>, Fault> {
     let (url, exceptions) = match proxy {
         Proxy::None => return Ok(None),
         Proxy::Url(url) => (url.expose().to_owned(), None),
@@ -114,7 +122,7 @@ fn proxy(proxy: &Proxy) -> Result<Option<reqwest::Proxy>, ConfigError> {
         }
     };
     // The error would repeat the URL, which may hold a password.
-    let unusable = |_| ConfigError::Route { what: "the proxy", problem: "must be a URL".to_owned() };
+    let unusable = |_| Fault::Route { what: "the proxy", problem: "must be a URL".to_owned() };
     Ok(Some(reqwest::Proxy::https(&url).map_err(unusable)?.no_proxy(exceptions)))
 }
 

@@ -41,7 +41,10 @@
 
 pub mod config;
 pub mod proof;
+#[cfg(feature = "reader")]
+pub mod reader;
 pub mod revocation;
+pub mod server;
 pub mod session;
 pub mod token;
 

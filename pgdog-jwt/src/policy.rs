@@ -1,6 +1,7 @@
-//! Whether a token whose signature is good is good *here* and *now*: issuer, audience and times (RFC 7519 section 4.1), the
-//! client that it was issued to, its scopes, and whatever else its issuer's entry asks for.
+//! Whether a token whose signature is good is good *here* and *now*: issuer, kind, audience and times (RFC 7519 section 4.1),
+//! the client that it was issued to, its scopes, and whatever else its issuer's entry asks for.
 
+pub(crate) mod kind;
 pub(crate) mod required;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use crate::deny::DenyReason;
 /// Checks the claims against what the issuer's entry asks for. Returns the moment that `exp` names.
 pub(crate) fn check(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<SystemTime, DenyReason> {
     check_issuer(claims, issuer)?;
+    kind::check_claims(claims, issuer)?;
     check_audience(claims, &issuer.audiences)?;
     let expires_at = check_times(claims, issuer, now)?;
     required::check_client(claims, &issuer.clients)?;
@@ -84,7 +86,7 @@ fn check_expiry(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<Sys
 
 fn check_not_before(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), DenyReason> {
     match claims::date(claims, "nbf")? {
-        Some(date) if date > since_1970(now).saturating_add(issuer.leeway) => Err(DenyReason::NotYetValid),
+        Some(date) if date > since_1970(now).saturating_add(issuer.earliness()) => Err(DenyReason::NotYetValid),
         _ => Ok(()),
     }
 }
@@ -92,7 +94,7 @@ fn check_not_before(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result
 fn check_issued_at(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), DenyReason> {
     let now = since_1970(now);
     let issued = claims::date(claims, "iat")?;
-    if issued.is_some_and(|date| date > now.saturating_add(issuer.leeway)) {
+    if issued.is_some_and(|date| date > now.saturating_add(issuer.earliness())) {
         return Err(DenyReason::IssuedInFuture);
     }
     if let Some(age) = issuer.max_token_age {
@@ -144,17 +146,41 @@ mod tests {
             Ok(UNIX_EPOCH + Duration::from_secs(NOW + 1))
         );
         assert_eq!(verdict("{}", &issuer), Err(DenyReason::MissingClaim("exp".to_owned())));
-        assert_eq!(verdict("{\"exp\":null}", &issuer), Err(DenyReason::InvalidClaim("exp".to_owned())));
+        assert_eq!(verdict("{\"exp\":null}", &issuer).unwrap_err().code(), "invalid_claim");
     }
 
     #[test]
     fn the_future_is_refused() {
-        let issuer = issuer(|_| {});
+        let issuer = issuer(|i| i.early_leeway = Duration::ZERO);
         assert_eq!(verdict(&with_exp(&format!("\"nbf\":{}", NOW + 1)), &issuer), Err(DenyReason::NotYetValid));
         assert_eq!(verdict(&with_exp(&format!("\"iat\":{}", NOW + 1)), &issuer), Err(DenyReason::IssuedInFuture));
         assert!(verdict(&with_exp(&format!("\"nbf\":{NOW},\"iat\":{NOW}")), &issuer).is_ok());
-        assert_eq!(verdict(&with_exp("\"nbf\":\"x\""), &issuer), Err(DenyReason::InvalidClaim("nbf".to_owned())));
-        assert_eq!(verdict(&with_exp("\"iat\":-1"), &issuer), Err(DenyReason::InvalidClaim("iat".to_owned())));
+        for odd in ["\"nbf\":\"x\"", "\"iat\":-1"] {
+            assert_eq!(verdict(&with_exp(odd), &issuer).unwrap_err().code(), "invalid_claim", "{odd}");
+        }
+    }
+
+    /// Issuers round up, write fractions, and have clocks that are ahead.
+    #[test]
+    fn a_token_may_be_a_little_younger_than_now_and_no_older_than_its_end() {
+        let usual = issuer(|_| {});
+        for claim in ["iat", "nbf"] {
+            for good in [format!("{}", NOW + 1), format!("{}.3", NOW), format!("{}", NOW + 5)] {
+                assert!(verdict(&with_exp(&format!("\"{claim}\":{good}")), &usual).is_ok(), "{claim} {good}");
+            }
+            let beyond = verdict(&with_exp(&format!("\"{claim}\":{}.001", NOW + 5)), &usual).unwrap_err();
+            assert!(beyond.to_string().contains("early_leeway"), "{beyond}");
+        }
+        assert_eq!(verdict(&format!("{{\"exp\":{NOW},\"iat\":{}}}", NOW + 5), &usual), Err(DenyReason::Expired));
+        let wide = issuer(|i| (i.leeway, i.early_leeway) = (Duration::from_secs(10), Duration::ZERO));
+        assert!(verdict(&with_exp(&format!("\"iat\":{}", NOW + 10)), &wide).is_ok());
+    }
+
+    #[test]
+    fn the_greatest_age_counts_from_the_moment_of_issue() {
+        let strict = issuer(|i| i.max_token_age = Some(Duration::from_secs(60)));
+        assert!(verdict(&with_exp(&format!("\"iat\":{}", NOW - 60)), &strict).is_ok());
+        assert_eq!(verdict(&with_exp(&format!("\"iat\":{}", NOW - 61)), &strict), Err(DenyReason::TooOld));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! - The list is kept in memory, and in a file where there is one. The file is read again when it changes, whole or not at
 //!   all: a line that cannot be understood is refused aloud, and what was known stays known.
 //! - What is revoked here is on the disk before the call returns. Several processes may share the file: all of them append.
+//! - What the file has lost holds, until the loss is meant: a line withdraws it, or the file says that it is whole. A file that
+//!   is written anew in its place is empty for a moment.
+//! - An entry holds as long as any issuer could still take such a token: for the leeway beyond its end.
 //! - Nothing is forgotten by a reload. The number of entries is bounded: when there is no room, a new one is refused, and
 //!   no old one is given up.
 //! - When in doubt a token is revoked: one that does not say when it was issued is, by every "issued before".
@@ -18,29 +21,46 @@ mod table;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::config::{ConfigError, JwtConfig};
+use crate::config::{Fault, JwtConfig};
 use crate::deny::DenyReason;
 use file::Content;
-use table::Table;
+use table::{Replaced, Table};
 
 pub use entry::{Kept, Listed, Revocation, RevocationError, Target, TokenIdentity};
 pub use file::FileProblem;
 pub use moment::parse_moment;
 
-/// Whether a file could be a list of at most `limit` entries; how many it has.
+/// Whether a file could be the list of this configuration; how many entries it has.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_file(path: &Path, limit: usize) -> Result<usize, FileProblem> {
+pub fn check_file(path: &Path, config: &JwtConfig) -> Result<usize, FileProblem> {
     match file::RevocationFile::new(path).read(true)? {
         Content::Same => Ok(0),
-        Content::Lines(lines) => Table::default().replace(lines, limit),
+        Content::Lines(lines) => {
+            let ended = ended(leeway(config), SystemTime::now());
+            Table::default().replace(lines, config.max_revocations, ended)?.entries()
+        }
     }
+}
+
+/// By how much a token's `exp` may be later than it is shown, which is in whole seconds.
+const FRACTION: Duration = Duration::from_secs(1);
+
+/// The longest time beyond its `exp` for which an issuer's token is taken.
+fn leeway(config: &JwtConfig) -> Duration {
+    config.issuers.iter().map(|issuer| issuer.leeway).max().unwrap_or_default()
+}
+
+/// Entries that end at this moment hold no more.
+fn ended(leeway: Duration, now: SystemTime) -> SystemTime {
+    now.checked_sub(leeway.saturating_add(FRACTION)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// How often the file is looked at.
@@ -55,6 +75,9 @@ pub struct Revocations {
     path: Option<PathBuf>,
     file: Option<Mutex<file::RevocationFile>>,
     table: RwLock<Table>,
+    /// See [`leeway`](Self::leeway), in milliseconds. It never becomes less: a login that began before a reload goes by what
+    /// held then.
+    leeway: AtomicU64,
     /// Why the file cannot be used now.
     problem: Mutex<Option<String>>,
     changes: watch::Sender<u64>,
@@ -84,9 +107,9 @@ impl Revocations {
     /// # Errors
     /// The file is not there, cannot be read, has a line that cannot be understood or more entries than it may: without the
     /// list, revoked tokens would be good again.
-    pub(crate) fn open(config: &JwtConfig, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn open(config: &JwtConfig, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, Fault> {
         let path = config.revocation_file.as_deref();
-        let problem = |problem: FileProblem| ConfigError::RevocationFile {
+        let problem = |problem: FileProblem| Fault::RevocationFile {
             path: path.map(Path::to_owned).unwrap_or_default(),
             problem: problem.to_string(),
         };
@@ -94,24 +117,33 @@ impl Revocations {
             && previous.limit == config.max_revocations
             && previous.path() == path
         {
+            previous.extend_leeway(leeway(config));
             previous.look(true).map_err(problem)?;
             return Ok(Arc::clone(previous));
         }
-        let mut table = previous.map(|previous| Table::beside(&previous.table.read())).unwrap_or_default();
+        let leeway = leeway(config).max(previous.map(|previous| previous.leeway()).unwrap_or_default());
+        let same_file = previous.is_some_and(|previous| previous.path() == path);
+        let mut table = match previous.map(|previous| previous.table.read()) {
+            // What the file has lost since is missed.
+            Some(table) if same_file => table.clone(),
+            Some(table) => Table::beside(&table),
+            None => Table::default(),
+        };
         let file = match path {
             None => None,
             Some(path) => {
                 let mut file = file::RevocationFile::new(path);
                 let lines = match file.read(true).map_err(problem)? {
-                    Content::Same => Vec::new(),
+                    Content::Same => file::Lines::default(),
                     Content::Lines(lines) => lines,
                 };
-                table.replace(lines, config.max_revocations).map_err(problem)?;
+                let ended = ended(leeway, SystemTime::now());
+                let replaced = table.replace(lines, config.max_revocations, ended);
+                replaced.and_then(Replaced::entries).map_err(problem)?;
                 Some(Mutex::new(file))
             }
         };
         if let Some(previous) = previous {
-            let same_file = previous.path() == path;
             table.inherit(&previous.table.read(), same_file);
         }
         let revocations = Arc::new(Self {
@@ -119,9 +151,11 @@ impl Revocations {
             path: config.revocation_file.clone(),
             file,
             table: RwLock::new(table),
+            leeway: AtomicU64::new(0),
             problem: Mutex::default(),
             changes: watch::Sender::new(0),
         });
+        revocations.extend_leeway(leeway);
         if path.is_some() {
             Self::watch(&revocations)?;
         }
@@ -129,7 +163,7 @@ impl Revocations {
     }
 
     /// Ends within [`CHECK_INTERVAL`] of the list itself.
-    fn watch(list: &Arc<Self>) -> Result<(), ConfigError> {
+    fn watch(list: &Arc<Self>) -> Result<(), Fault> {
         let list = Arc::downgrade(list);
         let look = move || {
             while let Some(list) = list.upgrade() {
@@ -140,7 +174,7 @@ impl Revocations {
             }
         };
         let spawned = std::thread::Builder::new().name("jwt-revocations".to_owned()).spawn(look);
-        let failed = |error| ConfigError::System(format!("cannot start watching the revocation file: {error}"));
+        let failed = |error| Fault::System(format!("cannot start watching the revocation file: {error}"));
         spawned.map(drop).map_err(failed)
     }
 
@@ -148,11 +182,13 @@ impl Revocations {
     fn look(&self, anyway: bool) -> Result<(), FileProblem> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut file = file.lock();
-        let outcome = match file.read(anyway) {
+        let replaced = match file.read(anyway) {
             Ok(Content::Same) => return Ok(()),
-            Ok(Content::Lines(lines)) => self.table.write().replace(lines, self.limit),
+            Ok(Content::Lines(lines)) => self.table.write().replace(lines, self.limit, self.ended()),
             Err(problem) => Err(problem),
         };
+        let is_changed = replaced.is_ok();
+        let outcome = replaced.and_then(Replaced::entries);
         let problem = outcome.as_ref().err().map(ToString::to_string);
         let path = self.path.as_deref().map(|path| path.display().to_string());
         match &outcome {
@@ -163,7 +199,7 @@ impl Revocations {
             }
         }
         *self.problem.lock() = problem;
-        if outcome.is_ok() {
+        if is_changed {
             self.changed();
         }
         outcome.map(drop)
@@ -178,7 +214,7 @@ impl Revocations {
     /// # Errors
     /// [`DenyReason::Revoked`], with what it is revoked by.
     pub fn check(&self, token: &TokenIdentity<'_>) -> Result<(), DenyReason> {
-        match self.table.read().find(token, SystemTime::now()) {
+        match self.table.read().find(token, self.ended()) {
             None => Ok(()),
             Some(by) => Err(DenyReason::Revoked(by)),
         }
@@ -197,7 +233,7 @@ impl Revocations {
         let now = SystemTime::now();
         {
             let mut table = self.table.write();
-            table.forget_expired(now);
+            table.forget_ended(self.ended());
             if table.len() >= self.limit && table.number_of(&revocation).is_none() {
                 return Err(RevokeError::Full(self.limit));
             }
@@ -219,9 +255,12 @@ impl Revocations {
     pub fn withdraw(&self, number: u64) -> Result<(), RevokeError> {
         let found = self.list().into_iter().find(|listed| listed.number == number);
         let listed = found.ok_or(RevokeError::NotFound)?;
-        if let (Some(file), Kept::File) = (&self.file, listed.kept) {
-            let line = line::write(&listed.revocation, None, true);
-            file.lock().append(&line).map_err(RevokeError::NotWithdrawn)?;
+        if let Some(file) = &self.file {
+            let withdrawn = file.lock().append(&line::write(&listed.revocation, None, true));
+            // One that is kept in memory need not be in the file, but may be there for a shorter time.
+            if listed.kept != Kept::Memory {
+                withdrawn.map_err(RevokeError::NotWithdrawn)?;
+            }
         }
         self.table.write().remove(&listed.revocation);
         self.changed();
@@ -235,12 +274,32 @@ impl Revocations {
 
     /// All entries that hold, the oldest first.
     pub fn list(&self) -> Vec<Listed> {
-        self.table.read().list(SystemTime::now())
+        self.table.read().list(self.ended())
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.table.read().len()
+    }
+
+    /// How many of them the file has lost without a word.
+    pub fn lost(&self) -> usize {
+        self.table.read().lost()
+    }
+
+    /// For how long an entry holds beyond its end: as long as the most generous issuer takes a token that has expired.
+    pub fn leeway(&self) -> Duration {
+        Duration::from_millis(self.leeway.load(Ordering::Relaxed))
+    }
+
+    fn extend_leeway(&self, leeway: Duration) {
+        let millis = u64::try_from(leeway.as_millis()).unwrap_or(u64::MAX);
+        self.leeway.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// Entries that end at this moment hold no more.
+    fn ended(&self) -> SystemTime {
+        ended(self.leeway(), SystemTime::now())
     }
 
     /// The file that the list is kept in; `None`: it ends with the process.
@@ -265,5 +324,7 @@ impl fmt::Debug for Revocations {
     }
 }
 
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod tests;

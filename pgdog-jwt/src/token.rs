@@ -34,6 +34,13 @@ impl<'a> Token<'a> {
     /// Takes a credential apart. Its size is checked before anything else.
     pub(crate) fn parse(credential: &'a [u8], max_size: usize) -> Result<Self, DenyReason> {
         check_size(credential, max_size)?;
+        match wrapping(credential) {
+            Some(problem) => Err(DenyReason::Malformed(problem)),
+            None => Self::parse_bare(credential),
+        }
+    }
+
+    fn parse_bare(credential: &'a [u8]) -> Result<Self, DenyReason> {
         let parts = Parts::split(credential)?;
         if parts.signature.is_empty() {
             return Err(DenyReason::Malformed("it is not signed"));
@@ -75,6 +82,24 @@ pub(crate) fn check_size(credential: &[u8], max_size: usize) -> Result<(), DenyR
     }
 }
 
+/// What people paste with a token: none of it can be part of one. It is not taken off, so that every token has one form.
+fn wrapping(credential: &[u8]) -> Option<&'static str> {
+    let is_white = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+    let is_quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'\'' | b'`'));
+    let (first, last) = (credential.first(), credential.last());
+    let scheme = credential.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    match credential {
+        _ if last == Some(&b'\n') => Some("a line break follows it"),
+        _ if is_white(first) || is_white(last) => Some("there is white space around it"),
+        _ if is_quote(first) || is_quote(last) => Some("it stands in quotes"),
+        _ if scheme.eq_ignore_ascii_case(b"bearer") => Some("\"Bearer\" stands in front of it: send the token alone"),
+        _ if scheme.eq_ignore_ascii_case(b"authorization:") => {
+            Some("\"Authorization:\" stands in front of it: send the token alone")
+        }
+        _ => None,
+    }
+}
+
 /// Whether a credential has the three parts of a compact JWS, whatever is in them: such a one is never shown to an issuer
 /// before its signature was found good.
 pub(crate) fn has_jws_form(credential: &[u8]) -> bool {
@@ -87,7 +112,7 @@ pub(crate) fn has_jws_form(credential: &[u8]) -> bool {
 /// 10.10), as most passwords are.
 pub(crate) fn check_bearer(credential: &[u8]) -> Result<(), DenyReason> {
     if !is_b64token(credential) {
-        return Err(DenyReason::Malformed("it is not a bearer token"));
+        return Err(DenyReason::Malformed(wrapping(credential).unwrap_or("it is not a bearer token")));
     }
     match credential.len() < MIN_BEARER_SIZE {
         true => Err(DenyReason::Malformed("it is shorter than a bearer token")),

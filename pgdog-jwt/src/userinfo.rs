@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use reqwest::{Client, header};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::config::{ConfigError, GroupSource, Issuer, UserinfoSource, printable};
+use crate::config::{Fault, GroupSource, Issuer, UserinfoSource, printable};
 use crate::decision::{Credential, Groups};
 use crate::deny::DenyReason;
 use crate::http::{self, HttpError};
@@ -50,7 +50,7 @@ pub(crate) struct Userinfo {
 }
 
 /// The endpoint of an issuer, if it has one: the known one where nothing has changed.
-pub(crate) fn open(issuer: &Issuer, known: &[Option<Arc<Userinfo>>]) -> Result<Option<Arc<Userinfo>>, ConfigError> {
+pub(crate) fn open(issuer: &Issuer, known: &[Option<Arc<Userinfo>>]) -> Result<Option<Arc<Userinfo>>, Fault> {
     let Some(GroupSource { claim, userinfo: Some(source) }) = &issuer.groups else {
         return Ok(None);
     };
@@ -58,7 +58,7 @@ pub(crate) fn open(issuer: &Issuer, known: &[Option<Arc<Userinfo>>]) -> Result<O
         return Ok(Some(known.clone()));
     }
     let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-        .map_err(|_| ConfigError::System("the system has no random numbers to give".to_owned()))?;
+        .map_err(|_| Fault::System("the system has no random numbers to give".to_owned()))?;
     Ok(Some(Arc::new(Userinfo {
         claim: claim.clone(),
         client: http::client(&source.url, source.connect_timeout, source.timeout)?,

@@ -34,6 +34,9 @@ const GREETING: [(&str, &str); 6] = [
     ("TimeZone", "UTC"),
 ];
 
+/// The names in the queries that are measured lead to no code but PostgreSQL's own.
+const PLAIN: [(&str, &str); 2] = [("w", "numbers"), ("o", "=")];
+
 /// Takes connections in a folder from now on, on the runtime that runs this.
 pub(crate) fn start(folder: &Path) -> io::Result<()> {
     let listener = UnixListener::bind(folder.join(SOCKET))?;
@@ -77,9 +80,9 @@ fn message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 struct Connection {
-    /// Of the start-up packet, which RESET ROLE leads back to.
-    first_role: String,
     role: String,
+    asked: Asked,
+    value: String,
 }
 
 impl Connection {
@@ -91,7 +94,7 @@ impl Connection {
         let words: Vec<_> = packet.get(4..).unwrap_or_default().split(|byte| *byte == 0).collect();
         let role = words.chunks(2).find(|pair| pair[0] == b"role").map_or(ACCOUNT.as_bytes(), |pair| pair[1]);
         let role = String::from_utf8_lossy(role).into_owned();
-        Ok(Self { first_role: role.clone(), role })
+        Ok(Self { role, asked: Asked::Row, value: String::new() })
     }
 
     fn greet(&self, out: &mut Vec<u8>) {
@@ -109,39 +112,102 @@ impl Connection {
                 self.query(std::str::from_utf8(body).unwrap_or_default(), out);
                 out.extend_from_slice(READY);
             }
-            b'P' => out.extend_from_slice(PARSED),
-            b'B' => out.extend_from_slice(BOUND),
+            b'P' => {
+                self.asked = Asked::by(body);
+                out.extend_from_slice(PARSED);
+            }
+            b'B' => {
+                self.bind(body);
+                out.extend_from_slice(BOUND);
+            }
             b'C' => out.extend_from_slice(CLOSED),
             b'D' if body.starts_with(b"S") => [PARAMETERS, COLUMNS].iter().for_each(|part| out.extend_from_slice(part)),
             b'D' => out.extend_from_slice(COLUMNS),
-            b'E' => [ROW, COMPLETE].iter().for_each(|part| out.extend_from_slice(part)),
+            b'E' => {
+                match self.asked {
+                    Asked::Row => out.extend_from_slice(ROW),
+                    Asked::Nothing => {}
+                    Asked::Who => self.who(out),
+                    Asked::Value => frame(out, b'D', &[b"\0\x01\0\0\0\x20", self.value.as_bytes()]),
+                }
+                out.extend_from_slice(COMPLETE);
+            }
             b'S' => out.extend_from_slice(READY),
             _ => {}
         }
     }
 
-    fn query(&mut self, sql: &str, out: &mut Vec<u8>) {
-        const BECOMES: &str = "SET ROLE \"";
-        if let Some((_, role)) = sql.rsplit_once(BECOMES) {
-            self.role.clear();
-            self.role.push_str(role.split('"').next().unwrap_or_default());
-        } else if sql.contains("RESET ROLE") {
-            self.role.clone_from(&self.first_role);
-        }
-        if sql.contains("rolbypassrls") {
-            self.who(out);
+    fn query(&self, sql: &str, out: &mut Vec<u8>) {
+        if sql.contains("pg_depend") {
+            out.extend_from_slice(COLUMNS);
+            PLAIN.iter().for_each(|(kind, name)| pair(out, kind, name));
         } else if sql.starts_with("SELECT n FROM") {
             [COLUMNS, ROW].iter().for_each(|part| out.extend_from_slice(part));
         }
         out.extend_from_slice(COMPLETE);
     }
 
-    /// `current_user`, `session_user`, whether it is privileged, whether the server is a replica.
-    fn who(&self, out: &mut Vec<u8>) {
-        let size = |value: &str| (value.len() as u32).to_be_bytes();
-        let (role, sizes) = (self.role.as_bytes(), (size(&self.role), size(ACCOUNT)));
-        frame(out, b'D', &[b"\0\x04", &sizes.0, role, &sizes.1, ACCOUNT.as_bytes(), b"\0\0\0\x01f\0\0\0\x01f"]);
+    /// Reads the first parameter of a Bind of a statement of the gateway's own.
+    fn bind(&mut self, body: &[u8]) {
+        if !body.starts_with(b"\0\0") {
+            // Clients name their statements.
+            self.asked = Asked::Row;
+        }
+        if self.asked == Asked::Row {
+            return;
+        }
+        let Some((size, rest)) = body.get(6..).and_then(|rest| rest.split_first_chunk()) else { return };
+        let value = rest.get(..u32::from_be_bytes(*size) as usize).unwrap_or_default();
+        self.value.clear();
+        self.value.push_str(std::str::from_utf8(value).unwrap_or_default());
+        if self.asked == Asked::Nothing && !self.value.is_empty() {
+            self.role.clone_from(&self.value);
+        }
     }
+
+    /// `current_user`, `session_user`, whether it is privileged, whether the server is a replica, a process that is not the
+    /// one that has greeted, so that nothing goes in one write with a request, and the nonce of the question.
+    fn who(&self, out: &mut Vec<u8>) {
+        let nonce = &self.value;
+        let size = |value: &str| (value.len() as u32).to_be_bytes();
+        let (role, sizes) = (self.role.as_bytes(), (size(&self.role), size(ACCOUNT), size(nonce)));
+        let rest = b"\0\0\0\x01f\0\0\0\x01f\0\0\0\x010";
+        let values: [&[u8]; 8] =
+            [b"\0\x06", &sizes.0, role, &sizes.1, ACCOUNT.as_bytes(), rest, &sizes.2, nonce.as_bytes()];
+        frame(out, b'D', &values);
+    }
+}
+
+/// What the statement that was prepared last gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Row,
+    /// It takes a role, the first parameter, or nothing.
+    Nothing,
+    Who,
+    /// Its first parameter.
+    Value,
+}
+
+impl Asked {
+    fn by(parse: &[u8]) -> Self {
+        let sql = std::str::from_utf8(parse).unwrap_or_default().trim_start_matches('\0');
+        if sql.contains("rolbypassrls") {
+            Self::Who
+        } else if sql.starts_with("SELECT $1::pg_catalog.text\0") {
+            Self::Value
+        } else if sql.contains("set_config('role',") || !sql.starts_with("SELECT") {
+            Self::Nothing
+        } else {
+            Self::Row
+        }
+    }
+}
+
+/// Appends a row of two values.
+fn pair(out: &mut Vec<u8>, one: &str, other: &str) {
+    let size = |value: &str| (value.len() as u32).to_be_bytes();
+    frame(out, b'D', &[b"\0\x02", &size(one), one.as_bytes(), &size(other), other.as_bytes()]);
 }
 
 /// Appends a message, whose body comes in parts.

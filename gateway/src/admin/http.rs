@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use super::{health, metrics};
+use super::{health, http_host, metrics};
+use crate::app::seldom::Seldom;
 use crate::app::state::App;
 use crate::config::General;
 use crate::net::listen::listen;
@@ -40,6 +41,8 @@ const MAX_HEAD: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+static MISDIRECTED: Seldom = Seldom::new();
 
 /// What a port serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,7 @@ pub(crate) async fn serve(app: &'static App, endpoints: Vec<Endpoint>) {
 
 async fn accept(app: &'static App, endpoint: Endpoint) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let failures = Seldom::new();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match endpoint.listener.accept().await {
@@ -115,7 +119,9 @@ async fn accept(app: &'static App, endpoint: Endpoint) {
                 });
             }
             Err(error) => {
-                warn!(event = "accept", %error, "an HTTP client could not be accepted");
+                if let Some(count) = failures.due() {
+                    warn!(event = "accept", %error, count, "an HTTP client could not be accepted");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -123,7 +129,11 @@ async fn accept(app: &'static App, endpoint: Endpoint) {
 }
 
 async fn converse(app: &'static App, socket: TcpStream, serves: Serves) {
+    let at = socket.local_addr().ok().map(|address| address.ip());
     let service = service_fn(move |request: Request<Incoming>| async move {
+        if !http_host::is_meant(&request, at, &app.state().config.general) {
+            return Ok(misdirected(&request));
+        }
         Ok::<_, Infallible>(answer(app, serves, request.method(), request.uri().path()).await)
     });
     let connection = http1::Builder::new()
@@ -152,6 +162,16 @@ async fn answer(app: &'static App, serves: Serves, method: &Method, path: &str) 
         }
         _ => text(StatusCode::NOT_FOUND, "text/plain", "there is nothing here\n".to_owned()),
     }
+}
+
+/// For a host that this one is not (RFC 9110, section 15.5.20).
+fn misdirected(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if let Some(count) = MISDIRECTED.due() {
+        let host = request.headers().get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+        warn!(event = "http_host", host = host.as_deref(), count, "an HTTP request for another host was refused");
+    }
+    let reason = "this is no name of the gateway: list the names that it has in http_hosts\n";
+    text(StatusCode::MISDIRECTED_REQUEST, "text/plain", reason.to_owned())
 }
 
 fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use pgdog_jwt::{IssuerStatus, KeyState};
 
 use super::process::process;
+use crate::app::descriptors;
 use crate::app::state::{App, Generation};
 use crate::audit;
 use crate::frontend::sessions;
@@ -65,6 +66,7 @@ pub(super) fn render(app: &'static App) -> String {
     databases(&mut page);
     logins(&mut page);
     refusals::limits(&mut page);
+    refusals::unauthenticated(&mut page);
     refusals::revocations(&mut page, app);
     keys(&mut page, &state);
     introspection(&mut page, &state);
@@ -356,6 +358,7 @@ fn gateway(page: &mut Page) {
         ("process_resident_memory_bytes", process.resident_bytes, "Memory held."),
         ("process_threads", process.threads, "Threads."),
         ("process_open_fds", process.open_files, "Open files and sockets."),
+        ("process_max_fds", Some(descriptors::limit() as u64), "Most files and sockets that may be open."),
     ];
     for (name, value, help) in gauges {
         if let Some(value) = value {

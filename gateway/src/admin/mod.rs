@@ -12,6 +12,7 @@ mod drivers;
 mod extended;
 mod health;
 pub(crate) mod http;
+mod http_host;
 mod metrics;
 mod process;
 mod revoke;

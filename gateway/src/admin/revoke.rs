@@ -98,8 +98,13 @@ fn usage() -> NotACommand {
 }
 
 impl Whom {
-    /// `longest_life`: how long a token of an issuer may still be good, as far as that is known.
-    fn revocation(&self, longest_life: impl Fn(Option<&str>) -> Option<Duration>) -> Result<Revocation, PgError> {
+    /// `longest_life`: how long a token of an issuer may still be good, as far as that is known. `leeway`: for how long a
+    /// token may be good that has expired.
+    fn revocation(
+        &self,
+        longest_life: impl Fn(Option<&str>) -> Option<Duration>,
+        leeway: Duration,
+    ) -> Result<Revocation, PgError> {
         let invalid = |text: String| PgError::error("22023", text);
         let now = SystemTime::now();
         let before = match self.before {
@@ -110,7 +115,7 @@ impl Whom {
             Some(Before::Now) => Some(now),
             None => None,
         };
-        if self.until.is_some_and(|until| until <= now) {
+        if self.until.is_some_and(|until| until.checked_add(leeway).is_some_and(|end| end <= now)) {
             return Err(invalid("the end of the revocation has passed".to_owned()));
         }
         let target = match (&self.token, &self.subject) {
@@ -136,8 +141,7 @@ fn list(app: &App) -> Result<Arc<Revocations>, PgError> {
 pub(super) async fn revoke(app: &'static App, who: &Registration, whom: &Whom) -> Result<Outcome, PgError> {
     let state = app.state();
     let life = |issuer: Option<&str>| state.authenticator.as_ref()?.longest_life(issuer);
-    let revocation = whom.revocation(life)?;
-    list(app)?;
+    let revocation = whom.revocation(life, list(app)?.leeway())?;
     let wanted = revocation.clone();
     // The disk is waited for where no client is.
     let done = tokio::task::spawn_blocking(move || app.revoke(revocation)).await;
@@ -167,7 +171,7 @@ pub(super) async fn unrevoke(app: &'static App, who: &Registration, which: &Whic
     let list = list(app)?;
     let number = match which {
         Which::Number(number) => *number,
-        Which::Whom(whom) => list.number_of(&whom.revocation(|_| None)?).ok_or_else(none)?,
+        Which::Whom(whom) => list.number_of(&whom.revocation(|_| None, list.leeway())?).ok_or_else(none)?,
     };
     let found = list.list().into_iter().find(|listed| listed.number == number).ok_or_else(none)?;
     let done = tokio::task::spawn_blocking(move || app.withdraw(number)).await;
@@ -212,7 +216,7 @@ pub(super) fn in_memory(list: &Revocations) -> Option<String> {
     match (list.path(), list.problem()) {
         (None, _) => Some("kept in memory only, until the process ends: set revocation_file in [jwt]".to_owned()),
         (Some(path), Some(problem)) => {
-            Some(format!("the file {} cannot be read, what it said before holds: {problem}", path.display()))
+            Some(format!("the file {} cannot be used as it is, what it said before holds: {problem}", path.display()))
         }
         (Some(_), None) => None,
     }
@@ -244,10 +248,19 @@ pub(super) fn show(app: &App) -> Table {
             Value::time(listed.revocation.issued_before()),
             Value::time(listed.since),
             Value::time(listed.revocation.expires_at()),
-            Value::text(if listed.kept == Kept::File { "file" } else { "memory" }),
+            Value::text(kept(listed.kept)),
         ]);
     }
     table
+}
+
+/// Where an entry is kept, in a word.
+fn kept(kept: Kept) -> &'static str {
+    match kept {
+        Kept::File => "file",
+        Kept::Memory => "memory",
+        Kept::Lost => "lost",
+    }
 }
 
 #[cfg(test)]
@@ -312,18 +325,27 @@ mod tests {
             "REVOKE SUBJECT ''",
             "REVOKE UNTIL '2100-01-01'",
         ] {
-            assert!(named(text).revocation(|_| None).is_err(), "{text}");
+            assert!(named(text).revocation(|_| None, Duration::ZERO).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_that_has_expired_may_be_revoked_while_the_leeway_takes_it() {
+        let text = "REVOKE TOKEN 'a' UNTIL '2000-01-01'";
+        let years = Duration::from_secs(100 * 365 * 24 * 3_600);
+        assert_eq!(named(text).revocation(|_| None, years).unwrap().expires_at(), parse_moment("2000-01-01"));
+        assert!(named(text).revocation(|_| None, Duration::MAX).is_ok());
+        assert!(named(text).revocation(|_| None, Duration::from_secs(3_600)).is_err());
     }
 
     #[test]
     fn a_token_id_is_kept_no_longer_than_its_token_can_be_good() {
         let hour = Duration::from_secs(3_600);
-        let until = |text: &str| named(text).revocation(|_| Some(hour)).unwrap().expires_at();
+        let until = |text: &str| named(text).revocation(|_| Some(hour), Duration::ZERO).unwrap().expires_at();
         let now = SystemTime::now();
         assert!(until("REVOKE TOKEN 'a'").is_some_and(|until| until >= now + hour && until < now + 2 * hour));
         assert_eq!(until("REVOKE TOKEN 'a' UNTIL '2100-01-01'"), parse_moment("2100-01-01"));
         assert_eq!(until("REVOKE SUBJECT 'a'"), None);
-        assert_eq!(named("REVOKE TOKEN 'a'").revocation(|_| None).unwrap().expires_at(), None);
+        assert_eq!(named("REVOKE TOKEN 'a'").revocation(|_| None, Duration::ZERO).unwrap().expires_at(), None);
     }
 }

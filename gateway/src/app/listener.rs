@@ -3,23 +3,23 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::accepted::{Accepted, serve};
+use super::seldom::Seldom;
 use super::state::App;
 use super::unix_socket::{self, SocketFile};
-use super::worker::{Seat, Workers};
+use super::worker::Workers;
 use crate::config::General;
-use crate::frontend::login;
 use crate::net::listen::{listen, overlook_newcomers};
 use crate::net::options;
-use crate::net::stream::{Stream, canonical};
+use crate::net::stream::canonical;
 
 /// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -167,11 +167,14 @@ impl Listener {
     }
 
     async fn accept_for_ever(&self, app: &'static App, workers: &'static Workers) {
+        let failures = Seldom::new();
         loop {
             match self.accept().await {
-                Ok(accepted) => serve(app, accepted, workers),
+                Ok(accepted) => serve(app, accepted, workers).await,
                 Err(error) => {
-                    warn!(event = "accept", %error, "a client could not be accepted");
+                    if let Some(count) = failures.due() {
+                        warn!(event = "accept", %error, count, "a client could not be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -192,93 +195,7 @@ impl Listener {
         let end = Instant::now() + SETTLE;
         // The last look, with no time left, finds who is in the queue already.
         while let Ok(Ok(accepted)) = timeout(end.saturating_duration_since(Instant::now()), self.accept()).await {
-            serve(app, accepted, workers);
+            serve(app, accepted, workers).await;
         }
-    }
-}
-
-/// A client that has connected; its socket is registered here.
-struct Accepted {
-    socket: Stream,
-    /// `None`: through the Unix socket.
-    address: Option<SocketAddr>,
-}
-
-fn serve(app: &'static App, accepted: Accepted, workers: &'static Workers) {
-    let Some(worker) = workers.least_busy() else { return };
-    let Accepted { socket, address } = accepted;
-    let socket = if worker.is_current() { Ok(Passed::Here(socket)) } else { Passed::to_another(socket) };
-    worker.spawn(|seat| client(app, socket, address, seat));
-}
-
-/// A client, from its first byte to its last. A login needs much more room than the session that follows, and sessions are
-/// many: so the login has memory of its own, which is given back before the session begins.
-fn client(
-    app: &'static App,
-    socket: io::Result<Passed>,
-    address: Option<SocketAddr>,
-    seat: Seat,
-) -> impl Future<Output = ()> {
-    let login = Box::pin(async move {
-        match socket.and_then(|socket| socket.into_stream(app)) {
-            Ok(stream) => login::let_in(app, stream, address).await,
-            Err(error) => {
-                tracing::debug!(%error, "a client was gone before it was served");
-                None
-            }
-        }
-    });
-    async move {
-        if let Some(session) = login.await {
-            session.run().await;
-        }
-        drop(seat);
-    }
-}
-
-/// A client's socket on its way to a worker.
-enum Passed {
-    /// To the one that has accepted it.
-    Here(Stream),
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Passed {
-    fn to_another(socket: Stream) -> io::Result<Self> {
-        match socket {
-            Stream::Tcp(socket) => socket.into_std().map(Self::Tcp),
-            Stream::Unix(socket) => socket.into_std().map(Self::Unix),
-            other => Ok(Self::Here(other)),
-        }
-    }
-
-    /// Registered with the reactor of the worker that runs this.
-    fn into_stream(self, app: &App) -> io::Result<Stream> {
-        let stream = match self {
-            Self::Here(stream) => stream,
-            Self::Tcp(socket) => TcpStream::from_std(socket)?.into(),
-            Self::Unix(socket) => UnixStream::from_std(socket)?.into(),
-        };
-        if let Stream::Tcp(socket) = &stream {
-            app.state().tcp.apply_to_accepted(socket)?;
-        }
-        Ok(stream)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// With what tokio needs for a task beside it, a block of 256 bytes. There is one for each client that waits.
-    #[test]
-    fn the_task_of_a_client_is_small() {
-        let size = size_of_future(client);
-        assert!(size <= 152, "{size} bytes");
     }
 }

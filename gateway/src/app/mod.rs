@@ -1,9 +1,14 @@
 //! The running gateway: listeners, workers, signals.
 
+mod accepted;
+pub(crate) mod descriptors;
 mod listener;
+mod memory;
 mod notify;
 mod revocations;
+pub(crate) mod seldom;
 mod shutdown;
+mod signals;
 pub(crate) mod state;
 mod unix_socket;
 pub(crate) mod worker;
@@ -20,6 +25,7 @@ use crate::audit;
 use crate::backend::janitor;
 use crate::cli::{Paths, logging};
 use crate::config::Loaded;
+use crate::frontend::unauthenticated::Bounds;
 use crate::provisioning::upkeep;
 use crate::resolvers;
 use crate::stats::{self, events};
@@ -33,6 +39,7 @@ pub(crate) fn run(loaded: Loaded, paths: Paths) -> ExitCode {
         warn!(event = "configuration", "{warning}");
     }
     use_small_pages();
+    descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -66,10 +73,12 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    signals::survive()?;
     let inherited = listener::inherited()?;
     let generation = Generation::build(loaded.config, None)?;
     audit::install(audit::prepare(&generation.config.audit)?)?;
     let workers = Workers::start(generation.config.general.workers)?;
+    report_descriptors(&generation.bounds);
     let listeners = match inherited {
         none if none.is_empty() => listener::bind(&generation.config.general).await?,
         inherited => inherited,
@@ -82,6 +91,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     tokio::spawn(janitor::run(app));
     tokio::spawn(upkeep::run(app));
     tokio::spawn(averages::run());
+    tokio::spawn(memory::run());
     tokio::spawn(revocations::run(app));
     tokio::spawn(resolvers::verify(app.state()));
     tokio::spawn(fetch_keys(app.state()));
@@ -113,10 +123,24 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     // The listeners are closed: new clients are refused by the operating system from here on, or go to the other process.
     stop.send_replace(true);
     let _ = accepting.await;
-    let limit = app.state().config.general.shutdown_timeout;
-    shutdown::drain(limit, shared.then_some(workers), &mut terminate, &mut interrupt).await;
+    let generation = app.state();
+    let general = &generation.config.general;
+    shutdown::drain(general, shared.then_some(workers), &mut terminate, &mut interrupt).await;
     audit::flush().await;
     Ok(())
+}
+
+/// Says what was made of the limit of descriptors.
+fn report_descriptors(bounds: &Bounds) {
+    let limit = descriptors::limit();
+    info!(
+        event = "descriptors",
+        limit,
+        reserved = limit.saturating_sub(bounds.descriptors),
+        max_unauthenticated_clients = bounds.total,
+        max_unauthenticated_clients_per_address = bounds.per_address,
+        "file descriptors"
+    );
 }
 
 /// Asks issuers for their keys, so that no login has to wait for what could have been known. Nothing waits for this: an

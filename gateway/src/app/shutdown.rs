@@ -7,17 +7,25 @@ use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
 use super::worker::Workers;
+use crate::config::General;
 use crate::frontend::sessions;
 
 /// How often the sessions that are left are counted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long sessions have to say goodbye when they are cut off.
+/// How long sessions have to say goodbye when they are cut off, beside the time in which their servers stop.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Waits until all sessions have left, at most `limit`; a second signal ends the patience. With `patient` workers, nobody is
-/// asked to leave during the first half of that time: their next connection goes to the other process.
-pub(super) async fn drain(limit: Duration, patient: Option<&Workers>, terminate: &mut Signal, interrupt: &mut Signal) {
+/// Waits until all sessions have left, at most the `shutdown_timeout`; a second signal ends the patience. With `patient`
+/// workers, nobody is asked to leave during the first half of that time: their next connection goes to the other process.
+/// Whoever is cut off is waited for until the servers have stopped what they were asked, at most the `rollback_timeout`.
+pub(super) async fn drain(
+    general: &General,
+    patient: Option<&Workers>,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+) {
+    let limit = general.shutdown_timeout;
     info!(event = "shutdown", sessions = sessions::count(), "shutdown: waiting for sessions to end");
     tokio::select! {
         () = async {
@@ -33,7 +41,7 @@ pub(super) async fn drain(limit: Duration, patient: Option<&Workers>, terminate:
     let left = sessions::count();
     if left > 0 {
         warn!(event = "shutdown", sessions = left, "shutdown: sessions are cut off");
-        let _ = tokio::time::timeout(GOODBYE, leave(true)).await;
+        let _ = tokio::time::timeout(GOODBYE.saturating_add(general.rollback_timeout), leave(true)).await;
     }
     info!(event = "shutdown", "shutdown complete");
 }

@@ -8,19 +8,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use pgdog_jwt::Authenticator;
+use pgdog_jwt_guard::{Account, GuardMode, Policies, Policy, ReadWriteStrategy};
 use tokio::sync::Notify;
 
 use crate::audit;
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
 use crate::config::{Config, Guard};
+use crate::dialect::DIALECT;
 use crate::frontend::passwords::Passwords;
 use crate::frontend::person;
+use crate::frontend::unauthenticated::Bounds;
 use crate::net::options::TcpOptions;
 use crate::net::tls::{self, ClientTls};
 use crate::provisioning::Provisioner;
 use crate::resolvers::cache::Cache;
-use crate::router::{GuardMode, Policy, ReadWriteStrategy};
 
 /// Everything that one configuration means.
 pub(crate) struct Generation {
@@ -30,13 +32,14 @@ pub(crate) struct Generation {
     /// Present exactly when tokens are taken.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) passwords: Passwords,
+    /// Of clients that have not logged in.
+    pub(crate) bounds: Bounds,
     /// Present when roles are made for subjects.
     pub(crate) provisioner: Option<Arc<Provisioner>>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) tcp: TcpOptions,
-    pub(crate) policy: Policy,
-    /// As `policy`, for read-only users.
-    pub(crate) read_only_policy: Policy,
+    /// What the guard keeps.
+    pub(crate) policies: Policies,
     /// Results of resolvers. A reload forgets them.
     pub(crate) resolved: Cache,
     /// Whether sessions have to watch the clock at all.
@@ -71,9 +74,6 @@ pub(crate) enum BuildError {
     Provisioning(String),
 }
 
-/// What a read-only session may not set: on a replica it makes no difference, on one that was promoted it does (S10).
-const READ_ONLY: [&str; 2] = ["transaction_read_only", "default_transaction_read_only"];
-
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl Generation {
@@ -105,15 +105,12 @@ impl Generation {
             registry,
             authenticator,
             passwords: Passwords::new(&config),
+            bounds: Bounds::of(&config),
             provisioner: Provisioner::new(&config, &client_tls, previous.and_then(|old| old.provisioner.as_deref()))
                 .map_err(BuildError::Provisioning)?,
             tls,
             tcp: TcpOptions::from(&config.tcp),
-            read_only_policy: Policy {
-                protected: protected(&config).chain(READ_ONLY.map(Into::into)).collect(),
-                ..policy(&config)
-            },
-            policy: policy(&config),
+            policies: Policies::new(policy(&config)),
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,
             resolved: Cache::default(),
@@ -124,18 +121,25 @@ impl Generation {
     }
 }
 
+/// Of a text that is read where there are no tokens: see `max_statement_words`.
+const MAX_WORDS: usize = 100_000;
+
 fn policy(config: &Config) -> Policy {
     Policy {
         guard: match config.jwt.as_ref().map(|jwt| jwt.guard) {
             Some(Guard::Standard) => GuardMode::Standard,
             _ => GuardMode::Strict,
         },
+        identity: true,
+        account: Account::Own,
         strategy: match config.general.read_write_strategy {
             crate::config::ReadWriteStrategy::Aggressive => ReadWriteStrategy::Aggressive,
             crate::config::ReadWriteStrategy::Conservative => ReadWriteStrategy::Conservative,
         },
         protected: protected(config).collect(),
         cache_limit: config.general.query_cache_limit,
+        max_words: config.jwt.as_ref().map_or(MAX_WORDS, |jwt| jwt.max_statement_words),
+        dialect: DIALECT,
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use pgdog_jwt_guard::{Classifier, PgQuery, Watch};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::state::Generation;
 use crate::cli::logging;
-use crate::router::{Classifier, GuardMode};
 
 /// Stack of a worker: the SQL parser is recursive.
 const STACK_SIZE: usize = 8 << 20;
@@ -22,23 +22,10 @@ thread_local! {
     static CLASSIFIERS: RefCell<Option<Classifiers>> = const { RefCell::new(None) };
 }
 
-/// The classifiers of one worker, for one configuration.
+/// The classifiers of one worker, for one configuration: of each kind of session that it has seen.
 struct Classifiers {
     generation: u64,
-    guarded: Classifier,
-    read_only: Classifier,
-    open: Classifier,
-}
-
-/// What watches over a session's statements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watch {
-    /// Nothing: statements are only told apart.
-    Open,
-    /// The guard (S3).
-    Guarded,
-    /// The guard, which also keeps the session read-only (S10).
-    ReadOnly,
+    known: Vec<(Watch, Classifier)>,
 }
 
 /// The number of the worker that runs this; `usize::MAX` outside of them.
@@ -58,17 +45,13 @@ pub(crate) fn with_classifier<T>(
         if slot.as_ref().is_none_or(|known| known.generation < generation.number) {
             *slot = None;
         }
-        let classifiers = slot.get_or_insert_with(|| Classifiers {
-            generation: generation.number,
-            guarded: Classifier::new(generation.policy.clone()),
-            read_only: Classifier::new(generation.read_only_policy.clone()),
-            open: Classifier::new(crate::router::Policy { guard: GuardMode::Off, ..generation.policy.clone() }),
+        let Classifiers { known, .. } =
+            slot.get_or_insert_with(|| Classifiers { generation: generation.number, known: Vec::new() });
+        let at = known.iter().position(|(kind, _)| *kind == watch).unwrap_or_else(|| {
+            known.push((watch, Classifier::new(generation.policies.of(watch), &PgQuery)));
+            known.len() - 1
         });
-        use_it(match watch {
-            Watch::Open => &mut classifiers.open,
-            Watch::Guarded => &mut classifiers.guarded,
-            Watch::ReadOnly => &mut classifiers.read_only,
-        })
+        use_it(&mut known[at].1)
     })
 }
 

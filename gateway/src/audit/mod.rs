@@ -29,6 +29,8 @@ pub(crate) enum Event {
     Revocation,
     /// The administrator ended a session.
     Kill,
+    /// A cancel request reached no session.
+    Cancel,
     /// A session ended.
     Disconnect,
     /// The guard refused a statement.
@@ -40,12 +42,13 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Login,
         Self::Renewal,
         Self::Expiry,
         Self::Revocation,
         Self::Kill,
+        Self::Cancel,
         Self::Disconnect,
         Self::Guard,
         Self::Statement,
@@ -60,6 +63,7 @@ impl Event {
             Self::Expiry => "expiry",
             Self::Revocation => "revocation",
             Self::Kill => "kill",
+            Self::Cancel => "cancel",
             Self::Disconnect => "disconnect",
             Self::Guard => "guard",
             Self::Statement => "statement",

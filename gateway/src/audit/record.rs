@@ -113,6 +113,11 @@ impl<'a> Record<'a> {
         Self { session: Some(number), ..Self::new(event, Who::of(card)) }
     }
 
+    /// For what is not the session's own doing.
+    pub(crate) fn about_session(self, number: Option<u32>) -> Self {
+        Self { session: number, ..self }
+    }
+
     pub(crate) fn accepted(self) -> Self {
         Self { decision: Some("accepted"), ..self }
     }

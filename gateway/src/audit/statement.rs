@@ -1,26 +1,27 @@
-//! What is recorded of statements. Passwords and tokens never are (S5): of a text that may hold one, only what is left
-//! when its constants are taken away; nothing where that cannot be told.
+//! What is recorded of statements. No secret ever is (S5): of a text only what the guard says may be written down, and
+//! of parameters only those that it says are data.
 
+use std::sync::Arc;
+
+use pgdog_jwt_guard::Masked;
 use serde::Serialize;
 
 use crate::config::{Audit, StatementAudit};
-use crate::router::{self, Class, Effects};
 use crate::stats::About;
 
 /// A variable, also a renewed token, that only the gateway knows.
 const OWN_PREFIX: &[u8] = b"pgdog_jwt";
 
-/// These give away that a constant of a text may be a secret.
-const SUSPICIOUS: [&[u8]; 3] = [b"password", b"passwd", b"secret"];
-
-/// What is looked at of a text, in bytes: more than is ever recorded.
-const MAX_EXAMINED: usize = 256 * 1024;
+/// A value with one of these in it may hold a secret, such as a connection string.
+const SUSPICIOUS: [&[u8]; 7] = [b"password", b"passwd", b"secret", b"bearer", b"private key", b"://", OWN_PREFIX];
 
 /// The text was longer than what is recorded.
 const CUT: &str = "cut";
-/// Constants were taken away, because one of them may be a secret.
+/// Values of parameters were taken away, because they may be secrets.
 const MASKED: &str = "masked";
-/// The text is left out, because it may hold a secret.
+/// What stands for each of them.
+const MASK: &str = "[masked]";
+/// The text is left out, because it may hold a secret where nobody would look for one.
 const HIDDEN: &str = "hidden";
 /// The text is not known: the statement was made by other means, or too long to be kept.
 const UNKNOWN: &str = "unknown";
@@ -50,6 +51,9 @@ pub(crate) struct Statement {
     pub(crate) command: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rows: Option<u64>,
+    /// What the text is from, and what may be said of its parameters.
+    #[serde(skip)]
+    pub(super) masked: Option<Arc<Masked>>,
 }
 
 impl StatementPolicy {
@@ -67,14 +71,17 @@ impl StatementPolicy {
         })
     }
 
-    /// A statement with this text. `fingerprint` gives the one of the text.
-    pub(crate) fn describe(&self, text: &[u8], class: Class, fingerprint: Option<u64>) -> Statement {
-        let fingerprint = fingerprint.map(|number| format!("{number:016x}"));
+    /// A statement, by what may be written down of its text.
+    pub(crate) fn describe(&self, masked: Option<Arc<Masked>>) -> Statement {
+        let fingerprint = masked.as_ref().map(|masked| format!("{:016x}", masked.fingerprint));
         if self.kind != StatementAudit::Text {
             return Statement { fingerprint, ..Statement::default() };
         }
-        let (statement, incomplete) = self.recorded(text, class);
-        Statement { statement, fingerprint, incomplete, ..Statement::default() }
+        let (statement, incomplete) = match &masked {
+            Some(masked) => self.cut(&masked.text),
+            None => (None, Some(HIDDEN)),
+        };
+        Statement { statement, fingerprint, incomplete, masked, ..Statement::default() }
     }
 
     /// One whose text is not known.
@@ -82,47 +89,32 @@ impl StatementPolicy {
         Statement { incomplete: Some(UNKNOWN), ..Statement::default() }
     }
 
-    fn recorded(&self, text: &[u8], class: Class) -> (Option<String>, Option<&'static str>) {
-        let is_whole = text.len() <= MAX_EXAMINED;
-        let text = text.get(..MAX_EXAMINED).unwrap_or(text);
-        let Ok(text) = std::str::from_utf8(text) else {
-            // In another encoding. Secrets are looked for in what ASCII shows.
-            if hides(class, text) {
-                return (None, Some(HIDDEN));
-            }
-            return self.cut(&String::from_utf8_lossy(text), None);
-        };
-        if contains(text.as_bytes(), OWN_PREFIX) {
-            return (None, Some(HIDDEN));
-        }
-        if !hides(class, text.as_bytes()) {
-            return self.cut(text, None);
-        }
-        // Half a text cannot be parsed.
-        match router::without_constants(text).filter(|_| is_whole) {
-            Some(masked) => self.cut(&masked, Some(MASKED)),
-            None => (None, Some(HIDDEN)),
+    /// PostgreSQL did not say that it is a good statement.
+    pub(crate) fn failed(&self, statement: &mut Statement) {
+        let of_failed = statement.masked.as_ref().and_then(|masked| masked.of_failed.as_deref());
+        if let Some(text) = of_failed {
+            statement.statement = self.cut(text).0;
         }
     }
 
-    fn cut(&self, text: &str, incomplete: Option<&'static str>) -> (Option<String>, Option<&'static str>) {
+    fn cut(&self, text: &str) -> (Option<String>, Option<&'static str>) {
         let text = without_tokens(text);
         let end = text.floor_char_boundary(self.max_length);
-        let incomplete = incomplete.or((end < text.len()).then_some(CUT));
-        (text.get(..end).map(str::to_owned), incomplete)
+        (text.get(..end).map(str::to_owned), (end < text.len()).then_some(CUT))
     }
 
     /// Adds the values of parameters: for each whether it is binary, and its bytes; `None` is NULL.
     pub(crate) fn add_parameters(&self, statement: &mut Statement, values: &[(bool, Option<&[u8]>)]) {
-        let names_own = values.iter().any(|(_, value)| value.is_some_and(|value| contains(value, OWN_PREFIX)));
-        if names_own || matches!(statement.incomplete, Some(MASKED | HIDDEN)) {
-            statement.incomplete = statement.incomplete.filter(|_| !names_own).or(Some(HIDDEN));
-            return;
-        }
+        let Some(masked) = statement.masked.clone() else { return };
         let mut left = self.max_length;
         let mut shown = Vec::with_capacity(values.len());
-        for (binary, value) in values {
+        for (number, (binary, value)) in (1..).zip(values) {
+            let is_data = masked.shown.binary_search(&number).is_ok();
             let text = value.map(|bytes| {
+                if !is_data || SUSPICIOUS.iter().any(|word| contains(bytes, word)) {
+                    statement.incomplete = statement.incomplete.or(Some(MASKED));
+                    return MASK.to_owned();
+                }
                 // Never more than fits, whatever the size of the value.
                 let part = bytes.get(..left).unwrap_or(bytes);
                 let text = if *binary { hexadecimal(part) } else { String::from_utf8_lossy(bytes).into_owned() };
@@ -130,7 +122,7 @@ impl StatementPolicy {
                 let end = text.floor_char_boundary(left);
                 left -= end;
                 if end < text.len() || part.len() < bytes.len() {
-                    statement.incomplete = statement.incomplete.or(Some(CUT));
+                    statement.incomplete = Some(CUT);
                 }
                 text.get(..end).unwrap_or_default().to_owned()
             });
@@ -146,6 +138,11 @@ impl StatementPolicy {
 }
 
 impl Statement {
+    /// One that has no text.
+    pub(crate) fn of_function(number: u32) -> Self {
+        Self { command: Some(format!("FUNCTION {number}")), ..Self::default() }
+    }
+
     /// Adds what a CommandComplete says: `INSERT 0 5`, `SELECT 3`, `CREATE TABLE`.
     pub(crate) fn completed(&mut self, tag: &str) {
         let is_number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
@@ -161,13 +158,6 @@ impl Statement {
     pub(super) fn parameters_as_json(&self) -> Option<String> {
         self.parameters.as_ref().and_then(|values| serde_json::to_string(values).ok())
     }
-}
-
-/// Whether a text may hold a secret.
-fn hides(class: Class, text: &[u8]) -> bool {
-    class.effects.intersects(Effects::SECRET)
-        || contains(text, OWN_PREFIX)
-        || SUSPICIOUS.iter().any(|word| contains(text, word))
 }
 
 /// Whether the word is somewhere in the text, in upper or lower case.

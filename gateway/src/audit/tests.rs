@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
+use pgdog_jwt_guard::Masked;
 use regex::Regex;
 use serde_json::Value;
 
 use super::*;
 use crate::config::{Audit, AuditDestination, AuditFailure, StatementAudit};
-use crate::router::{Class, Effects};
 use crate::stats::{About, Meter};
 
 const DOCUMENT: &str = include_str!("../../../docs/audit.md");
@@ -26,8 +27,10 @@ fn policy() -> StatementPolicy {
     StatementPolicy::new(&audit, &About::of("app")).unwrap()
 }
 
-fn secret() -> Class {
-    Class { effects: Effects::SECRET, ..Class::NONE }
+/// A text that may be written down as it is, with the parameters that are data.
+fn text(text: &str, shown: &[usize]) -> Option<Arc<Masked>> {
+    let of_failed = Some("failed".into());
+    Some(Arc::new(Masked { text: text.into(), of_failed, fingerprint: 1, shown: shown.into() }))
 }
 
 fn parsed(record: &Record<'_>) -> Value {
@@ -55,55 +58,51 @@ fn fields_without_a_value_are_left_out() {
 
 #[test]
 fn a_long_text_is_cut_between_characters() {
-    let statement = policy().describe("SELECT 'üüüüüüüüüüüüüüüüüüüüüüüüü'".as_bytes(), Class::NONE, None);
+    let statement = policy().describe(text("SELECT \"üüüüüüüüüüüüüüüüüüüüüüüüü\"", &[]));
     let text = statement.statement.unwrap();
     assert!(text.len() <= 40 && text.ends_with('ü'), "{text}");
     assert_eq!(statement.incomplete, Some("cut"));
 }
 
 #[test]
-fn a_password_is_never_recorded() {
-    for (sql, class) in [
-        ("ALTER ROLE a PASSWORD 'swordfish'", secret()),
-        ("CREATE USER a PASSWORD $$swordfish$$", secret()),
-        ("ALTER ROLE a PASSWRD 'swordfish' password", Class::UNKNOWN),
-        ("SET \"pgdog_jwt.token\" = 'swordfish'", Class::NONE),
-        ("select SET_CONFIG('PGDOG_JWT.Token', 'swordfish', false)", Class::NONE),
-    ] {
-        let statement = policy().describe(sql.as_bytes(), class, Some(1));
-        assert!(!format!("{statement:?}").contains("swordfish"), "{statement:?}");
-        assert!(matches!(statement.incomplete, Some("masked" | "hidden")), "{statement:?}");
-        assert_eq!(statement.fingerprint.as_deref(), Some("0000000000000001"));
-    }
+fn a_text_that_may_not_be_written_down_is_not() {
+    let mut statement = policy().describe(None);
+    policy().add_parameters(&mut statement, &[(false, Some(b"swordfish"))]);
+    policy().failed(&mut statement);
+    assert_eq!((&statement.statement, &statement.parameters, &statement.fingerprint), (&None, &None, &None));
+    assert_eq!(statement.incomplete, Some("hidden"));
+}
+
+#[test]
+fn of_a_statement_that_failed_less_is_recorded() {
+    let mut statement = policy().describe(text("SELECT \"swordfish\"", &[]));
+    policy().failed(&mut statement);
+    assert_eq!(statement.statement.as_deref(), Some("failed"));
 }
 
 #[test]
 fn a_token_is_never_recorded() {
-    let mut statement = policy().describe(b"SELECT 'eyJhbGciOi.eyJzdWIi.c2ln', 1", Class::NONE, None);
-    assert_eq!(statement.statement.as_deref(), Some("SELECT '[token]', 1"));
-    policy().add_parameters(&mut statement, &[(false, Some(b"Bearer eyJh.eyJz.c2"))]);
-    assert_eq!(statement.parameters, Some(vec![Some("Bearer [token]".to_owned())]));
+    let mut statement = policy().describe(text("SELECT \"eyJhbGciOi.eyJzdWIi.c2ln\"", &[1, 2]));
+    assert_eq!(statement.statement.as_deref(), Some("SELECT \"[token]\""));
+    policy().add_parameters(&mut statement, &[(false, Some(b"of eyJh.eyJz.c2")), (false, Some(b"Bearer opaque"))]);
+    assert_eq!(statement.parameters, Some(vec![Some("of [token]".to_owned()), Some("[masked]".to_owned())]));
 }
 
 #[test]
-fn parameters_of_the_gateways_own_variables_are_not_recorded() {
-    let mut statement = policy().describe(b"SELECT set_config($1, $2, false)", Class::NONE, None);
-    policy().add_parameters(&mut statement, &[(false, Some(b"pgdog_jwt.token")), (false, Some(b"swordfish"))]);
-    assert_eq!((statement.parameters, statement.incomplete), (None, Some("hidden")));
-}
-
-#[test]
-fn where_constants_may_be_secrets_parameters_may_be_too() {
-    let mut statement = policy().describe(b"UPDATE users SET password = $1", Class::NONE, None);
-    policy().add_parameters(&mut statement, &[(false, Some(b"swordfish"))]);
-    assert_eq!((statement.parameters, statement.incomplete), (None, Some("masked")));
-    let statement = policy().describe(b"SELECT 1 FROM users WHERE password = 'swordfish'", Class::NONE, None);
-    assert!(!statement.statement.unwrap().contains("swordfish"));
+fn parameters_that_may_be_secrets_are_not_recorded() {
+    let mut statement = policy().describe(text("SELECT $1, $2", &[2, 3, 4, 5]));
+    let values: [&[u8]; 6] =
+        [b"swordfish", b"data", b"pgdog_jwt.token", b"password=swordfish", b"postgres://a:swordfish@b", b"swordfish"];
+    policy().add_parameters(&mut statement, &values.map(|value| (false, Some(value))));
+    let shown = statement.parameters.unwrap();
+    assert_eq!(shown[1].as_deref(), Some("data"));
+    let masked = shown.iter().filter(|value| value.as_deref() == Some("[masked]")).count();
+    assert_eq!((masked, statement.incomplete), (5, Some("masked")));
 }
 
 #[test]
 fn parameters_share_one_limit() {
-    let mut statement = policy().describe(b"SELECT $1", Class::NONE, None);
+    let mut statement = policy().describe(text("SELECT $1", &[1, 2, 3]));
     let long = [b'x'; 100];
     policy().add_parameters(&mut statement, &[(true, Some(&[1, 255])), (false, None), (false, Some(&long))]);
     let shown = statement.parameters.unwrap();
@@ -151,6 +150,7 @@ fn every_field_is_documented() {
         .collect();
     // The other structs, and the name of the field that holds a text.
     fields.remove("who");
+    fields.remove("masked");
     fields.insert("time".to_owned());
     assert!(fields.contains("user") && fields.contains("rows"), "{fields:?}");
     assert_eq!(fields, documented("Fields"));

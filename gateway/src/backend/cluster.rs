@@ -10,7 +10,9 @@ use pgdog_jwt::AuthGrant;
 use pgdog_jwt::config::IdentityMode;
 
 use super::balance::Balancer;
+use super::catalogue::Catalogue;
 use super::checkout_error::CheckoutError;
+use super::cleaning::new_session;
 use super::gate::{self, Gate};
 use super::greeting::Greetings;
 use super::identities::Identities;
@@ -33,6 +35,7 @@ pub(crate) struct Cluster {
     pub(super) written: AtomicU64,
     /// Closed while the administrator has paused the database.
     pub(crate) gate: Arc<Gate>,
+    pub(crate) catalogue: Arc<Catalogue>,
 }
 
 impl Cluster {
@@ -43,7 +46,8 @@ impl Cluster {
         split: ReadWriteSplit,
     ) -> Arc<Self> {
         let balancer = Balancer::new(balancing, nodes.len());
-        Arc::new(Self { nodes, balancer, split, written: AtomicU64::new(0), gate: gate::of(name) })
+        let (written, gate, catalogue) = (AtomicU64::new(0), gate::of(name), Arc::default());
+        Arc::new(Self { nodes, balancer, split, written, gate, catalogue })
     }
 
     /// Whether roles are not configured but asked of the servers.
@@ -253,7 +257,7 @@ impl Membership {
     fn with(set: Arc<PoolSet>, identity: Arc<Identity>) -> Self {
         set.sessions.fetch_add(1, Ordering::Relaxed);
         let mode = set.spec.mode;
-        Self { set, wish: Wish { identity, last: 0 }, mode }
+        Self { set, wish: Wish { identity, last: 0, session: new_session() }, mode }
     }
 
     /// Who every server connection of the session must be.

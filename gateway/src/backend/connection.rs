@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
+use pgdog_jwt_guard::keeps_quotes_visible;
+
 use super::greeting;
 use crate::app::worker;
 use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
-use crate::router::keeps_quotes_visible;
 use crate::stats::Seat;
 use crate::wire::fields::Fields;
 use crate::wire::{Header, message};
@@ -36,11 +37,15 @@ pub(crate) struct Connection {
     /// Transaction status of the last ReadyForQuery.
     pub(crate) status: u8,
     reports: Reports,
+    /// Who logged in, as it reported then.
+    login: Box<str>,
     /// Notifications that arrived during a conversation of the gateway's own: they are the client's.
     pub(super) asides: Vec<u8>,
     /// Its place in the list of its pool's connections.
     pub(crate) seat: Option<Seat>,
 }
+
+const AUTHORIZATION: &str = "session_authorization";
 
 /// What the server's parameters say about guarding it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +54,8 @@ struct Reports {
     hides_quotes: bool,
     /// It is no replica, or no longer one (`in_hot_standby`, PostgreSQL 14 and later).
     is_primary: bool,
+    /// Its session authorization is not that of the login.
+    is_another: bool,
 }
 
 impl Reports {
@@ -68,8 +75,10 @@ impl Connection {
         for (name, value) in &connected.parameters {
             reports.note(name.as_bytes(), value);
         }
+        let login = connected.parameters.iter().find(|(name, _)| name == AUTHORIZATION);
         Self {
             reports,
+            login: login.map_or_else(Box::default, |(_, value)| value.as_str().into()),
             asides: Vec::new(),
             stream: connected.stream,
             process: connected.process,
@@ -100,9 +109,9 @@ impl Connection {
     }
 
     /// Whether it has served long enough, or the administrator wants another in its place.
-    pub(crate) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self, now: Instant) -> bool {
         let is_retired = self.seat.as_ref().is_some_and(|seat| seat.card.is_retired());
-        is_retired || self.has_expired() || self.retires_at.is_some_and(|at| at <= Instant::now())
+        is_retired || self.has_expired() || self.retires_at.is_some_and(|at| at <= now)
     }
 
     /// Whether the token that it was made with has ended: it serves nobody any more.
@@ -115,6 +124,12 @@ impl Connection {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// PostgreSQL's major version; `None`: it says none that can be read.
+    pub(crate) fn major_version(&self) -> Option<u32> {
+        let version = self.parameter("server_version")?;
+        version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+    }
+
     /// Notes the value that a ParameterStatus reports.
     pub(crate) fn note_parameter(&mut self, body: &[u8]) {
         let mut fields = Fields(body);
@@ -122,6 +137,9 @@ impl Connection {
         let value = String::from_utf8_lossy(value).into_owned();
         self.reports.note(name, &value);
         let name = String::from_utf8_lossy(name);
+        if name == AUTHORIZATION {
+            self.reports.is_another = *self.login != *value;
+        }
         match self.parameters.iter_mut().find(|(key, _)| *key == name) {
             Some((_, old)) if *old == value => return,
             Some((_, old)) => *old = value,
@@ -142,6 +160,12 @@ impl Connection {
     #[inline]
     pub(crate) fn is_primary(&self) -> bool {
         self.reports.is_primary
+    }
+
+    /// Whether it says that its session authorization is another than at the login. Of its role it says nothing.
+    #[inline]
+    pub(super) fn is_another(&self) -> bool {
+        self.reports.is_another
     }
 
     /// Notifications that the client has not been told of.

@@ -1,21 +1,33 @@
 //! The gateway's own conversations with a server: short queries whose whole answer is read before anything else happens.
+//!
+//! Each reply must be one that PostgreSQL gives to what was asked, and when all requests are answered nothing may be left. An
+//! answer by which something is decided is a fresh one ([`Connection::query_fresh`]): the server repeats a random value that
+//! is new with the question, so nothing that a client has had its server say before can be taken for it.
 
 use std::future::poll_fn;
 use std::io;
 
+use pgdog_jwt_protocol::{Conversation, Desync, Received};
+
 use super::connection::Connection;
+use super::nonce::Nonce;
+use super::own_requests::{BEGIN, COMMIT, OwnRequests};
+use super::sql::{READABLE, Sql};
 use crate::net::buffer::Chunk;
 use crate::wire::fields::Fields;
-use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
+use crate::wire::{ErrorFields, Header, ProtocolViolation};
 
 /// Largest answer that the gateway reads to one of its own queries, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Goes before SQL of the gateway's own: a session's default may be a level that a replica does not know, or one that waits
-/// for others (PostgreSQL documentation, SET TRANSACTION). Several statements in one query are a transaction.
+/// Notifications that may come meanwhile, in bytes.
+const MAX_ASIDES: usize = 16 << 20;
+
+/// Goes before SQL of the gateway's own, for the same reason as the level of [`BEGIN`]. Several statements in one
+/// query are a transaction.
 pub(super) const PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;";
 
-/// For the rest of the transaction: what a session allows its own statements is no limit for those of the gateway.
+/// For the rest of such a query: what a session allows its own statements is no limit for those of the gateway.
 pub(super) const UNHURRIED: &str = "SET LOCAL statement_timeout TO 0;";
 
 /// How often SQL is sent that the session's `statement_timeout` cuts short.
@@ -32,11 +44,27 @@ pub(crate) enum ConversationError {
     Protocol(#[from] ProtocolViolation),
     #[error("the server's answer is too large")]
     TooLarge,
+    #[error("the server gave {0}")]
+    Desync(#[from] Desync),
+    #[error("the system gives no random numbers")]
+    NoRandom,
+    /// What it said was no answer to this question.
+    #[error("the server did not repeat what its answer must show")]
+    Stale,
     #[error("{}", .0.message)]
     Refused(ErrorFields),
 }
 
 impl ConversationError {
+    /// The connection has ended, by itself or with the server's last word.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) => true,
+            Self::Refused(fields) => fields.is_fatal(),
+            _ => false,
+        }
+    }
+
     /// `query_canceled`: the statement was cut short, by a time limit or a cancel request.
     pub(super) fn is_canceled(&self) -> bool {
         matches!(self, Self::Refused(fields) if fields.code == "57014")
@@ -48,26 +76,36 @@ impl ConversationError {
 pub(crate) struct Answer {
     /// The values of all rows, as text; of several statements, those of the last that has a result.
     pub(crate) rows: Vec<Vec<Option<String>>>,
-    /// The names of the columns, where they were asked for.
-    pub(crate) columns: Vec<String>,
+    /// The description of their columns: see [`Self::columns`].
+    description: Vec<u8>,
     /// How many parameters the statement has, where that was asked for.
     pub(crate) parameters: usize,
 }
 
 impl Answer {
-    fn read(&mut self, tag: u8, body: &[u8], describes: bool) {
+    /// An answer with these rows, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(rows: Vec<Vec<Option<String>>>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    fn read(&mut self, tag: u8, body: &[u8]) {
         match tag {
             b'D' => self.rows.push(row(body)),
             b'T' => {
                 // A result without rows must not look like the one before it.
                 self.rows.clear();
-                if describes {
-                    self.columns = columns(body);
-                }
+                self.description.clear();
+                self.description.extend_from_slice(body);
             }
-            b't' if describes => self.parameters = Fields(body).u16().map_or(0, usize::from),
+            b't' => self.parameters = Fields(body).u16().map_or(0, usize::from),
             _ => {}
         }
+    }
+
+    /// The names of the columns.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        columns(&self.description)
     }
 
     /// A value of the last row; empty where there is none.
@@ -79,64 +117,149 @@ impl Answer {
 impl Connection {
     /// Runs SQL of the gateway's own and reads the whole answer. The caller sets the time limit.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<Answer, ConversationError> {
-        let mut out = Vec::with_capacity(sql.len() + 8);
-        message::query(&mut out, sql.as_bytes());
-        self.send(&out).await?;
-        self.answer(false).await
+        self.run(sql, false).await
     }
 
-    /// The same for SQL that must not fail because of the `statement_timeout` that a session has left. That is in force until
-    /// SQL that ends it was read, so a long text may come too late: then it follows in a transaction that has begun with it.
-    pub(crate) async fn query_unhurried(&mut self, sql: &str) -> Result<Answer, ConversationError> {
-        let mut outcome = self.query(sql).await;
+    /// The same, with a proof that the answer was given to this question: PostgreSQL repeats a new random value behind it.
+    pub(crate) async fn query_fresh(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        self.run(sql, true).await
+    }
+
+    async fn run(&mut self, sql: &str, is_fresh: bool) -> Result<Answer, ConversationError> {
+        let mut own = OwnRequests::default();
+        own.query(sql);
+        if !is_fresh {
+            return self.converse(&own).await.map(last);
+        }
+        let nonce = Nonce::new()?;
+        own.run(&nonce.question());
+        own.sync();
+        nonce.check(self.converse(&own).await?)
+    }
+
+    /// Carries requests out that are a transaction, and all of it or none. The answer is that of the last statement that
+    /// describes its rows. As [`Self::query_unhurried`], it does not fail because of the `statement_timeout` that a session has
+    /// left.
+    pub(super) async fn transact(&mut self, own: &OwnRequests) -> Result<Answer, ConversationError> {
+        let mut outcome = self.converse(own).await.map(last);
         for _ in 1..ATTEMPTS {
             if !outcome.as_ref().is_err_and(ConversationError::is_canceled) {
                 break;
             }
-            outcome = match self.query(&format!("BEGIN ISOLATION LEVEL READ COMMITTED;{UNHURRIED}")).await {
-                Ok(_) => self.query(sql).await,
+            self.roll_back(own).await?;
+            let mut begin = OwnRequests::like(own);
+            begin.begin();
+            begin.sync();
+            outcome = match self.converse(&begin).await {
+                Ok(_) => self.converse(own).await.map(last),
+                Err(error) => Err(error),
+            };
+            if outcome.is_ok() && self.status == b'T' {
+                outcome = match self.end(own, COMMIT).await {
+                    Ok(()) => outcome,
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        if matches!(&outcome, Err(ConversationError::Refused(fields)) if !fields.is_fatal()) {
+            self.roll_back(own).await?;
+        }
+        outcome
+    }
+
+    async fn roll_back(&mut self, own: &OwnRequests) -> Result<(), ConversationError> {
+        if self.status == b'I' { Ok(()) } else { self.end(own, "ROLLBACK").await }
+    }
+
+    /// Ends the transaction by a statement of the same kind as those in it.
+    async fn end(&mut self, own: &OwnRequests, sql: &str) -> Result<(), ConversationError> {
+        let nonce = Nonce::new()?;
+        let mut end = OwnRequests::like(own);
+        end.run_text(sql);
+        end.sync();
+        end.ask_sql(&nonce.question());
+        end.sync();
+        nonce.check(self.converse(&end).await?).map(drop)
+    }
+
+    /// As [`Self::query`], for SQL that must not fail because of the `statement_timeout` that a session has left. That is in
+    /// force until SQL that ends it was read, so a long text may come too late: then it follows in a transaction that has begun
+    /// with it.
+    pub(crate) async fn query_unhurried(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        self.run_unhurried(sql, false).await
+    }
+
+    /// The same for an answer that must be a fresh one.
+    pub(crate) async fn query_fresh_unhurried(&mut self, sql: &str) -> Result<Answer, ConversationError> {
+        self.run_unhurried(sql, true).await
+    }
+
+    async fn run_unhurried(&mut self, sql: &str, is_fresh: bool) -> Result<Answer, ConversationError> {
+        let mut outcome = self.run(sql, is_fresh).await;
+        for _ in 1..ATTEMPTS {
+            if !outcome.as_ref().is_err_and(ConversationError::is_canceled) {
+                break;
+            }
+            outcome = match self.query(&format!("{BEGIN};{UNHURRIED}")).await {
+                Ok(_) => self.run(sql, is_fresh).await,
                 Err(error) => Err(error),
             };
             if self.status != b'I' {
-                let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+                let end = if outcome.is_ok() { COMMIT } else { "ROLLBACK" };
                 outcome = self.query(end).await.and(outcome);
             }
         }
         outcome
     }
 
-    /// The same for one statement, which leaves the client's unnamed statement and portal alone.
-    pub(crate) async fn query_aside(&mut self, sql: &str) -> Result<Answer, ConversationError> {
-        const NAME: &[u8] = b"__pgdog_jwt_aside";
-        let mut out = Vec::with_capacity(sql.len() + 128);
-        message::parse(&mut out, NAME, sql.as_bytes(), &[0, 0]);
-        message::run(&mut out, NAME);
-        message::close_statement(&mut out, NAME);
-        message::sync(&mut out);
-        self.send(&out).await?;
-        self.answer(false).await
+    /// Runs statements that each stand alone, and leave the client's unnamed statement and portal alone: in one transaction, if
+    /// there is none yet.
+    pub(crate) async fn query_aside(&mut self, statements: &[Sql<'_>]) -> Result<Answer, ConversationError> {
+        let mut own = OwnRequests::default();
+        statements.iter().for_each(|sql| own.run_aside(sql));
+        own.sync();
+        self.converse(&own).await.map(last)
+    }
+
+    /// The same, of which the server reads every character as it was written. The answer is that of the last statement.
+    pub(super) async fn query_aside_in_utf8(
+        &mut self,
+        mut statements: Vec<Sql<'_>>,
+    ) -> Result<Answer, ConversationError> {
+        if !self.misreads(&statements) {
+            return self.query_aside(&statements).await;
+        }
+        let again = self.encoding_again();
+        statements.insert(0, Sql::of(READABLE));
+        statements.push(again);
+        let mut answer = self.query_aside(&statements).await?;
+        answer.rows.pop();
+        Ok(answer)
     }
 
     /// Runs one statement with parameters and reads the first row of its result. `None`: does not run it, but says what its
     /// parameters and columns are.
     pub(crate) async fn ask(&mut self, sql: &str, values: Option<&[&str]>) -> Result<Answer, ConversationError> {
-        let mut out = Vec::with_capacity(sql.len() + 128);
-        message::parse(&mut out, b"", sql.as_bytes(), &[0, 0]);
+        let nonce = Nonce::new()?;
+        let mut own = OwnRequests::default();
         match values {
-            Some(values) => message::run_with(&mut out, values),
-            None => message::describe_statement(&mut out, b""),
+            Some(values) => own.ask(sql, values, 1),
+            None => own.describe(sql),
         }
-        message::sync(&mut out);
-        self.send(&out).await?;
-        self.answer(true).await
+        own.sync();
+        own.run(&nonce.question());
+        own.sync();
+        nonce.check(self.converse(&own).await?)
     }
 
-    /// Reads up to the next ReadyForQuery, and what lies behind it in the same bytes: a notification may follow at once.
-    async fn answer(&mut self, describes: bool) -> Result<Answer, ConversationError> {
-        let mut answer = Answer::default();
+    /// Sends requests and reads all that is owed for them; gives an answer for each ReadyForQuery. The first error stands.
+    pub(super) async fn converse(&mut self, own: &OwnRequests) -> Result<Vec<Answer>, ConversationError> {
+        let mut conversation = Conversation::with_capacity(own.requests.len());
+        own.requests.iter().for_each(|request| conversation.sent(*request, ()));
+        self.send(&own.out).await?;
+        let mut answers = vec![Answer::default()];
         let mut refused = None;
-        let mut ready = false;
-        let mut read = 0;
+        let mut read = 0_usize;
         let mut chunk = Chunk::take();
         loop {
             while let Some(header) = Header::parse(chunk.bytes())? {
@@ -145,29 +268,44 @@ impl Connection {
                     break;
                 };
                 let body = frame.get(crate::wire::frame::HEADER_SIZE..).unwrap_or_default();
-                match header.tag {
-                    b'Z' => {
+                if header.tag == b'E' {
+                    let fields = ErrorFields::parse(body);
+                    if fields.is_fatal() {
+                        return Err(refused.map_or(ConversationError::Refused(fields), ConversationError::Refused));
+                    }
+                    refused = refused.or(Some(fields));
+                }
+                match conversation.received(header.tag)? {
+                    Received::Ready(()) => {
                         self.status = body.first().copied().unwrap_or(b'E');
-                        ready = true;
+                        answers.push(Answer::default());
                     }
-                    b'E' if ready => return Err(ConversationError::Closed),
-                    b'A' => {
-                        let frame = frame.to_vec();
-                        self.asides.extend_from_slice(&frame);
+                    Received::Unasked if header.tag == b'A' => self.asides.extend_from_slice(frame),
+                    Received::Unasked if header.tag == b'S' => self.note_parameter(body),
+                    Received::CopyIn => return Err(ProtocolViolation::Unexpected('G').into()),
+                    Received::Failed(_) => {}
+                    // They concern batches without Sync, which the gateway does not send.
+                    Received::BatchFailed | Received::Doubtful | Received::Probed | Received::Skipped(()) => {
+                        return Err(ProtocolViolation::Unexpected('E').into());
                     }
-                    b'E' => refused = refused.or(Some(ErrorFields::parse(body))),
-                    b'S' => {
-                        let body = body.to_vec();
-                        self.note_parameter(&body);
+                    _ => {
+                        if let Some(answer) = answers.last_mut() {
+                            answer.read(header.tag, body);
+                        }
                     }
-                    tag => answer.read(tag, body, describes),
                 }
                 chunk.consume(header.size);
+                if header.tag == b'A' {
+                    // It is no part of the answer.
+                    read = read.saturating_sub(header.size);
+                }
             }
-            if ready && chunk.is_empty() {
+            // A notification may follow at once.
+            if conversation.is_idle() && chunk.is_empty() {
+                answers.pop();
                 return match refused {
                     Some(error) => Err(ConversationError::Refused(error)),
-                    None => Ok(answer),
+                    None => Ok(answers),
                 };
             }
             if chunk.room().is_empty() {
@@ -178,11 +316,15 @@ impl Connection {
                 Ok(count) => read += count,
                 Err(error) => return Err(error.into()),
             }
-            if read > MAX_ANSWER {
+            if read > MAX_ANSWER || self.asides.len() > MAX_ASIDES {
                 return Err(ConversationError::TooLarge);
             }
         }
     }
+}
+
+fn last(mut answers: Vec<Answer>) -> Answer {
+    answers.pop().unwrap_or_default()
 }
 
 /// The names in a RowDescription.
@@ -218,11 +360,11 @@ mod tests {
     #[test]
     fn an_answer_without_rows_is_not_the_one_of_the_statement_before() {
         let mut answer = Answer::default();
-        answer.read(b'T', &[0, 0], false);
-        answer.read(b'D', b"\0\x01\0\0\0\x05alice", false);
+        answer.read(b'T', &[0, 0]);
+        answer.read(b'D', b"\0\x01\0\0\0\x05alice");
         assert_eq!(answer.value(0), "alice");
 
-        answer.read(b'T', &[0, 0], false);
+        answer.read(b'T', &[0, 0]);
 
         assert_eq!(answer.value(0), "");
     }

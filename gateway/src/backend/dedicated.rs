@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pgdog_jwt::config::Secret;
+use pgdog_jwt_guard::Access;
 
 use super::checkout_error::CheckoutError;
 use super::cluster::{NoServer, PoolSet};
 use super::connect::{self, ConnectError, ServerLogin};
 use super::connection::Connection;
-use super::identity::{Identity, IdentityError, WHO};
+use super::conversation::ConversationError;
+use super::identity::{Identity, IdentityError, answered};
+use super::identity_sql::who_as_text;
+use super::nonce::Nonce;
 use super::pool::Pool;
 use super::settings::Settings;
-use crate::router::Access;
 
 /// Asks, after [`WHO`], whether PostgreSQL would let the role replicate if it logged in itself.
 const MAY_REPLICATE: &str = "SELECT r.rolreplication OR r.rolsuper FROM pg_catalog.pg_roles r \
@@ -97,18 +100,16 @@ async fn confirm(connection: &mut Connection, login: &str, identity: &Identity) 
     if connection.hides_quotes() {
         return Err(refused(IdentityError::HidesQuotes));
     }
-    let who = connection.query(WHO).await.map_err(|error| refused(error.into()))?;
-    for (wanted, actual) in [(identity.role.as_deref().unwrap_or(login), who.value(0)), (login, who.value(1))] {
-        if wanted != actual {
-            let (wanted, actual) = (wanted.to_owned(), actual.to_owned());
-            return Err(refused(IdentityError::Mismatch { wanted, actual }));
-        }
-    }
-    let role = who.value(0).to_owned();
-    if who.value(2) != "f" && !identity.allow_privileged {
-        return Err(refused(IdentityError::Privileged(role)));
-    }
-    let may = connection.query(MAY_REPLICATE).await.map_err(|error| refused(error.into()))?;
+    let lost = |error: ConversationError| refused(error.into());
+    let nonce = Nonce::new().map_err(lost)?;
+    let answer = connection.query(&who_as_text(&nonce)).await.map_err(lost)?;
+    let who = answered(&answer, &nonce).map_err(refused)?;
+    let is_wanted = who.must_be(Some(identity.role.as_deref().unwrap_or(login)), Some(login));
+    is_wanted.map_err(|mistaken| refused(mistaken.into()))?;
+    // A replication connection may be to either kind of server.
+    who.must_be_allowed(identity.allow_privileged, false).map_err(|mistaken| refused(mistaken.into()))?;
+    let role = who.role.to_owned();
+    let may = connection.query(MAY_REPLICATE).await.map_err(lost)?;
     if may.value(0) == "t" { Ok(role) } else { Err(NotDedicated::NoReplication(role)) }
 }
 

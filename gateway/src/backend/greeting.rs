@@ -8,6 +8,9 @@ use super::settings::Settings;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, message};
 
+/// Bytes of a name, `NAMEDATALEN` less one.
+const MAX_NAME: usize = 63;
+
 /// Distinct settings that are remembered for one set of pools.
 const REMEMBERED: usize = 64;
 
@@ -29,6 +32,25 @@ pub(crate) struct Greeting {
     pub(crate) messages: Arc<[u8]>,
     /// Those of them that may change: see [`followed`].
     pub(crate) followed: Arc<[u8]>,
+    /// Of PostgreSQL.
+    version: Option<u32>,
+}
+
+impl Greeting {
+    /// An `application_name` as the server has it (PostgreSQL documentation, "application_name"): so many bytes of it, and in place
+    /// of each that is not printable ASCII its number, or a question mark before PostgreSQL 16.
+    pub(crate) fn application_name(&self, name: &str) -> String {
+        let name = name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or(name);
+        let mut cleaned = String::with_capacity(name.len());
+        for byte in name.bytes() {
+            match byte {
+                b' '..=b'~' => cleaned.push(char::from(byte)),
+                _ if self.version.is_some_and(|version| version < 16) => cleaned.push('?'),
+                _ => cleaned.push_str(&format!("\\x{byte:02x}")),
+            }
+        }
+        cleaned
+    }
 }
 
 /// Greetings by settings. `application_name` is left out: PostgreSQL takes any text, so it needs no server.
@@ -56,7 +78,8 @@ impl Greetings {
 /// Builds the messages from what a server reports.
 pub(crate) fn build(connection: &Connection) -> Greeting {
     let all = connection.parameters.iter().filter(|(name, _)| name != "application_name");
-    Greeting { messages: write(all), followed: connection.reported.clone() }
+    let version = connection.major_version();
+    Greeting { messages: write(all), followed: connection.reported.clone(), version }
 }
 
 /// ParameterStatus messages of the parameters that may change while a client is there. `application_name` is the client's

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let row = ["f", "16/B374D848", "", "", "0000000A0000001600000002"];
-        let mut answer = Answer { rows: vec![row.map(|value| Some(value.to_owned())).to_vec()], ..Answer::default() };
+        let mut answer = Answer::of(vec![row.map(|value| Some(value.to_owned())).to_vec()]);
         let report = Report::read(&answer);
         assert_eq!((report.in_recovery, report.position, report.timeline), (false, Some(0x16_B374_D848), Some(10)));
 

@@ -29,6 +29,12 @@ pub(crate) fn schema_changed() {
     SCHEMAS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// How often that was.
+#[inline]
+pub(crate) fn schemas() -> u32 {
+    SCHEMAS.load(Ordering::Relaxed)
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
     holds: Holds,
@@ -38,7 +44,7 @@ struct Entry {
 
 impl Entry {
     fn new(holds: Holds) -> Self {
-        Self { holds, schemas: SCHEMAS.load(Ordering::Relaxed) }
+        Self { holds, schemas: schemas() }
     }
 }
 
@@ -81,7 +87,7 @@ impl Held {
     /// doubt.
     pub(crate) fn touch_anew(&mut self, id: u64) -> Holds {
         let Some(entry) = self.statements.get_mut(&id) else { return Holds::No };
-        if entry.schemas != SCHEMAS.load(Ordering::Relaxed) {
+        if entry.schemas != schemas() {
             entry.holds = Holds::Perhaps;
         }
         entry.holds

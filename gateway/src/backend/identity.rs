@@ -6,16 +6,21 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use pgdog_jwt::proof;
+use pgdog_jwt::server::{Mistaken, Who};
 
+use super::cleaning::Traces;
 use super::connection::Connection;
-use super::conversation::{Answer, ConversationError, PLAINLY};
+use super::conversation::{Answer, ConversationError};
 use super::held::Held;
-use super::identity_sql::{CLEAN, question, statement, write_variables};
+use super::identity_sql::{TAKES_ROLES, steps, who, who_at_login};
+use super::nonce::Nonce;
+use super::own_requests::OwnRequests;
 use super::pool::Pool;
 use super::proven::{Process, Proven};
 use super::server::Server;
 use super::settings::Settings;
 use super::slot::Slot;
+use super::sql::READABLE;
 use crate::app::worker;
 use crate::wire::ErrorFields;
 
@@ -79,8 +84,6 @@ pub(crate) enum IdentityError {
     NoProof(ErrorFields),
     #[error("the server reads strings otherwise than the guard")]
     HidesQuotes,
-    #[error("the session's encoding has no room for the values of its variables")]
-    Encoding,
     /// A setting that the session asked for; its identity is right.
     #[error("{}", .0.message)]
     Setting(ErrorFields),
@@ -114,6 +117,12 @@ pub(crate) struct Unconfirmed {
     pub(crate) unnamed: u64,
     /// A session may have left something behind: settings, statements, temporary tables.
     pub(super) dirty: bool,
+    /// Of code that is not PostgreSQL's own.
+    pub(super) traces: Traces,
+    /// Who logged in can take another role.
+    pub(super) takes_roles: bool,
+    /// Nothing but the role may be another than that of the holder.
+    pub(super) role_is_due: bool,
     pub(crate) slot: Slot,
     /// The server process, once it was asked for.
     process: Option<Process>,
@@ -123,20 +132,23 @@ pub(crate) struct Unconfirmed {
     pub(super) is_direct: bool,
 }
 
-/// What PostgreSQL says of a connection.
-pub(super) struct Who<'a> {
-    pub(super) role: &'a str,
-    pub(super) login: &'a str,
-    pub(super) is_privileged: bool,
-    /// `t` or `f`; empty: it says nothing.
-    pub(super) in_recovery: &'a str,
+/// What PostgreSQL says of a connection: an answer to [`who`], asked with this nonce. A role that does not exist any more has
+/// no answer.
+pub(super) fn answered<'a>(answer: &'a Answer, nonce: &Nonce) -> Result<Who<'a>, IdentityError> {
+    let row: Vec<Option<&str>> = answer.rows.last().into_iter().flatten().map(Option::as_deref).collect();
+    Ok(Who::of(&row, nonce.of_the_core())?)
 }
 
-impl<'a> Who<'a> {
-    /// An answer to [`WHO`].
-    fn of(answer: &'a Answer) -> Self {
-        let is_privileged = answer.value(2) != "f";
-        Self { role: answer.value(0), login: answer.value(1), is_privileged, in_recovery: answer.value(3) }
+impl From<Mistaken> for IdentityError {
+    fn from(mistaken: Mistaken) -> Self {
+        match mistaken {
+            Mistaken::Stale => Self::Lost(ConversationError::Stale),
+            Mistaken::Other { wanted, actual } => Self::Mismatch { wanted, actual },
+            Mistaken::Privileged(role) => Self::Privileged(role),
+            Mistaken::NotReplica => Self::NotReplica,
+            // Not asked here: settings are made with the identity.
+            Mistaken::Setting(name) => Self::Mismatch { wanted: name, actual: String::new() },
+        }
     }
 }
 
@@ -155,14 +167,21 @@ impl Unconfirmed {
         let (unnamed, is_direct) = (0, false);
         #[rustfmt::skip]
         let server = Self {
-            connection, known, holder, login, epoch, applied, held, unnamed, dirty: false, slot, process, proven_until,
-            is_direct,
+            connection, known, holder, login, epoch, applied, held, unnamed, dirty: false, traces: Traces::default(),
+            takes_roles: true, role_is_due: false, slot, process, proven_until, is_direct,
         };
         let mut server = Box::new(server);
-        let answer = server.connection.query_unhurried(&question()).await?;
-        server.login = answer.value(1).into();
-        server.is_direct = answer.value(4).parse() == Ok(server.connection.process);
-        server.confirm_answer(identity, &Who::of(&answer))?;
+        let nonce = Nonce::new()?;
+        let mut own = OwnRequests::default();
+        own.begin();
+        own.ask_sql(&who_at_login(&nonce));
+        own.commit();
+        let answer = server.connection.transact(&own).await?;
+        let who = answered(&answer, &nonce)?;
+        server.takes_roles = answer.value(TAKES_ROLES) != "f";
+        server.login = who.login.into();
+        server.is_direct = who.process == Some(server.connection.process);
+        server.confirm_answer(identity, &who)?;
         server.known = Some(identity.clone());
         Ok(server)
     }
@@ -179,17 +198,35 @@ impl Unconfirmed {
 
     /// Makes the connection the wanted identity with the wanted settings, in one round trip, in none when it is already.
     pub(crate) async fn confirm(
+        self: Box<Self>,
+        identity: &Arc<Identity>,
+        settings: &Arc<Settings>,
+    ) -> Result<Server, IdentityError> {
+        self.confirm_with(identity, settings, OwnRequests::default).await
+    }
+
+    /// The same in the hands of a session, whose unnamed statement stays.
+    pub(super) async fn confirm_again(
+        self: Box<Self>,
+        identity: &Arc<Identity>,
+        settings: &Arc<Settings>,
+    ) -> Result<Server, IdentityError> {
+        self.confirm_with(identity, settings, OwnRequests::aside).await
+    }
+
+    async fn confirm_with(
         mut self: Box<Self>,
         identity: &Arc<Identity>,
         settings: &Arc<Settings>,
+        requests: fn() -> OwnRequests,
     ) -> Result<Server, IdentityError> {
         self.fits(identity)?;
         if !is_same(self.known.as_ref(), identity) || self.is_outdated(identity) {
             self.known = None;
-            let takes_over = self.slot.pool().spec.shared && !is_same(self.holder.as_ref(), identity);
+            let takes_over = self.may_be_taken_over() && !is_same(self.holder.as_ref(), identity);
             let outcome = match takes_over {
                 true => self.take_over(identity, settings).await,
-                false => self.establish(identity, "", "").await,
+                false => self.establish(identity, false, &Settings::default(), requests()).await,
             };
             match outcome {
                 Err(IdentityError::Refused(fields)) if takes_over && self.may_ask_another(identity, &fields) => {
@@ -202,11 +239,12 @@ impl Unconfirmed {
                 }
                 outcome => outcome?,
             }
+            self.role_is_due = false;
             self.holder = Some(identity.clone());
             self.known = Some(identity.clone());
         }
         if *self.applied != **settings {
-            self.apply(settings).await?;
+            self.apply(settings, requests()).await?;
         }
         self.fits(identity)?;
         Ok(Server::new(self))
@@ -214,8 +252,15 @@ impl Unconfirmed {
 
     /// What is left on the connection is nobody's: whoever is next takes it over.
     pub(super) fn leave_unclean(&mut self) {
+        self.role_is_due = false;
         self.known = None;
         self.holder = Some(NOBODY.clone());
+    }
+
+    /// Whether what is left on the connection may be another's.
+    #[inline]
+    pub(super) fn may_be_taken_over(&self) -> bool {
+        self.slot.pool().spec.shared || self.holder.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, &NOBODY))
     }
 
     /// Whether others may use the connection though PostgreSQL would not make it what one of them is.
@@ -226,23 +271,23 @@ impl Unconfirmed {
     /// Makes the connection of one identity another's: whatever the last one left behind is gone, also what its statements
     /// did not show, such as a setting that a function made.
     async fn take_over(&mut self, identity: &Identity, settings: &Arc<Settings>) -> Result<(), IdentityError> {
-        let clean = if self.holder.is_some() { CLEAN.as_str() } else { "" };
+        let cleans = self.holder.is_some();
         // DEALLOCATE takes effect even when what comes behind it fails.
         self.held.clear();
-        let mut sql = String::new();
-        // A role that the session has taken by itself is one of its settings, and comes when the identity is confirmed.
-        if settings.get("role").is_none() {
-            Settings::default().write_difference(settings, &mut sql);
-        }
-        let applied = match self.establish(identity, clean, &sql).await {
-            Err(IdentityError::Refused(_)) if !sql.is_empty() => {
+        // A role that the session has taken by itself is one of its settings, and comes when the identity is confirmed. So does an
+        // encoding, in which the answer would be given.
+        let is_utf8 = settings.get("client_encoding").is_none_or(|encoding| encoding.eq_ignore_ascii_case("UTF8"));
+        let are_plain = settings.get("role").is_none() && is_utf8;
+        let wanted = if are_plain { settings.clone() } else { Arc::default() };
+        self.applied = match self.establish(identity, cleans, &wanted, OwnRequests::default()).await {
+            Err(IdentityError::Refused(_)) if !wanted.is_empty() => {
                 // By itself it shows whether the identity is refused, or one of the settings.
-                self.establish(identity, clean, "").await?;
+                self.establish(identity, cleans, &Settings::default(), OwnRequests::default()).await?;
                 Arc::default()
             }
-            outcome => outcome.map(|()| if sql.is_empty() { Arc::default() } else { settings.clone() })?,
+            outcome => outcome.map(|()| wanted)?,
         };
-        self.applied = applied;
+        self.traces.clear();
         // Notifications for the last identity.
         drop(self.connection.take_asides());
         Ok(())
@@ -274,38 +319,35 @@ impl Unconfirmed {
         if certain { Ok(Server::new(self)) } else { Err(self) }
     }
 
-    /// Takes on the identity and asks for it, all in one transaction: PostgreSQL does the whole of it, or nothing.
-    /// `before` and `after` are SQL that goes with it.
-    async fn establish(&mut self, identity: &Identity, before: &str, after: &str) -> Result<(), IdentityError> {
+    /// Takes on the identity and asks for it, all in one transaction: PostgreSQL does the whole of it, or nothing. What the
+    /// last one left may be taken away in it, and settings be made.
+    async fn establish(
+        &mut self,
+        identity: &Identity,
+        cleans: bool,
+        settings: &Settings,
+        mut own: OwnRequests,
+    ) -> Result<(), IdentityError> {
         self.unnamed = 0;
         let proof = self.prove(identity).await?;
-        let sql = statement(identity, proof.as_deref(), before, after);
-        self.make_ascii_safe(&sql).await?;
+        let nonce = Nonce::new()?;
+        let steps = steps(identity, proof.as_deref(), cleans, settings);
+        own.begin();
+        if self.connection.misreads(&steps) {
+            own.run_text(READABLE);
+        }
+        steps.iter().for_each(|sql| own.run(sql));
+        own.ask_sql(&who(&nonce));
+        own.commit();
         let epoch = self.slot.pool().node.observed.epoch();
-        let answer = self.connection.query_unhurried(&sql).await?;
-        self.confirm_answer(identity, &Who::of(&answer))?;
+        let answer = self.connection.transact(&own).await?;
+        self.confirm_answer(identity, &answered(&answer, &nonce)?)?;
         self.epoch = epoch;
         Ok(())
     }
 
-    /// Gives the variables that say who the session is their values again: RESET ALL in an open transaction has taken them.
-    pub(crate) async fn keep_variables(&mut self, identity: &Identity) -> Result<(), IdentityError> {
-        let proof = self.prove(identity).await?;
-        let mut sql = String::new();
-        write_variables(identity, proof.as_deref(), &mut sql);
-        if sql.is_empty() {
-            return Ok(());
-        }
-        if !sql.is_ascii() && self.connection.parameter("client_encoding").is_some_and(|encoding| encoding != "UTF8") {
-            // The server would read other characters.
-            return Err(IdentityError::Encoding);
-        }
-        self.connection.query_aside(&sql).await?;
-        Ok(())
-    }
-
     /// A proof of the identity's claims, where it proves them.
-    async fn prove(&mut self, identity: &Identity) -> Result<Option<String>, IdentityError> {
+    pub(super) async fn prove(&mut self, identity: &Identity) -> Result<Option<String>, IdentityError> {
         self.proven_until = None;
         let Some(proven) = &identity.proven else { return Ok(None) };
         let process = self.process().await?;
@@ -320,10 +362,11 @@ impl Unconfirmed {
         if let Some(process) = self.process {
             return Ok(process);
         }
-        let answer = self.connection.query_unhurried(proof::BACKEND_QUERY).await.map_err(|error| match error {
-            ConversationError::Refused(fields) if !fields.is_fatal() => IdentityError::NoProof(fields),
-            other => IdentityError::Lost(other),
-        })?;
+        let answer =
+            self.connection.query_fresh_unhurried(proof::BACKEND_QUERY).await.map_err(|error| match error {
+                ConversationError::Refused(fields) if !fields.is_fatal() => IdentityError::NoProof(fields),
+                other => IdentityError::Lost(other),
+            })?;
         let (pid, start) = (answer.value(0).parse(), answer.value(1).parse());
         let (Ok(pid), Ok(start)) = (pid, start) else {
             let (wanted, actual) = ("a server process".to_owned(), answer.value(1).to_owned());
@@ -344,43 +387,36 @@ impl Unconfirmed {
 
     /// Learns what PostgreSQL's answer says of the server, and compares it with what the connection must be.
     pub(super) fn confirm_answer(&self, identity: &Identity, who: &Who<'_>) -> Result<(), IdentityError> {
-        match who.in_recovery {
-            // Nothing, when the role does not exist any more.
-            "" => {}
-            in_recovery => self.slot.pool().node.observe_at_login(in_recovery == "t"),
-        }
-        let Who { role: actual, login, .. } = *who;
-        let wanted = identity.role.as_deref().unwrap_or(login);
-        if actual != wanted || actual.is_empty() {
-            return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: actual.to_owned() });
+        // It says nothing when the role does not exist any more.
+        if let Some(in_recovery) = who.in_recovery {
+            self.slot.pool().node.observe_at_login(in_recovery);
         }
         // An account must be what the rule says, and a subject itself, whatever stands between.
         let account = identity.subject.as_ref().map(|_| self.slot.pool().spec.user.as_str());
-        if let Some(wanted) = account.or(identity.login.as_deref()).filter(|wanted| *wanted != login) {
-            return Err(IdentityError::Mismatch { wanted: wanted.to_owned(), actual: login.to_owned() });
-        }
-        if login != &*self.login {
-            return Err(IdentityError::Mismatch { wanted: self.login.to_string(), actual: login.to_owned() });
-        }
-        if who.is_privileged && !identity.allow_privileged {
-            return Err(IdentityError::Privileged(actual.to_owned()));
-        }
-        if identity.read_only && who.in_recovery != "t" {
-            return Err(IdentityError::NotReplica);
-        }
-        Ok(())
+        who.must_be(identity.role.as_deref(), account.or(identity.login.as_deref()))?;
+        who.must_be(identity.role.as_deref(), Some(&self.login))?;
+        Ok(who.must_be_allowed(identity.allow_privileged, identity.read_only)?)
     }
 
-    async fn apply(&mut self, settings: &Arc<Settings>) -> Result<(), IdentityError> {
-        let mut sql = String::new();
-        self.applied.write_difference(settings, &mut sql);
-        if !sql.is_empty() {
-            if self.applied.get("default_transaction_isolation").is_some() {
-                sql.insert_str(0, PLAINLY);
+    async fn apply(&mut self, settings: &Arc<Settings>, mut own: OwnRequests) -> Result<(), IdentityError> {
+        let difference = self.applied.difference(settings);
+        if !difference.is_empty() {
+            let is_level_its_own = self.applied.get("default_transaction_isolation").is_some();
+            let misreads = self.connection.misreads(&difference);
+            if is_level_its_own || misreads {
+                own.begin();
+            }
+            if misreads {
+                own.run_text(READABLE);
+            }
+            difference.iter().for_each(|sql| own.run(sql));
+            if is_level_its_own || misreads {
+                own.commit()
+            } else {
+                own.sync()
             }
             self.unnamed = 0;
-            self.make_ascii_safe(&sql).await?;
-            self.connection.query_unhurried(&sql).await.map_err(|error| match error {
+            self.connection.transact(&own).await.map_err(|error| match error {
                 ConversationError::Refused(fields) if !fields.is_fatal() => IdentityError::Setting(fields),
                 other => IdentityError::Lost(other),
             })?;
@@ -388,29 +424,11 @@ impl Unconfirmed {
         self.applied = settings.clone();
         Ok(())
     }
-
-    /// The gateway's own SQL is UTF-8. Where a session left another encoding, that goes first, on its own: the server
-    /// reads the whole of a query in the encoding that holds when it arrives.
-    async fn make_ascii_safe(&mut self, sql: &str) -> Result<(), IdentityError> {
-        let encoding = self.connection.parameter("client_encoding");
-        if sql.is_ascii() || matches!(encoding, None | Some("UTF8")) {
-            return Ok(());
-        }
-        self.connection.query("SET client_encoding TO 'UTF8'").await?;
-        let mut settings = (*self.applied).clone();
-        settings.set("client_encoding", "UTF8");
-        self.applied = Arc::new(settings);
-        Ok(())
-    }
 }
 
 /// Equal to no identity: no account has such a name.
 static NOBODY: LazyLock<Arc<Identity>> =
     LazyLock::new(|| Arc::new(Identity { login: Some(String::new()), ..Identity::default() }));
-
-/// Asks PostgreSQL who it takes the connection for. Every name is qualified: the subject chooses its `search_path`.
-pub(super) const WHO: &str = "SELECT current_user, session_user, r.rolsuper OR r.rolbypassrls, pg_catalog.pg_is_in_recovery() \
-                   FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user";
 
 pub(super) fn is_same(known: Option<&Arc<Identity>>, identity: &Identity) -> bool {
     known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), identity) || **known == *identity)

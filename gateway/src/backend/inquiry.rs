@@ -7,6 +7,10 @@ use super::connection::Connection;
 use super::conversation::{Answer, ConversationError, PLAINLY, UNHURRIED};
 use super::health;
 use super::settings::{Settings, quote_literal};
+use super::sql::Sql;
+
+/// For the rest of a query that says what a session has chosen, in whatever encoding.
+const IN_UTF8: &str = "SET LOCAL client_encoding TO 'UTF8';";
 
 /// Settings of the transaction, and of the identity, which are not the session's to keep.
 const NOT_KEPT: [&str; 5] = [
@@ -27,17 +31,23 @@ pub(crate) async fn settings(connection: &mut Connection, named: &[String]) -> R
         let name = quote_literal(name);
         let _ = write!(list, " UNION ALL SELECT {name}, pg_catalog.current_setting({name}, true)");
     }
-    match connection.query(&format!("{PLAINLY}{list}")).await {
+    let encoding = connection.parameter("client_encoding").filter(|_| !connection.is_utf8()).map(str::to_owned);
+    let in_utf8 = if encoding.is_some() { IN_UTF8 } else { "" };
+    let mut settings = match connection.query_fresh(&format!("{PLAINLY}{in_utf8}{list}")).await {
         // The session's own limit is too short for it. To be lifted, it must be known.
         Err(error) if error.is_canceled() => {
-            let limit = connection.query("SHOW statement_timeout").await?;
-            let answer = connection.query_unhurried(&format!("{PLAINLY}{UNHURRIED}{list}")).await?;
+            let limit = connection.query_fresh("SHOW statement_timeout").await?;
+            let answer = connection.query_fresh_unhurried(&format!("{PLAINLY}{UNHURRIED}{in_utf8}{list}")).await?;
             let mut settings = listed(&answer);
             settings.set("statement_timeout", limit.value(0));
-            Ok(settings)
+            settings
         }
-        outcome => Ok(listed(&outcome?)),
+        outcome => listed(&outcome?),
+    };
+    if let Some(encoding) = encoding {
+        settings.set("client_encoding", &encoding);
     }
+    Ok(settings)
 }
 
 fn listed(answer: &Answer) -> Settings {
@@ -63,15 +73,16 @@ pub(crate) async fn is_held(
         let _ = write!(names, ",{}", quote_literal(name));
     }
     let answer = connection
-        .query_unhurried(&format!(
+        .query_fresh_unhurried(&format!(
             "{PLAINLY}{UNHURRIED}SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
              OR EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable) \
              OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
-                        AND (p.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::text[])) IS NOT TRUE) \
+                        AND (p.name OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.text[])) IS NOT TRUE) \
              OR EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
                         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
-             OR EXISTS (SELECT FROM pg_catalog.pg_class c \
-                        WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+             OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                        WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                        AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
                         AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0)",
         ))
         .await?;
@@ -81,34 +92,29 @@ pub(crate) async fn is_held(
 /// Gives settings that the session has no value for the values of `startup`. Of variables of applications PostgreSQL does
 /// not say where their value comes from: for those, empty is none.
 pub(crate) async fn reset_to(connection: &mut Connection, startup: &Settings) -> Result<(), ConversationError> {
-    let mut values = String::new();
-    for (name, value) in startup.iter() {
-        let _ = write!(
-            values,
-            "{}({},{})",
-            if values.is_empty() { "" } else { "," },
-            quote_literal(name),
-            quote_literal(value)
-        );
+    if startup.is_empty() {
+        return Ok(());
     }
-    let sql = format!(
-        "SELECT pg_catalog.set_config(v.name, v.value, false) FROM (VALUES {values}) v (name, value) \
+    let mut sql = Sql::new("SELECT pg_catalog.set_config(v.name, v.value, false) FROM (VALUES ");
+    for (at, (name, value)) in startup.iter().enumerate() {
+        sql.push(if at == 0 { "(" } else { ",(" }).value(name).push("::pg_catalog.text,");
+        sql.value(value).push("::pg_catalog.text)");
+    }
+    sql.push(
+        ") v (name, value) \
          WHERE CASE WHEN pg_catalog.strpos(v.name, '.') OPERATOR(pg_catalog.>) 0 \
          THEN COALESCE(pg_catalog.current_setting(v.name, true), '') OPERATOR(pg_catalog.=) '' \
          ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) v.name \
-         AND s.source OPERATOR(pg_catalog.=) 'session') END"
+         AND s.source OPERATOR(pg_catalog.=) 'session') END",
     );
-    if !sql.is_ascii() && connection.parameter("client_encoding").is_some_and(|encoding| encoding != "UTF8") {
-        // The server would read other characters. The next check-out sees to it.
-        return Ok(());
-    }
     // In session mode the unnamed statement is the client's, and a simple query would end it.
-    connection.query_aside(&sql).await.map(drop)
+    connection.query_aside_in_utf8(vec![sql]).await.map(drop)
 }
 
 /// The statements of SQL `PREPARE`, by name.
 pub(crate) async fn sql_statements(connection: &mut Connection) -> Result<Vec<String>, ConversationError> {
-    let answer = connection.query("SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql").await?;
+    let answer =
+        connection.query_fresh("SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql").await?;
     Ok(answer.rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
 }
 
@@ -116,7 +122,7 @@ pub(crate) async fn sql_statements(connection: &mut Connection) -> Result<Vec<St
 /// be read.
 pub(crate) async fn written(connection: &mut Connection) -> Result<Option<u64>, ConversationError> {
     let sql = "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')";
-    let answer = connection.query(sql).await?;
+    let answer = connection.query_fresh(sql).await?;
     let (end, block) = (health::position(answer.value(0)), answer.value(1).parse().ok());
     Ok(end.zip(block).map(|(end, block)| last_record(end, block)))
 }

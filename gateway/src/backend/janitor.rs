@@ -33,6 +33,7 @@ pub(crate) async fn run(app: &'static App) {
                 }
             }
         }
+        state.registry.clusters().for_each(|(_, cluster)| cluster.catalogue.tend());
         state.registry.forget_idle_subjects();
     }
 }

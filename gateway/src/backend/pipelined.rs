@@ -18,11 +18,14 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use pgdog_jwt::server::Who;
+
 use super::connection::Connection;
 use super::conversation::ConversationError;
 use super::held::Held;
-use super::identity::{Identity, IdentityError, Unconfirmed, Who, is_same};
-use super::identity_sql::{QUESTION, SETTING, STEPS, write_take_over};
+use super::identity::{Identity, IdentityError, Unconfirmed, is_same};
+use super::identity_sql::{Layout, MAX_SETTINGS, write_role_again, write_take_over};
+use super::nonce::Nonce;
 use super::server::Server;
 use super::settings::Settings;
 use crate::net::buffer::Chunk;
@@ -33,9 +36,6 @@ use crate::wire::{ErrorFields, Header, ProtocolViolation, message};
 /// Largest take-over that goes this way, in bytes; and the most of the client's requests that go with it, which are kept
 /// until the proof is there.
 const MAX_SIZE: usize = 16 * 1024;
-
-/// Settings and variables of such a take-over: a row of PostgreSQL's has room for 1664 columns.
-const MAX_SETTINGS: usize = 500;
 
 /// ParseComplete and BindComplete.
 const PREPARED: &[u8] = b"1\0\0\0\x042\0\0\0\x04";
@@ -55,12 +55,32 @@ pub(super) struct Pipelined {
     taken: Option<usize>,
     /// Whether all is written.
     is_sent: bool,
+    /// Marks this take-over.
+    nonce: Nonce,
+    /// Its statements.
+    layout: Layout,
+    /// The requests count on what the connection holds.
+    holds_statements: bool,
     /// Statements of the take-over that are done.
     done: usize,
+    /// How far the next one is.
+    step: Step,
     is_proven: bool,
     /// The start of a reply that has not arrived whole.
     carry: Vec<u8>,
     failure: Option<Failure>,
+}
+
+/// What PostgreSQL says next of a statement of the take-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Parsed,
+    Bound,
+    Run,
+    /// The last one is done.
+    Committed,
+    /// And none of them is there any more.
+    Closed,
 }
 
 /// Why there is no proof.
@@ -79,6 +99,8 @@ pub(crate) struct Unsent {
     pub(super) unnamed: u64,
     /// They may leave something behind.
     pub(super) dirty: bool,
+    /// They may run code that is not PostgreSQL's own.
+    pub(super) foreign: bool,
     /// It was a matter of time, or the end of the connection: the next take-over may well succeed.
     pub(crate) may_repeat: bool,
 }
@@ -90,10 +112,9 @@ impl Unconfirmed {
     #[inline]
     pub(super) fn may_pipeline(&self, identity: &Identity) -> bool {
         self.is_direct
-            && self.slot.pool().spec.shared
+            && (self.may_be_taken_over() && !is_same(self.holder.as_ref(), identity) || self.role_is_due)
             && self.connection.status == b'I'
             && identity.proven.is_none()
-            && !is_same(self.holder.as_ref(), identity)
             && self.connection.parameter("client_encoding") == Some("UTF8")
     }
 
@@ -113,14 +134,27 @@ impl Unconfirmed {
         {
             return Err(self);
         }
+        // A session's limit could cut it short, and is lifted in a round trip of its own.
+        let of_role = self.role_is_due && is_same(self.holder.as_ref(), identity);
+        if of_role && (*self.applied != **settings || settings.get("statement_timeout").is_some()) {
+            return Err(self);
+        }
+        let Ok(nonce) = Nonce::new() else { return Err(self) };
         let mut bytes = Vec::new();
-        write_take_over(identity, &self.login, settings, rand::random(), &mut bytes);
+        match of_role {
+            true => write_role_again(identity, &self.login, &nonce, &mut bytes),
+            false => write_take_over(identity, &self.login, settings, &nonce, &mut bytes),
+        }
         if bytes.len() > MAX_SIZE {
             return Err(self);
         }
         self.known = None;
-        self.held.clear();
         self.unnamed = 0;
+        if !of_role {
+            self.held.clear();
+            // Should it fail, the connection is nobody's.
+            self.traces.clear();
+        }
         let pipelined = Pipelined {
             identity: identity.clone(),
             settings: settings.clone(),
@@ -130,7 +164,11 @@ impl Unconfirmed {
             written: 0,
             taken: None,
             is_sent: false,
+            nonce,
+            layout: if of_role { Layout::OF_ROLE } else { Layout::WHOLE },
+            holds_statements: of_role,
             done: 0,
+            step: Step::Parsed,
             is_proven: false,
             carry: Vec::new(),
             failure: None,
@@ -198,8 +236,9 @@ impl Pipelined {
             *chunk = joined;
         }
         loop {
-            if chunk.bytes().starts_with(PREPARED) {
+            if self.step == Step::Parsed && chunk.bytes().starts_with(PREPARED) {
                 chunk.consume(PREPARED.len());
+                self.step = Step::Run;
             }
             let Some(header) = Header::parse(chunk.bytes()).map_err(io::Error::other)? else { break };
             let Some(frame) = chunk.bytes().get(..header.size) else { break };
@@ -213,7 +252,7 @@ impl Pipelined {
                 self.failure = Some(failure);
                 return Err(io::Error::other("a take-over failed"));
             }
-            if self.done == STEPS {
+            if self.step == Step::Closed {
                 return Ok(true);
             }
         }
@@ -230,30 +269,39 @@ impl Pipelined {
             let violation = ProtocolViolation::Unexpected(char::from(tag));
             Failure::Mismatch(Box::new(IdentityError::Lost(violation.into())))
         };
-        match tag {
-            b'1' | b'2' | b'N' => {}
+        match (tag, self.step) {
+            (b'N', _) => {}
             // A notification for the last identity.
-            b'A' => {}
-            b'S' => {
+            (b'A', _) => {}
+            (b'1', Step::Parsed) => self.step = Step::Bound,
+            (b'2', Step::Bound) => self.step = Step::Run,
+            (b'S', _) => {
                 let body = body.to_vec();
                 server.connection.note_parameter(&body);
             }
-            b'D' if self.done == SETTING => {}
-            b'D' if self.done == QUESTION && !self.is_proven => {
-                let who = who(body).ok_or_else(unexpected)?;
+            (b'D', Step::Run) if self.layout.setting.contains(&self.done) => {}
+            (b'D', Step::Run) if self.done == self.layout.question && !self.is_proven => {
+                let who = who(body, &self.nonce).ok_or_else(unexpected)?;
                 let outcome = server.confirm_answer(&self.identity, &who);
                 outcome.map_err(|error| Failure::Mismatch(Box::new(error)))?;
                 self.is_proven = true;
             }
-            b'C' => {
+            (b'C', Step::Run) => {
                 self.done += 1;
+                self.step = if self.done == self.layout.steps { Step::Committed } else { Step::Parsed };
                 // A transaction that has failed ends with another word.
-                if self.done == STEPS && !(self.is_proven && body == b"COMMIT\0") {
+                if self.done == self.layout.steps && !(self.is_proven && body == b"COMMIT\0") {
                     return Err(unexpected());
                 }
             }
-            b'E' => {
+            (b'3', Step::Committed) => self.step = Step::Closed,
+            (b'E', _) => {
                 let fields = ErrorFields::parse(body);
+                if self.holds_statements {
+                    // Another server would lack them.
+                    let error = IdentityError::from(ConversationError::Refused(fields));
+                    return Err(Failure::Mismatch(Box::new(error)));
+                }
                 let (is_fatal, is_canceled) = (fields.is_fatal(), fields.code == "57014");
                 tracing::debug!(error = fields.message, "a take-over was refused");
                 return Err(Failure::Refused { is_fatal, is_canceled });
@@ -265,6 +313,7 @@ impl Pipelined {
 
     /// Makes the connection what PostgreSQL has said that it is.
     pub(super) fn settle(self, server: &mut Unconfirmed) {
+        server.role_is_due = false;
         server.holder = Some(self.identity.clone());
         server.known = Some(self.identity);
         server.applied = self.settings;
@@ -303,7 +352,8 @@ impl Pipelined {
         let requests = requests.to_vec();
         let may_repeat = self.has_ended() || matches!(self.failure, Some(Failure::Refused { is_canceled: true, .. }));
         let (unnamed, dirty) = (std::mem::take(&mut server.unnamed), std::mem::take(&mut server.dirty));
-        Unsent { requests, held: server.held.take(), unnamed, dirty, may_repeat }
+        let foreign = server.traces.foreign;
+        Unsent { requests, held: server.held.take(), unnamed, dirty, foreign, may_repeat }
     }
 
     /// Ends the skipping behind a refused take-over. An error says that PostgreSQL may have run something nevertheless: see the
@@ -345,14 +395,14 @@ impl Pipelined {
         }
         connection.status = status.unwrap_or(b'E');
         if connection.status != b'I' {
-            connection.query("ROLLBACK").await?;
+            connection.query_fresh("ROLLBACK").await?;
         }
         if connection.status == b'I' && chunk.is_empty() { Ok(()) } else { Err(ConversationError::Closed) }
     }
 }
 
-/// The answer to the question: one row, of which the rest is nobody's.
-fn who(body: &[u8]) -> Option<Who<'_>> {
+/// The answer to the question: one row, which repeats the nonce.
+fn who<'a>(body: &'a [u8], nonce: &Nonce) -> Option<Who<'a>> {
     let mut fields = Fields(body);
     fields.u16()?;
     let mut value = || {
@@ -361,5 +411,7 @@ fn who(body: &[u8]) -> Option<Who<'_>> {
     };
     let (role, login, in_recovery) = (value()?, value()?, value()?);
     // The statement before has failed where the role is a privileged one that it must not be.
-    (value()? == "1").then_some(Who { role, login, is_privileged: false, in_recovery })
+    let in_recovery = Some(in_recovery == "t");
+    let is_answer = value()? == "1" && nonce.is_repeated(value()?);
+    is_answer.then_some(Who { role, login, is_privileged: false, in_recovery, process: None })
 }

@@ -246,6 +246,7 @@ pub(super) fn pool(
             healthcheck_timeout: general.healthcheck_timeout,
             ban_timeout: general.ban_timeout,
             prepared_statements: general.prepared_statements_limit,
+            cleaning: general.server_cleaning,
         },
     }
 }

@@ -19,6 +19,7 @@ use super::sharing::Listed;
 use super::slot::{Handover, Slot, Waiter};
 use super::upkeep::usable;
 use crate::app::worker;
+use crate::config::ServerCleaning;
 use crate::stats::Seats;
 use pgdog_jwt::config::Secret;
 
@@ -63,6 +64,7 @@ pub(crate) struct PoolLimits {
     pub(crate) healthcheck_timeout: Duration,
     pub(crate) ban_timeout: Duration,
     pub(crate) prepared_statements: usize,
+    pub(crate) cleaning: ServerCleaning,
 }
 
 /// See the module.
@@ -91,6 +93,8 @@ pub(crate) struct Wish {
     pub(crate) identity: Arc<Identity>,
     /// The number of the connection that the session had last; 0: none.
     pub(crate) last: u64,
+    /// The number of the session.
+    pub(crate) session: u64,
 }
 
 /// A pool at one moment.
@@ -165,7 +169,8 @@ impl Pool {
                 }
                 idle.server
             };
-            if let Some(server) = usable(server) {
+            if let Some(mut server) = usable(server) {
+                server.hand_to(wish.session);
                 return Some(server);
             }
         }
@@ -173,6 +178,12 @@ impl Pool {
 
     /// A connection: a free one, a new one, or the next that comes back.
     pub(crate) async fn check_out(self: &Arc<Self>, wish: &Wish) -> Result<Box<Unconfirmed>, CheckoutError> {
+        let mut server = self.obtain(wish).await?;
+        server.hand_to(wish.session);
+        Ok(server)
+    }
+
+    async fn obtain(self: &Arc<Self>, wish: &Wish) -> Result<Box<Unconfirmed>, CheckoutError> {
         let deadline = Instant::now().checked_add(self.spec.limits.checkout_timeout);
         loop {
             let found = self.find(wish).ok_or(CheckoutError::Closed)?;
@@ -267,7 +278,7 @@ impl Pool {
     pub(crate) fn check_in_at(mut server: Box<Unconfirmed>, now: Instant) {
         let pool = server.slot.pool().clone();
         server.connection.is_new = false;
-        if server.connection.is_spent() {
+        if server.connection.is_spent(now) {
             return;
         }
         let budget = &pool.node.budget;

@@ -6,19 +6,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::cleaning::Traces;
 use super::connection::Connection;
 use super::conversation::{Answer, ConversationError};
 use super::held::Held;
-use super::identity::{Identity, IdentityError, Unconfirmed};
+use super::identity::{Identity, IdentityError, Unconfirmed, answered};
+use super::identity_sql::{again, assertion, variables, who};
 use super::inquiry;
+use super::nonce::Nonce;
 use super::pipelined::{Pipelined, Unsent};
 use super::pool::Pool;
 use super::role_settings::{self, LeftOut, RoleSettings};
 use super::settings::{Settings, quote_identifier};
+use super::sql::Sql;
 use crate::net::buffer::Chunk;
 
 /// Statements of SQL `PREPARE` that are left on a server for those who prepared them to come back to.
 const MAX_SQL_STATEMENTS: usize = 1000;
+
+/// No SQL, so that a transaction fails.
+const FAILS: &str = "failed by pgdog-jwt";
 
 /// A checked-out server connection.
 pub(crate) struct Server {
@@ -66,6 +73,8 @@ impl Server {
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.pipelined {
+            // Whoever asks has overlooked something (S1).
+            None if self.inner.known.is_none() => Poll::Ready(Err(io::Error::other("its identity is not known"))),
             None => self.inner.connection.poll_write(cx, bytes),
             Some(pipelined) => pipelined.poll_write(&mut self.inner.connection, cx, bytes),
         }
@@ -104,11 +113,12 @@ impl Server {
     /// Makes sure that the server holds what `unsent` counts on, and gives its requests.
     pub(crate) async fn take_on(&mut self, unsent: Unsent) -> Result<Vec<u8>, ConversationError> {
         if !self.inner.held.is_empty() {
-            self.inner.connection.query("DEALLOCATE ALL").await?;
+            self.inner.connection.query_fresh("DEALLOCATE ALL").await?;
         }
         self.inner.held.become_as(unsent.held);
         self.inner.unnamed = unsent.unnamed;
         self.inner.dirty |= unsent.dirty;
+        self.inner.traces.foreign |= unsent.foreign;
         Ok(unsent.requests)
     }
 
@@ -160,6 +170,18 @@ impl Server {
         self.inner.dirty = true;
     }
 
+    /// Code may run on it that is not PostgreSQL's own.
+    #[inline]
+    pub(crate) fn note_foreign(&mut self) {
+        self.inner.traces.note_foreign();
+    }
+
+    /// Whether that is so already.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.inner.traces.foreign
+    }
+
     /// Whether the server has exactly these settings.
     pub(crate) fn has_settings(&self, settings: &Settings) -> bool {
         *self.inner.applied == *settings
@@ -205,11 +227,19 @@ impl Server {
         role_settings::refused(&mut own.connection, settings).await
     }
 
-    /// Opens the transaction that the client asked for.
-    pub(crate) async fn begin(&mut self, sql: &str) -> Result<(), ConversationError> {
+    /// Opens the transaction that the client asked for, and fails it where it `has_failed` for the client.
+    pub(crate) async fn begin(&mut self, sql: &str, has_failed: bool) -> Result<(), ConversationError> {
         let own = self.own()?;
         own.unnamed = 0;
-        own.connection.query(sql).await.map(drop)
+        own.connection.query(sql).await?;
+        if !has_failed {
+            return Ok(());
+        }
+        match own.connection.query(FAILS).await {
+            Err(ConversationError::Refused(_)) if own.connection.status == b'E' => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(ConversationError::Closed),
+        }
     }
 
     /// Runs a statement of the gateway's own with parameters; `None` only describes it.
@@ -281,9 +311,40 @@ impl Server {
         self.inner.known = None;
     }
 
-    /// See [`Unconfirmed::keep_variables`].
-    pub(crate) async fn keep_variables(&mut self, identity: &Identity) -> Result<(), IdentityError> {
-        self.own()?.keep_variables(identity).await
+    /// Resets all settings, and gives the variables that say who the session is their values again: together, so that an end
+    /// of the transaction undoes both or neither. The client's unnamed statement stays.
+    pub(crate) async fn reset_all(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+        let own = self.own()?;
+        let proof = own.prove(identity).await?;
+        let nonce = Nonce::new()?;
+        // It leads back to UTF-8 as well, in which the rest is read.
+        let mut statements = vec![Sql::of("RESET ALL")];
+        statements.extend(variables(identity, proof.as_deref()));
+        statements.push(nonce.question());
+        let answer = own.connection.query_aside(&statements).await?;
+        if nonce.is_repeated(answer.value(0)) { Ok(()) } else { Err(ConversationError::Stale.into()) }
+    }
+
+    /// Discards all that the session has left, outside of a transaction. Who the connection is must be made sure of then.
+    pub(crate) async fn discard_all(&mut self) -> Result<(), IdentityError> {
+        self.own()?.connection.query_fresh("DISCARD ALL").await?;
+        self.doubt_identity();
+        Ok(())
+    }
+
+    /// Makes the connection the identity again in the middle of a transaction, and makes sure of it.
+    pub(crate) async fn confirm_in_transaction(&mut self, identity: &Identity) -> Result<(), IdentityError> {
+        let own = self.own()?;
+        let proof = own.prove(identity).await?;
+        let nonce = Nonce::new()?;
+        let statements = [again(identity, proof.as_deref()), who(&nonce)];
+        let answer = own.connection.query_aside_in_utf8(statements.into()).await?;
+        own.confirm_answer(identity, &answered(&answer, &nonce)?)
+    }
+
+    /// A statement that fails unless the connection is the identity, whatever encoding it is in by then.
+    pub(crate) fn assertion<'a>(&'a self, identity: &'a Identity) -> Sql<'a> {
+        assertion(identity, &self.inner.login)
     }
 
     /// Whether the identity is certain, as the server's role is now.
@@ -323,14 +384,15 @@ impl Server {
     async fn reset(&mut self) -> Result<(), ResetError> {
         self.own()?.unnamed = 0;
         if self.status() != b'I' {
-            self.inner.connection.query("ROLLBACK").await?;
+            self.inner.connection.query_fresh("ROLLBACK").await?;
         }
         if self.inner.dirty {
             // Role, settings, statements, cursors, temporary tables, locks, notifications: all back to what they were
             // after login (PostgreSQL documentation, DISCARD). The identity is established again at the next check-out.
-            self.inner.connection.query("DISCARD ALL").await?;
+            self.inner.connection.query_fresh("DISCARD ALL").await?;
             self.doubt_identity();
             self.inner.holder = None;
+            self.inner.traces = Traces::default();
             self.inner.dirty = false;
         }
         drop(self.take_asides());
@@ -351,7 +413,7 @@ impl Server {
         if self.pipelined.is_some() {
             return Err(IdentityError::Lost(ConversationError::Closed));
         }
-        self.inner.confirm(identity, settings).await
+        self.inner.confirm_again(identity, settings).await
     }
 }
 

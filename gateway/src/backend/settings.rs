@@ -1,6 +1,6 @@
 //! The settings of a session, and how a server connection is brought from one session's settings to another's.
 
-use std::fmt::Write;
+use super::sql::Sql;
 
 /// Settings that a session has of its own, by lower-case name, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -45,28 +45,33 @@ impl Settings {
         self.0.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Appends the SQL that turns a session with these settings into one with `wanted`; nothing when they are equal.
-    /// Values go through `set_config`, which takes lists (`search_path`) as the start-up packet does.
-    pub(crate) fn write_difference(&self, wanted: &Self, sql: &mut String) {
+    /// The statements that turn a session with these settings into one with `wanted`; none when they are equal. Values go
+    /// through `set_config`, which takes lists (`search_path`) as the start-up packet does.
+    pub(crate) fn difference<'a>(&self, wanted: &'a Self) -> Vec<Sql<'a>> {
+        let mut statements = Vec::new();
         for (name, _) in self.iter() {
             // What `ISO` means for the order of day and month depends on the value before: that must be the server's own.
             let builds_on_itself = name == "datestyle" && wanted.get(name) != self.get(name);
             if wanted.get(name).is_none() || builds_on_itself {
-                let _ = write!(sql, "RESET {};", quote_name(name));
+                statements.push(Sql::of(format!("RESET {}", quote_name(name))));
             }
         }
-        let mut is_first = true;
-        for (name, value) in wanted.iter().filter(|(name, value)| self.get(name) != Some(*value)) {
-            sql.push_str(if std::mem::take(&mut is_first) { "SELECT " } else { "," });
-            let _ = write!(sql, "pg_catalog.set_config({},{},false)", quote_literal(name), quote_literal(value));
+        let mut changed = wanted.iter().filter(|(name, value)| self.get(name) != Some(*value));
+        if let Some((name, value)) = changed.next() {
+            let mut sql = Sql::new("SELECT ");
+            sql.set(name, value);
+            changed.for_each(|(name, value)| _ = sql.push(",").set(name, value));
+            statements.push(sql);
         }
-        if !is_first {
-            sql.push(';');
-        }
+        statements
     }
 }
 
@@ -128,9 +133,7 @@ mod tests {
     }
 
     fn difference(from: &Settings, to: &Settings) -> String {
-        let mut sql = String::new();
-        from.write_difference(to, &mut sql);
-        sql
+        from.difference(to).iter().map(|sql| format!("{sql};")).collect()
     }
 
     #[test]

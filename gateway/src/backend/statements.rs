@@ -9,12 +9,10 @@ use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
+use pgdog_jwt_guard::Class;
 
-use crate::router::Class;
+use crate::dialect::STATEMENT_PREFIX;
 use crate::wire::fields::Fields;
-
-/// What the gateway's names for statements on servers begin with.
-pub(crate) const PREFIX: &str = "__pgdog_jwt_";
 
 /// What a client prepared, shared by all clients that prepared the same.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ pub(crate) struct Statement {
     shape: OnceLock<u64>,
     /// The columns of its result have changed since: who prepares the text now gets another statement.
     retired: AtomicBool,
-    /// What the router said of the text.
+    /// What the guard's crate said of the text.
     pub(crate) class: Class,
 }
 
@@ -52,7 +50,7 @@ impl Statement {
     }
 
     pub(crate) fn name_on_server(id: u64) -> String {
-        format!("{PREFIX}{id}")
+        format!("{STATEMENT_PREFIX}{id}")
     }
 
     /// Bytes that it takes.

@@ -36,7 +36,7 @@ pub(super) fn session_of(config: &Config, servers: &[&Database], user: Option<&U
         login: Some(login_of(grant).to_owned()),
         allow_privileged: config.jwt.as_ref().is_some_and(|jwt| jwt.allow_privileged_roles),
         read_only,
-        watched: read_only || grant.guarded,
+        watched: read_only || grant.guarded || config.is_shared(grant),
         variables: grant.settings.as_slice().into(),
         proven: plan::proven(config, servers, grant),
         ..Identity::default()

@@ -17,13 +17,13 @@ impl Pool {
     /// ago has done so.
     #[inline]
     pub(super) fn needs_check(&self, idle: &Idle, now: Instant) -> bool {
-        now.saturating_duration_since(idle.since) >= self.spec.limits.healthcheck_interval
+        idle.since.checked_add(self.spec.limits.healthcheck_interval).is_some_and(|due| due <= now)
     }
 
     /// Checks a connection. `None`: it is gone, the next one may do. No answer in time is the server's failure.
     pub(super) async fn check(&self, mut server: Box<Unconfirmed>) -> Result<Option<Box<Unconfirmed>>, CheckoutError> {
         let limits = self.spec.limits;
-        match tokio::time::timeout(limits.healthcheck_timeout, server.connection.query(CHECK)).await {
+        match tokio::time::timeout(limits.healthcheck_timeout, server.connection.query_fresh(CHECK)).await {
             Ok(Ok(_)) => Ok(Some(server)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, address = %self.node.address, "a free connection did not pass its check");
@@ -40,14 +40,15 @@ impl Pool {
     /// Closes connections that were free for too long, are too old, or died.
     pub(crate) fn tidy(&self) {
         let limits = self.spec.limits;
+        let now = Instant::now();
         let mut leaving = Vec::new();
         let mut inner = self.inner.lock();
         let mut at = 0;
         while at < inner.idle.len() {
             let too_many = inner.size - leaving.len() > self.spec.min_size;
             let idle = &mut inner.idle[at];
-            let stale = too_many && idle.since.elapsed() > limits.idle_timeout;
-            if stale || idle.server.connection.is_spent() || !idle.server.connection.is_alive() {
+            let stale = too_many && now.saturating_duration_since(idle.since) > limits.idle_timeout;
+            if stale || idle.server.connection.is_spent(now) || !idle.server.connection.is_alive() {
                 leaving.extend(inner.idle.remove(at));
             } else {
                 at += 1;

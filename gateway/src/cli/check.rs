@@ -82,6 +82,6 @@ fn unreadable_files(config: &Config) -> Vec<String> {
 fn broken_revocations(config: &Config) -> Option<String> {
     let core = &config.jwt.as_ref()?.core;
     let path = core.revocation_file.as_deref()?;
-    let problem = pgdog_jwt::revocation::check_file(path, core.max_revocations).err()?;
+    let problem = pgdog_jwt::revocation::check_file(path, core).err()?;
     Some(format!("\"revocation_file\": {}: {problem}", path.display()))
 }

@@ -1,4 +1,5 @@
-//! `pgdog-jwt setup sql --install`: runs the scripts on the primary of a configured database, as an administrator.
+//! `pgdog-jwt setup sql --install`: runs the scripts on the primary of a configured database, as an administrator, and says
+//! what else can reach what they have made.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::wire::ErrorFields;
 
 /// Longest time for all of it.
 const LIMIT: Duration = Duration::from_secs(60);
+/// What `jwt.status()` has to say of the installation itself: who else could change it, or has the keys.
+const FINDINGS: &str = "SELECT pg_catalog.format('%s: %s %s', severity, object, finding) FROM jwt.status() \
+                        WHERE kind OPERATOR(pg_catalog.=) 'installation' OR kind OPERATOR(pg_catalog.=) 'key'";
 /// As with psql: a password on the command line would be seen by everyone on the machine.
 const PASSWORD: &str = "PGPASSWORD";
 
@@ -22,10 +26,14 @@ pub(super) fn install(paths: &Paths, database: &str, user: &str, script: &str) -
     let password = std::env::var(PASSWORD).ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = run(&config, database, user, password.as_deref(), script);
-    let version = runtime
+    let done = runtime
         .block_on(async { tokio::time::timeout(LIMIT, work).await })
         .map_err(|_| format!("database \"{database}\": not done within {} s", LIMIT.as_secs()))??;
+    let (version, findings) = done;
     println!("version {version} is installed in database \"{database}\"");
+    for finding in findings {
+        eprintln!("{finding}");
+    }
     Ok(())
 }
 
@@ -35,7 +43,7 @@ async fn run(
     user: &str,
     password: Option<&str>,
     script: &str,
-) -> Result<String, Failure> {
+) -> Result<(String, Vec<String>), Failure> {
     let mut servers = config.servers(database).filter(|server| server.role != Role::Replica);
     let server = servers.next().ok_or_else(|| format!("there is no [[databases]] with a primary of \"{database}\""))?;
     let address = ServerAddress { host: server.host.clone(), port: server.port };
@@ -45,7 +53,9 @@ async fn run(
     let connected = connect(&address, login, &tls, &TcpOptions::from(&config.tcp)).await?;
     let mut connection = Connection::new(connected);
     connection.query(script).await.map_err(explained)?;
-    Ok(connection.query("SELECT jwt.version()").await.map_err(explained)?.value(0).to_owned())
+    let version = connection.query("SELECT jwt.version()").await.map_err(explained)?.value(0).to_owned();
+    let findings = connection.query(FINDINGS).await.map_err(explained)?;
+    Ok((version, findings.rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect()))
 }
 
 /// With PostgreSQL's hint.

@@ -19,6 +19,9 @@ use serde_json::json;
 
 use super::Failure;
 
+/// The file with the private key.
+const PRIVATE: &str = "private.pem";
+
 /// A private key that can sign tokens.
 pub(super) struct SigningKey {
     pub(super) key: EncodingKey,
@@ -88,10 +91,31 @@ impl SigningKey {
     /// Writes `private.pem` (for its owner only), `public.pem` and `jwks.json`. Existing files stay.
     pub(super) fn write(&self, folder: &Path) -> Result<(), Failure> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        write(&folder.join(PRIVATE), 0o600, &pem("PRIVATE KEY", &self.pkcs8))?;
+        self.public_files()?.iter().try_for_each(|(name, text)| write(&folder.join(name), 0o644, text))
+    }
+
+    /// Whether a folder has a private key.
+    pub(super) fn is_in(folder: &Path) -> bool {
+        folder.join(PRIVATE).exists()
+    }
+
+    /// The key in a folder. What says its public half is written where it is missing.
+    pub(super) fn found(folder: &Path, algorithm: Option<Algorithm>) -> Result<Self, Failure> {
+        let key = Self::read(&folder.join(PRIVATE), algorithm)?;
+        for (name, text) in key.public_files()? {
+            let path = folder.join(name);
+            if !path.exists() {
+                write(&path, 0o644, &text)?;
+            }
+        }
+        Ok(key)
+    }
+
+    /// Names and texts of the files that say the public half.
+    fn public_files(&self) -> Result<[(&'static str, String); 2], Failure> {
         let jwks = serde_json::to_string_pretty(&json!({ "keys": [self.jwk] }))?;
-        write(&folder.join("private.pem"), 0o600, &pem("PRIVATE KEY", &self.pkcs8))?;
-        write(&folder.join("public.pem"), 0o644, &pem("PUBLIC KEY", &self.spki))?;
-        write(&folder.join("jwks.json"), 0o644, &(jwks + "\n"))
+        Ok([("public.pem", pem("PUBLIC KEY", &self.spki)), ("jwks.json", jwks + "\n")])
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Mint {
     /// PEM file with a private key (PKCS#8; RSA, P-256, P-384 or Ed25519)
     #[arg(long, value_name = "FILE", required_unless_present = "new_key")]
     key: Option<PathBuf>,
-    /// Make a key pair: writes private.pem, public.pem and jwks.json there
+    /// Make a key pair: writes private.pem, public.pem and jwks.json there. A private.pem that is there is used
     #[arg(long, value_name = "DIR", conflicts_with = "key")]
     new_key: Option<PathBuf>,
     /// Signature algorithm [default: what suits the key; ES256 for a new one]
@@ -64,6 +64,11 @@ impl Mint {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let key = match (&self.key, &self.new_key) {
             (Some(path), _) => SigningKey::read(path, self.alg)?,
+            (None, Some(folder)) if SigningKey::is_in(folder) => {
+                let key = SigningKey::found(folder, self.alg)?;
+                eprintln!("{} has a key already: it is used, and no new one was made", folder.display());
+                key
+            }
             (None, Some(folder)) => {
                 let key = SigningKey::generate(self.alg.unwrap_or(Algorithm::ES256))?;
                 key.write(folder)?;

@@ -9,6 +9,7 @@ mod keys;
 pub(crate) mod logging;
 mod mint;
 mod prove;
+mod schema;
 mod setup;
 mod setup_sql;
 mod summary;
@@ -70,6 +71,8 @@ enum Command {
     /// Make and read tokens, for development
     #[command(subcommand)]
     Token(Token),
+    /// Print the JSON Schema of a configuration file
+    Schema(schema::Schema),
     /// Say what PostgreSQL has to be told
     #[command(subcommand)]
     Setup(setup::Setup),
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Some(Command::Token(Token::Inspect(inspect))) => done(inspect.run()),
         Some(Command::Token(Token::Verify(verify))) => verify.run(&paths),
         Some(Command::Token(Token::Prove(prove))) => done(prove.run()),
+        Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Setup(setup)) => done(setup.run(&paths)),
     };
     match outcome {

@@ -7,28 +7,36 @@ use clap::Args;
 use super::{Failure, Paths, install_sql};
 
 /// In the order in which they must run.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("../../../sql/1_schema.sql"),
     include_str!("../../../sql/2_keys.sql"),
     include_str!("../../../sql/3_claims.sql"),
     include_str!("../../../sql/4_protect.sql"),
-    include_str!("../../../sql/5_status.sql"),
+    include_str!("../../../sql/5_findings.sql"),
+    include_str!("../../../sql/6_status.sql"),
 ];
 const PGVPD: &str = include_str!("../../../sql/pgvpd.sql");
+/// Independent of the others.
+const SHARED_ROLES: &str = include_str!("../../../sql/shared_roles.sql");
 /// What `SELECT jwt.version()` says once the scripts are installed.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 As the role that shall own the functions, in each database that is to verify claims; again after an update:
   pgdog-jwt setup sql | psql -v ON_ERROR_STOP=1 app
   PGPASSWORD=… pgdog-jwt setup sql --install --database app --user postgres
+What they do: docs/verified-claims.md
 
-What they do: docs/verified-claims.md")]
+As a superuser, in each database that a role of several subjects may connect to (docs/identity.md, shared roles):
+  pgdog-jwt setup sql --shared-roles | psql -v ON_ERROR_STOP=1 app")]
 pub(super) struct SetupSql {
     /// Add the function names of pgvpd
     #[arg(long)]
     pgvpd: bool,
+    /// In place of all that, print what keeps subjects that are one role from each other's sessions
+    #[arg(long, conflicts_with_all = ["pgvpd", "version", "install"])]
+    shared_roles: bool,
     /// Print the version of the scripts and nothing else
     #[arg(long, conflicts_with_all = ["pgvpd", "install"])]
     version: bool,
@@ -48,7 +56,11 @@ impl SetupSql {
         if let Some(database) = &self.database {
             return install_sql::install(paths, database, &self.user, &script(self.pgvpd));
         }
-        let text = if self.version { format!("{VERSION}\n") } else { script(self.pgvpd) };
+        let text = match (self.version, self.shared_roles) {
+            (true, _) => format!("{VERSION}\n"),
+            (_, true) => SHARED_ROLES.to_owned(),
+            _ => script(self.pgvpd),
+        };
         // A reader that has seen enough, such as `head`, is no failure of ours to report with a panic.
         std::io::stdout().lock().write_all(text.as_bytes())?;
         Ok(())
@@ -89,10 +101,31 @@ mod tests {
     fn every_function_that_parses_names_has_a_fixed_search_path() {
         // These name nothing, and must be inlined.
         const CONSTANTS: [&str; 2] = ["jwt.installed()", "jwt.tenant_claim()"];
-        for function in script(true).split("CREATE OR REPLACE FUNCTION ").skip(1) {
+        let script = script(true);
+        for function in script.split("CREATE OR REPLACE FUNCTION ").skip(1) {
             let head = function.split("AS $$").next().unwrap_or_default();
             let fixed = head.contains("SET search_path = pg_catalog, pg_temp");
-            assert!(fixed || CONSTANTS.iter().any(|name| head.starts_with(name)), "{head}");
+            let is_alias = head.starts_with("public.");
+            assert!(fixed || is_alias || CONSTANTS.iter().any(|name| head.starts_with(name)), "{head}");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_one_call_of_a_function_by_its_full_name() {
+        let script = script(true);
+        let aliases: Vec<&str> = script.split("CREATE OR REPLACE FUNCTION public.").skip(1).collect();
+        assert_eq!(aliases.len(), 9);
+        for alias in aliases {
+            let body = alias.split("$$").nth(1).unwrap_or_default().trim();
+            let call = body.strip_prefix("SELECT ").map(|call| call.trim_start_matches("* FROM ")).unwrap_or_default();
+            let (name, arguments) = call.split_once('(').unwrap_or_default();
+            assert!(name.starts_with("jwt.pgvpd_"), "{body}");
+            let is_plain = |c: char| c.is_ascii_lowercase() || "_.', ".contains(c);
+            assert!(arguments.strip_suffix(')').is_some_and(|list| list.chars().all(is_plain)), "{body}");
+            // What the alias is found by, and what jwt.foreign_aliases knows.
+            let signature = alias.split(") RETURNS").next().unwrap_or_default();
+            let name = signature.split('(').next().unwrap_or_default();
+            assert!(script.contains(&format!("('{name}(")), "{name} is not in jwt.foreign_aliases");
         }
     }
 }

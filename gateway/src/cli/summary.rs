@@ -3,7 +3,7 @@
 use std::fmt::{Result, Write};
 use std::time::Duration;
 
-use pgdog_jwt::config::{IdentityMode, Issuer, KeySource, UserMatch};
+use pgdog_jwt::config::{BoundTokens, IdentityMode, Issuer, KeySource, UserMatch};
 
 use super::identities;
 use crate::config::{
@@ -24,8 +24,11 @@ fn write(page: &mut String, config: &Config) -> Result {
     users(page, config)?;
     tenants(page, config)?;
     match &config.jwt {
-        Some(jwt) => tokens(page, jwt),
-        None => writeln!(page, "tokens     not accepted: auth_type is \"{}\"", config.general.auth_type.word()),
+        Some(jwt) => tokens(page, config, jwt),
+        None => {
+            shared(page, config)?;
+            writeln!(page, "tokens     not accepted: auth_type is \"{}\"", config.general.auth_type.word())
+        }
     }
 }
 
@@ -110,7 +113,7 @@ fn method(config: &Config, user: &User) -> String {
     }
 }
 
-fn tokens(page: &mut String, jwt: &Jwt) -> Result {
+fn tokens(page: &mut String, config: &Config, jwt: &Jwt) -> Result {
     let core = &jwt.core;
     for issuer in &core.issuers {
         self::issuer(page, issuer, jwt)?;
@@ -148,6 +151,7 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         Guard::Standard => "standard",
     };
     writeln!(page, "           guard: {guard}")?;
+    shared(page, config)?;
     for proof in &jwt.proofs {
         let databases = match &proof.databases {
             Databases::All => "all databases".to_owned(),
@@ -162,6 +166,18 @@ fn tokens(page: &mut String, jwt: &Jwt) -> Result {
         }
     }
     identities::servers(page, jwt)
+}
+
+/// Where several subjects or tenants are one role.
+fn shared(page: &mut String, config: &Config) -> Result {
+    let places = config.shared_roles();
+    for place in &places {
+        writeln!(page, "           shared role: {place}")?;
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "           for each database that such a role may connect to: pgdog-jwt setup sql --shared-roles")
 }
 
 /// What subjects are in.
@@ -249,6 +265,9 @@ fn demands(page: &mut String, issuer: &Issuer) -> Result {
         if let Some(list) = list.filter(|list| !list.is_empty()) {
             writeln!(page, "           {name}: {}", list.join(", "))?;
         }
+    }
+    if issuer.bound_tokens == BoundTokens::AsBearer {
+        writeln!(page, "           also tokens that are bound to a key, which nobody has to show")?;
     }
     if let Some(age) = issuer.max_token_age {
         writeln!(page, "           not older than {}", seconds(age))?;

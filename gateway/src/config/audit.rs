@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::choices::{AuditDestination, AuditFailure, StatementAudit};
-use super::section::Section;
+use pgdog_jwt::reader::Section;
 
-/// Longest text of a statement that is recorded, in bytes.
-const STATEMENT_MAX_LENGTH: usize = 2048;
-/// Longest that may be configured (S9).
-const LONGEST_STATEMENT: i64 = 64 * 1024;
+use super::choices::{AuditDestination, AuditFailure, StatementAudit};
+use super::keys::audit as keys;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,17 +37,16 @@ impl Audit {
 
 /// Reads the section.
 pub(super) fn audit(section: &Section<'_>) -> Audit {
-    let destination = section.choice("destination").unwrap_or_default();
-    let file = section.path("file");
-    let length = section.integer("statement_max_length", 1..=LONGEST_STATEMENT);
+    let destination = section.value(&keys::DESTINATION);
+    let file = section.given(&keys::FILE);
     let audit = Audit {
         destination,
         file: file.clone().filter(|_| destination == AuditDestination::File),
-        on_failure: section.choice("on_failure").unwrap_or_default(),
-        statements: section.choice("statements").unwrap_or_default(),
-        statements_for: section.strings("statements_for").unwrap_or_default(),
-        statement_max_length: length.and_then(|length| usize::try_from(length).ok()).unwrap_or(STATEMENT_MAX_LENGTH),
-        statement_parameters: section.boolean("statement_parameters").unwrap_or(false),
+        on_failure: section.value(&keys::ON_FAILURE),
+        statements: section.value(&keys::STATEMENTS),
+        statements_for: section.given(&keys::STATEMENTS_FOR).unwrap_or_default(),
+        statement_max_length: section.value(&keys::STATEMENT_MAX_LENGTH),
+        statement_parameters: section.value(&keys::STATEMENT_PARAMETERS),
     };
     match (destination, file) {
         (AuditDestination::File, None) => {

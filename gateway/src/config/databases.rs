@@ -1,16 +1,16 @@
 //! `[[databases]]`: the servers, and the rules for a cluster of them.
 
+use pgdog_jwt::reader::{Report, Section, Spot};
+
 use super::choices::Role;
-use super::error::Spot;
-use super::file::Report;
+use super::keys::databases as keys;
 use super::model::Database;
-use super::section::Section;
 
 /// Reads one server. `None` when it has no name or no host, which is reported.
 pub(super) fn database(section: &Section<'_>) -> Option<Database> {
-    let name = section.filled("name");
-    let host = section.filled("host");
-    let shard = section.count("shard", 0).unwrap_or(0);
+    let name = section.given(&keys::NAME);
+    let host = section.given(&keys::HOST);
+    let shard = section.value(&keys::SHARD);
     if shard > 0 {
         let hint = "put a PgDog behind the gateway and name it as the only server";
         section.report.error(section.spot("shard"), format!("shard {shard}: sharding is PgDog's work; {hint}"));
@@ -18,20 +18,20 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
     let database = Database {
         name: name.clone().unwrap_or_default(),
         host: host.clone().unwrap_or_default(),
-        port: section.port("port").unwrap_or(5432),
-        role: section.choice("role").unwrap_or_default(),
+        port: section.value(&keys::PORT),
+        role: section.value(&keys::ROLE),
         shard,
-        database_name: section.filled("database_name"),
-        user: section.filled("user"),
-        password: section.secret("password"),
-        pool_size: section.count("pool_size", 1),
-        min_pool_size: section.count("min_pool_size", 0),
-        max_server_connections: section.count("max_server_connections", 1),
-        pooler_mode: section.choice("pooler_mode"),
-        statement_timeout: section.millis("statement_timeout"),
-        lock_timeout: section.millis("lock_timeout"),
-        read_only: section.boolean("read_only"),
-        lb_weight: section.integer("lb_weight", 0..=255).and_then(|number| u8::try_from(number).ok()).unwrap_or(255),
+        database_name: section.given(&keys::DATABASE_NAME),
+        user: section.given(&keys::USER),
+        password: section.given(&keys::PASSWORD),
+        pool_size: section.given(&keys::POOL_SIZE),
+        min_pool_size: section.given(&keys::MIN_POOL_SIZE),
+        max_server_connections: section.given(&keys::MAX_SERVER_CONNECTIONS),
+        pooler_mode: section.given(&keys::POOLER_MODE),
+        statement_timeout: section.given(&keys::STATEMENT_TIMEOUT),
+        lock_timeout: section.given(&keys::LOCK_TIMEOUT),
+        read_only: section.given(&keys::READ_ONLY),
+        lb_weight: u8::try_from(section.value(&keys::LB_WEIGHT)).unwrap_or(u8::MAX),
     };
     for (key, value) in [("name", &name), ("host", &host)] {
         if value.is_none() {

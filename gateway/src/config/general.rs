@@ -1,93 +1,110 @@
 //! `[general]`, `[admin]` and `[tcp]`. Defaults are PgDog's, with PgDog's units: milliseconds.
 
-use std::time::Duration;
-
 use tracing_subscriber::EnvFilter;
 
-use super::choices::{AuthType, Choice, PassthroughAuth};
-use super::model::{Admin, General, Tcp};
-use super::section::Section;
+use pgdog_jwt::reader::{AuthType, Choice, Key, Section, Strings};
 
-/// The steps at which refusals are answered.
-const REFUSAL_DELAY: Duration = Duration::from_millis(50);
-/// Most failed logins that may be counted, and most of those that are remembered (S9).
-const MOST_FAILURES: i64 = 10_000_000;
+use super::choices::PassthroughAuth;
+use super::keys::{admin as admin_keys, general as keys, tcp as tcp_keys};
+use super::model::{Admin, General, Tcp};
+use super::networks::Network;
 
 /// Reads the keys of `[general]` that are not about tokens.
 pub(super) fn general(section: &Section<'_>) -> General {
-    let millis = |key, default| section.millis(key).unwrap_or(Duration::from_millis(default));
-    let unlimited = |key| section.millis(key).unwrap_or(Duration::MAX);
-    let count_up_to = |key, default| {
-        let number = section.integer(key, 1..=MOST_FAILURES);
-        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
-    };
     let general = General {
-        host: section.filled("host").unwrap_or_else(|| "0.0.0.0".to_owned()),
-        port: section.port("port").unwrap_or(6432),
-        unix_socket_dir: section.path("unix_socket_dir"),
-        unix_socket_permissions: section.permissions("unix_socket_permissions").unwrap_or(0o777),
-        reuse_port: section.boolean("reuse_port").unwrap_or(false),
-        workers: section.count("workers", 0).unwrap_or(2),
-        default_pool_size: section.count("default_pool_size", 1).unwrap_or(10),
-        min_pool_size: section.count("min_pool_size", 0).unwrap_or(1),
-        max_server_connections: section.count("max_server_connections", 1),
-        pooler_mode: section.choice("pooler_mode").unwrap_or_default(),
-        auth_type: section.choice("auth_type").unwrap_or_default(),
-        passthrough_auth: section.choice("passthrough_auth").unwrap_or_default(),
-        connect_timeout: millis("connect_timeout", 5_000),
-        connect_attempts: section.count("connect_attempts", 1).unwrap_or(1),
-        connect_attempt_delay: millis("connect_attempt_delay", 0),
-        checkout_timeout: millis("checkout_timeout", 5_000),
-        query_timeout: unlimited("query_timeout"),
-        idle_timeout: millis("idle_timeout", 60_000),
-        client_idle_timeout: unlimited("client_idle_timeout"),
-        client_idle_in_transaction_timeout: unlimited("client_idle_in_transaction_timeout"),
-        client_login_timeout: millis("client_login_timeout", 60_000),
-        login_failures_per_address: section.count("login_failures_per_address", 1).unwrap_or(600),
-        login_failures_per_address_burst: count_up_to("login_failures_per_address_burst", 1_000),
-        login_failures_per_user: section.count("login_failures_per_user", 1).unwrap_or(60),
-        login_failures_per_user_burst: count_up_to("login_failures_per_user_burst", 500),
-        login_failures_tracked: count_up_to("login_failures_tracked", 65_536),
-        login_refusal_delay: section.millis_within("login_refusal_delay", 0..=10_000).unwrap_or(REFUSAL_DELAY),
-        server_lifetime: millis("server_lifetime", 86_400_000),
-        server_lifetime_jitter: millis("server_lifetime_jitter", 0),
-        rollback_timeout: millis("rollback_timeout", 5_000),
-        healthcheck_interval: millis("healthcheck_interval", 30_000),
-        healthcheck_timeout: millis("healthcheck_timeout", 5_000),
-        idle_healthcheck_interval: millis("idle_healthcheck_interval", 30_000),
-        idle_healthcheck_delay: millis("idle_healthcheck_delay", 5_000),
-        healthcheck_port: section.port("healthcheck_port"),
-        ban_timeout: millis("ban_timeout", 300_000),
-        ban_replica_lag: unlimited("ban_replica_lag"),
-        ban_replica_lag_bytes: section.count("ban_replica_lag_bytes", 0).unwrap_or(usize::MAX),
-        shutdown_timeout: millis("shutdown_timeout", 60_000),
-        load_balancing_strategy: section.choice("load_balancing_strategy").unwrap_or_default(),
-        read_write_strategy: section.choice("read_write_strategy").unwrap_or_default(),
-        read_write_split: section.choice("read_write_split").unwrap_or_default(),
-        read_your_writes: section.boolean("read_your_writes").unwrap_or(false),
-        read_your_writes_timeout: millis("read_your_writes_timeout", 0),
-        prepared_statements: section.choice("prepared_statements").unwrap_or_default(),
-        prepared_statements_limit: section.count("prepared_statements_limit", 0).unwrap_or(usize::MAX),
-        query_cache_limit: section.count("query_cache_limit", 0).unwrap_or(1_000),
-        tls_certificate: section.path("tls_certificate"),
-        tls_private_key: section.path("tls_private_key"),
-        tls_client_required: section.boolean("tls_client_required").unwrap_or(false),
-        tls_client_ca_certificate: section.path("tls_client_ca_certificate"),
-        tls_client_certificate_required: section.boolean("tls_client_certificate_required").unwrap_or(false),
-        tls_verify: section.choice("tls_verify").unwrap_or_default(),
-        tls_server_ca_certificate: section.path("tls_server_ca_certificate"),
-        tls_server_certificate: section.path("tls_server_certificate"),
-        tls_server_private_key: section.path("tls_server_private_key"),
-        openmetrics_host: section.filled("openmetrics_host").unwrap_or_else(|| "0.0.0.0".to_owned()),
-        openmetrics_port: section.port("openmetrics_port"),
-        openmetrics_namespace: section.filled("openmetrics_namespace"),
-        log_format: section.choice("log_format").unwrap_or_default(),
-        log_level: section.filled("log_level").unwrap_or_else(|| "info".to_owned()),
-        log_connections: section.boolean("log_connections").unwrap_or(true),
-        log_disconnections: section.boolean("log_disconnections").unwrap_or(true),
+        host: section.value(&keys::HOST),
+        port: section.value(&keys::PORT),
+        unix_socket_dir: section.given(&keys::UNIX_SOCKET_DIR),
+        unix_socket_permissions: section.value(&keys::UNIX_SOCKET_PERMISSIONS),
+        reuse_port: section.value(&keys::REUSE_PORT),
+        workers: section.value(&keys::WORKERS),
+        default_database: section.given(&keys::DEFAULT_DATABASE),
+        default_pool_size: section.value(&keys::DEFAULT_POOL_SIZE),
+        min_pool_size: section.value(&keys::MIN_POOL_SIZE),
+        max_server_connections: section.given(&keys::MAX_SERVER_CONNECTIONS),
+        pooler_mode: section.value(&keys::POOLER_MODE),
+        auth_type: section.value(&keys::AUTH_TYPE),
+        passthrough_auth: section.value(&keys::PASSTHROUGH_AUTH),
+        connect_timeout: section.value(&keys::CONNECT_TIMEOUT),
+        connect_attempts: section.value(&keys::CONNECT_ATTEMPTS),
+        connect_attempt_delay: section.value(&keys::CONNECT_ATTEMPT_DELAY),
+        checkout_timeout: section.value(&keys::CHECKOUT_TIMEOUT),
+        query_timeout: section.value(&keys::QUERY_TIMEOUT),
+        idle_timeout: section.value(&keys::IDLE_TIMEOUT),
+        client_idle_timeout: section.value(&keys::CLIENT_IDLE_TIMEOUT),
+        client_idle_in_transaction_timeout: section.value(&keys::CLIENT_IDLE_IN_TRANSACTION_TIMEOUT),
+        client_login_timeout: section.value(&keys::CLIENT_LOGIN_TIMEOUT),
+        max_unauthenticated_clients: section.given(&keys::MAX_UNAUTHENTICATED_CLIENTS),
+        max_unauthenticated_clients_per_address: section.given(&keys::MAX_UNAUTHENTICATED_CLIENTS_PER_ADDRESS),
+        unauthenticated_limit_exempt: networks(section, &keys::UNAUTHENTICATED_LIMIT_EXEMPT),
+        login_failures_per_address: section.value(&keys::LOGIN_FAILURES_PER_ADDRESS),
+        login_failures_per_address_burst: section.value(&keys::LOGIN_FAILURES_PER_ADDRESS_BURST),
+        login_failures_per_user: section.value(&keys::LOGIN_FAILURES_PER_USER),
+        login_failures_per_user_burst: section.value(&keys::LOGIN_FAILURES_PER_USER_BURST),
+        login_failures_tracked: section.value(&keys::LOGIN_FAILURES_TRACKED),
+        login_refusal_delay: section.value(&keys::LOGIN_REFUSAL_DELAY),
+        cancel_failures_per_address: section.value(&keys::CANCEL_FAILURES_PER_ADDRESS),
+        cancel_failures_per_address_burst: section.value(&keys::CANCEL_FAILURES_PER_ADDRESS_BURST),
+        cancel_failures: section.value(&keys::CANCEL_FAILURES),
+        cancel_failures_burst: section.value(&keys::CANCEL_FAILURES_BURST),
+        server_lifetime: section.value(&keys::SERVER_LIFETIME),
+        server_lifetime_jitter: section.value(&keys::SERVER_LIFETIME_JITTER),
+        rollback_timeout: section.value(&keys::ROLLBACK_TIMEOUT),
+        healthcheck_interval: section.value(&keys::HEALTHCHECK_INTERVAL),
+        healthcheck_timeout: section.value(&keys::HEALTHCHECK_TIMEOUT),
+        idle_healthcheck_interval: section.value(&keys::IDLE_HEALTHCHECK_INTERVAL),
+        idle_healthcheck_delay: section.value(&keys::IDLE_HEALTHCHECK_DELAY),
+        healthcheck_port: section.given(&keys::HEALTHCHECK_PORT),
+        ban_timeout: section.value(&keys::BAN_TIMEOUT),
+        ban_replica_lag: section.value(&keys::BAN_REPLICA_LAG),
+        ban_replica_lag_bytes: section.value(&keys::BAN_REPLICA_LAG_BYTES),
+        shutdown_timeout: section.value(&keys::SHUTDOWN_TIMEOUT),
+        load_balancing_strategy: section.value(&keys::LOAD_BALANCING_STRATEGY),
+        read_write_strategy: section.value(&keys::READ_WRITE_STRATEGY),
+        read_write_split: section.value(&keys::READ_WRITE_SPLIT),
+        read_your_writes: section.value(&keys::READ_YOUR_WRITES),
+        read_your_writes_timeout: section.value(&keys::READ_YOUR_WRITES_TIMEOUT),
+        prepared_statements: section.value(&keys::PREPARED_STATEMENTS),
+        prepared_statements_limit: section.value(&keys::PREPARED_STATEMENTS_LIMIT),
+        client_statements_limit: section.value(&keys::CLIENT_STATEMENTS_LIMIT),
+        client_statements_size: section.value(&keys::CLIENT_STATEMENTS_SIZE),
+        query_cache_limit: section.value(&keys::QUERY_CACHE_LIMIT),
+        server_cleaning: section.value(&keys::SERVER_CLEANING),
+        tls_certificate: section.given(&keys::TLS_CERTIFICATE),
+        tls_private_key: section.given(&keys::TLS_PRIVATE_KEY),
+        tls_client_required: section.value(&keys::TLS_CLIENT_REQUIRED),
+        tls_client_ca_certificate: section.given(&keys::TLS_CLIENT_CA_CERTIFICATE),
+        tls_client_certificate_required: section.value(&keys::TLS_CLIENT_CERTIFICATE_REQUIRED),
+        tls_verify: section.value(&keys::TLS_VERIFY),
+        tls_server_ca_certificate: section.given(&keys::TLS_SERVER_CA_CERTIFICATE),
+        tls_server_certificate: section.given(&keys::TLS_SERVER_CERTIFICATE),
+        tls_server_private_key: section.given(&keys::TLS_SERVER_PRIVATE_KEY),
+        openmetrics_host: section.value(&keys::OPENMETRICS_HOST),
+        openmetrics_port: section.given(&keys::OPENMETRICS_PORT),
+        openmetrics_namespace: section.given(&keys::OPENMETRICS_NAMESPACE),
+        log_format: section.value(&keys::LOG_FORMAT),
+        log_level: section.value(&keys::LOG_LEVEL),
+        http_hosts: section.given(&keys::HTTP_HOSTS),
+        log_connections: section.value(&keys::LOG_CONNECTIONS),
+        log_disconnections: section.value(&keys::LOG_DISCONNECTIONS),
     };
     check(section, &general);
     general
+}
+
+/// A list of addresses and networks.
+fn networks(section: &Section<'_>, key: &Key<Strings>) -> Vec<Network> {
+    let texts = section.given(key).unwrap_or_default();
+    let key = key.name;
+    let read = |text: &String| {
+        let network = Network::parse(text);
+        if network.is_none() {
+            let reason = format!("\"{text}\" in \"{key}\" must be an address or a network, such as \"10.0.0.0/8\"");
+            section.report.error(section.spot(key), reason);
+        }
+        network
+    };
+    texts.iter().filter_map(read).collect()
 }
 
 fn check(section: &Section<'_>, general: &General) {
@@ -123,6 +140,14 @@ fn check(section: &Section<'_>, general: &General) {
         let reason = "every password would be tried on PostgreSQL; name the users in users.toml, or give them tokens";
         error("passthrough_auth", format!("\"passthrough_auth\" = \"{word}\" is not supported: {reason}"));
     }
+    for host in general.http_hosts.iter().flatten() {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        let is_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || !name.bytes().all(is_label) {
+            let reason = "must be the name of a host without a port, such as \"metrics.internal\", or \"*.\" and the rest of one";
+            error("http_hosts", format!("\"{host}\" in \"http_hosts\" {reason}"));
+        }
+    }
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
     let namespace = general.openmetrics_namespace.as_deref().unwrap_or("_");
     if !namespace.bytes().all(is_name) || namespace.starts_with(|first: char| first.is_ascii_digit()) {
@@ -152,21 +177,21 @@ fn pair(section: &Section<'_>, certificate: &'static str, key: &'static str, has
 /// Reads `[admin]` of either file.
 pub(super) fn admin(section: &Section<'_>) -> Admin {
     Admin {
-        name: section.filled("name").unwrap_or_else(|| "admin".to_owned()),
-        user: section.filled("user").unwrap_or_else(|| "admin".to_owned()),
-        password: section.secret("password"),
-        pause_timeout: section.millis("pause_timeout").unwrap_or(Duration::from_secs(120)),
+        name: section.value(&admin_keys::NAME),
+        user: section.value(&admin_keys::USER),
+        password: section.given(&admin_keys::PASSWORD),
+        pause_timeout: section.value(&admin_keys::PAUSE_TIMEOUT),
     }
 }
 
 /// Reads `[tcp]`.
 pub(super) fn tcp(section: &Section<'_>) -> Tcp {
     Tcp {
-        keepalive: section.boolean("keepalive").unwrap_or(true),
-        time: section.millis("time"),
-        interval: section.millis("interval"),
-        retries: section.integer("retries", 0..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok()),
-        user_timeout: section.millis("user_timeout"),
-        congestion_control: section.filled("congestion_control"),
+        keepalive: section.value(&tcp_keys::KEEPALIVE),
+        time: section.given(&tcp_keys::TIME),
+        interval: section.given(&tcp_keys::INTERVAL),
+        retries: section.given(&tcp_keys::RETRIES).and_then(|number| u32::try_from(number).ok()),
+        user_timeout: section.given(&tcp_keys::USER_TIMEOUT),
+        congestion_control: section.given(&tcp_keys::CONGESTION_CONTROL),
     }
 }

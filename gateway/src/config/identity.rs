@@ -3,47 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pgdog_jwt::config::{IdentityMode, Secret};
+use pgdog_jwt::config::IdentityMode;
+use pgdog_jwt::reader::{Choice, LOGIN_PASSWORD_VARIABLE, LoginAuth, Section, SubjectLogin};
 
-use super::Role;
-use super::choices::{Choice, LoginAuth, TlsVerify};
-use super::model::{Database, General, Jwt, SubjectLogin, User};
-use super::section::Section;
-
-/// Holds the password when the file does not.
-const PASSWORD_VARIABLE: &str = "PGDOG_JWT_LOGIN_PASSWORD";
-
-impl Choice for IdentityMode {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("role", Self::Role),
-        ("login", Self::Login),
-        ("service_account", Self::ServiceAccount),
-        ("passthrough", Self::Passthrough),
-    ];
-}
-
-/// How the gateway logs in as a subject.
-pub(super) fn subject_login(general: &Section<'_>, section: &Section<'_>) -> SubjectLogin {
-    let password = section.secret("login_password");
-    SubjectLogin {
-        auth: section.choice("login_auth").unwrap_or_default(),
-        password: password.or_else(|| general.variable(PASSWORD_VARIABLE).map(Secret::new)),
-    }
-}
-
-/// Accounts of the gateway's own are no subjects (S13): where subjects log in themselves, the gateway could become such an
-/// account without being asked for its password. `users.toml` may name one to allow it.
-pub(super) fn deny_accounts(jwt: &mut Jwt, databases: &[Database], users: &[User]) {
-    if !logs_in_as_subject(jwt) {
-        return;
-    }
-    for name in databases.iter().filter_map(|server| server.user.as_deref()) {
-        let denied = &mut jwt.core.denied_roles;
-        if !users.iter().any(|user| user.name == name) && !denied.iter().any(|role| role == name) {
-            denied.push(name.to_owned());
-        }
-    }
-}
+use super::choices::{Role, TlsVerify};
+use super::model::{Database, General, Jwt, User};
 
 /// What the mode needs, what it cannot have, and what it leaves unused.
 pub(super) fn check(section: &Section<'_>, jwt: &Jwt, general: &General, databases: &[Database], users: &[User]) {
@@ -89,7 +53,7 @@ fn check_login(section: &Section<'_>, login: &SubjectLogin, general: &General, d
             }
         }
         LoginAuth::Password if login.password.is_none() => {
-            let hint = format!("set \"login_password\" or {PASSWORD_VARIABLE}");
+            let hint = format!("set \"login_password\" or {LOGIN_PASSWORD_VARIABLE}");
             error("login_auth", format!("\"login_auth\" = \"password\" needs the password; {hint}"));
         }
         LoginAuth::Password | LoginAuth::Trust => {}

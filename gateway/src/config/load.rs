@@ -1,12 +1,12 @@
 //! One pass over both files: every section read, then what spans sections checked.
 
-use super::error::{Spot, nearest};
-use super::file::{File, Report, tables};
+use pgdog_jwt::reader::{self, Env, File, Report, Section, Sections, Server, Spot, Surroundings, nearest, tables};
+
 use super::model::{Config, Database, Jwt, User};
-use super::section::{Env, Section};
+use super::shared::Shared;
 use super::{
-    Role, Text, audit, databases, general, identity, identity_rules, jwt, proof, provisioning, resolvers, scope,
-    tenants, unused, users,
+    Role, Text, audit, databases, general, identity, proof, provisioning, resolvers, scope, shared, tenants, unused,
+    users,
 };
 
 /// The tables of `pgdog.toml`.
@@ -39,22 +39,23 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     users::check_certificates(&users, general.tls_client_ca_certificate.is_some(), report);
     let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
     let identity_section = jwt_section.table("identity", "[jwt.identity]");
-    let rules = identity_rules::read(&jwt_section, &identity_section, &databases, env);
     let proofs = proof::proofs(&jwt_section, &databases, env);
-    let jwt = jwt::jwt(&general_section, &jwt_section, &identity_section, general.auth_type, &users, &rules);
-    let mut jwt = jwt.map(|jwt| Jwt { proofs, ..jwt });
+    let sections = Sections { general: &general_section, own: &jwt_section, identity: &identity_section };
+    let jwt = reader::jwt(sections, general.auth_type, &surroundings(&users, &databases, env));
+    let mut jwt =
+        jwt.map(|reader::Jwt { core, host }| Jwt { core, host, shared: Shared::default(), proofs, provisioning: None });
     if let Some(jwt) = &mut jwt {
         jwt.core.proves_claims = !jwt.proofs.is_empty();
-        identity::deny_accounts(jwt, &databases, &users);
         identity::check(&identity_section, jwt, &general, &databases, &users);
     }
-    let provisioning_section = jwt_section.table("provisioning", "[jwt.provisioning]");
-    provisioning::read(&provisioning_section, jwt.as_mut());
-    provisioning_section.finish(&[]);
-    tenants::check_names(tenants.as_ref(), jwt.as_ref(), &tenants_section);
     let account_section = table(&pgdog, "resolver_account", "[resolver_account]", report);
     let resolver_account = resolvers::account(&account_section, env);
     account_section.finish(&[]);
+    let provisioning_section = jwt_section.table("provisioning", "[jwt.provisioning]");
+    let accounts = provisioning::Accounts::new(&databases, &users, resolver_account.as_ref());
+    provisioning::read(&provisioning_section, jwt.as_mut(), &accounts);
+    provisioning_section.finish(&[]);
+    tenants::check_names(tenants.as_ref(), jwt.as_ref(), &tenants_section);
     let resolvers = each(&pgdog, "resolvers", "[[resolvers]]", &[], report, resolvers::resolver);
     let around = resolvers::Around {
         account: resolver_account.as_ref(),
@@ -70,10 +71,17 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
         jwt.core.host_variables = tenants.is_some() || !resolvers.is_empty();
         jwt.core.kept_claims = scope::claims(tenants.as_ref(), &resolvers);
     }
-    warn_without_replica(&databases, jwt.as_ref(), &general_section);
+    if let Some(name) = &general.default_database
+        && !databases.iter().any(|database| database.name == *name)
+    {
+        let reason = format!("\"default_database\" is \"{name}\", and no [[databases]] has this name");
+        report.error(general_section.spot("default_database"), reason);
+    }
     general_section.finish(unused::GENERAL);
+    if let Some(jwt) = &mut jwt {
+        shared::set(jwt, &databases, resolver_account.as_ref().map(|account| account.user.as_str()));
+    }
     identity_section.finish(&[]);
-    jwt_section.finish(&[]);
 
     let admin_file = if users_file.root().contains_key("admin") { &users_file } else { &pgdog };
     let admin_section = table(admin_file, "admin", "[admin]", report);
@@ -85,7 +93,10 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let audit_section = table(&pgdog, "audit", "[audit]", report);
     let audit = audit::audit(&audit_section);
     audit_section.finish(&[]);
-    Some(Config { general, admin, audit, tcp, databases, users, jwt, tenants, resolvers, resolver_account })
+    let config = Config { general, admin, audit, tcp, databases, users, jwt, tenants, resolvers, resolver_account };
+    shared::check(&jwt_section, &config);
+    jwt_section.finish(&[]);
+    Some(config)
 }
 
 fn table<'a>(file: &'a File, name: &str, label: &'static str, report: &'a Report) -> Section<'a> {
@@ -133,18 +144,16 @@ fn check_sections(file: &File, known: &[&str], unused: &[&str], report: &Report)
     }
 }
 
-/// A read-only subject is never sent to a primary (S10), so a database without a replica has no place for it.
-fn warn_without_replica(databases: &[Database], jwt: Option<&Jwt>, general: &Section<'_>) {
-    if !jwt.is_some_and(|jwt| jwt.core.auto_provision && jwt.core.auto_provision_read_only) {
-        return;
-    }
-    let mut warned: Vec<&str> = Vec::new();
-    for name in databases.iter().map(|database| database.name.as_str()) {
-        let served = databases.iter().any(|server| server.name == name && server.role != Role::Primary);
-        if !served && !warned.contains(&name) {
-            warned.push(name);
-            let reason = format!("database \"{name}\" has no replica: read-only subjects will be refused there");
-            general.report.warn(general.spot("jwt_user_auto_provision_read_only"), reason);
-        }
+/// What the token settings must agree with.
+fn surroundings<'a>(users: &'a [User], databases: &'a [Database], env: Env<'a>) -> Surroundings<'a> {
+    let server = |server: &'a Database| Server {
+        database: &server.name,
+        is_primary: server.role == Role::Primary,
+        account: server.user.as_deref(),
+    };
+    Surroundings {
+        users: users.iter().map(|user| user.name.as_str()).collect(),
+        servers: databases.iter().map(server).collect(),
+        env,
     }
 }

@@ -3,40 +3,24 @@
 //! Loading is pure: it reads the two files, keys that they name, and what it is given, and changes nothing. It either returns a complete
 //! configuration or everything that is wrong with it, so a reload is all or nothing (S12).
 
-mod application_name;
 mod audit;
 mod choices;
-mod client_flow;
 mod databases;
-mod error;
-mod file;
 mod general;
 mod identity;
-mod identity_rules;
-mod introspection;
-mod issuers;
-mod jwks_url;
-mod jwt;
-mod key_sources;
-mod life;
+pub(crate) mod keys;
 mod load;
 mod model;
-mod presets;
+mod networks;
+mod permissions;
 mod proof;
 mod provisioning;
-mod required_claims;
 mod resolvers;
-mod role_mappings;
-mod role_mappings_env;
 mod scope;
-mod secret_source;
-mod section;
-mod session;
+mod shared;
 mod tenants;
 mod unused;
-mod user_mappings;
 mod users;
-mod values;
 
 #[cfg(test)]
 mod tests;
@@ -44,27 +28,27 @@ mod tests;
 use std::io::ErrorKind;
 use std::path::Path;
 
-pub(crate) use application_name::{NameParts, NameTemplate};
 pub(crate) use audit::Audit;
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use choices::{
-    AuditDestination, AuditFailure, AuthType, Choice, ClientFlow, Guard, LoadBalancingStrategy, LogFormat, LoginAuth,
-    PassthroughAuth, PoolerMode, PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role, StatementAudit,
-    TlsVerify, ValidUntil,
+    AuditDestination, AuditFailure, LoadBalancingStrategy, LogFormat, PassthroughAuth, PreparedStatements,
+    ReadWriteSplit, ReadWriteStrategy, Role, ServerCleaning, StatementAudit, TlsVerify, ValidUntil,
 };
-pub(crate) use error::{ConfigError, Problem, Spot};
-pub(crate) use life::{Life, OnExpiry, Replay};
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
-pub(crate) use model::{AccountPool, Admin, Config, Database, Databases, General, Jwt, Proof, SubjectLogin, Tcp, User};
+pub(crate) use model::{Admin, Config, Database, Databases, General, Jwt, Proof, Tcp, User};
+pub(crate) use networks::Network;
+#[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
+pub(crate) use pgdog_jwt::reader::{
+    AccountPool, AuthType, Choice, ClientFlow, ConfigError, Env, Guard, Life, LoginAuth, NameParts, NameTemplate,
+    OnExpiry, PoolerMode, Problem, Replay, SecretSource, SharedRoles, Spot, SubjectLogin,
+};
 pub(crate) use provisioning::Provisioning;
 pub(crate) use resolvers::{OnNull, Param, Resolver, ResolverAccount};
 pub(crate) use scope::Scope;
-pub(crate) use secret_source::SecretSource;
-pub(crate) use section::Env;
 pub(crate) use tenants::Tenants;
 
-use file::Report;
 use load::read;
+use pgdog_jwt::reader::Report;
 
 /// A configuration, and what its owner should know about it.
 #[derive(Debug, Clone, PartialEq)]

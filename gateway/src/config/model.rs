@@ -2,23 +2,23 @@
 //!
 //! A value is never changed after it was built. A reload builds another one and compares.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pgdog_jwt::config::{JwtConfig, Secret};
 use pgdog_jwt::proof::ProofPolicy;
+use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode};
 
-use super::application_name::NameTemplate;
 use super::audit::Audit;
 use super::choices::{
-    AuthType, Guard, LoadBalancingStrategy, LogFormat, LoginAuth, PassthroughAuth, PoolerMode, PreparedStatements,
-    ReadWriteSplit, ReadWriteStrategy, Role, TlsVerify,
+    LoadBalancingStrategy, LogFormat, PassthroughAuth, PreparedStatements, ReadWriteSplit, ReadWriteStrategy, Role,
+    ServerCleaning, TlsVerify,
 };
-use super::client_flow::Oauth;
-use super::life::Life;
-use super::presets::Filled;
+use super::networks::Network;
 use super::provisioning::Provisioning;
 use super::resolvers::{Resolver, ResolverAccount};
+use super::shared::Shared;
 use super::tenants::Tenants;
 
 /// Everything that `pgdog.toml`, `users.toml` and the environment say.
@@ -79,6 +79,8 @@ pub(crate) struct General {
     pub(crate) unix_socket_permissions: u32,
     pub(crate) reuse_port: bool,
     pub(crate) workers: usize,
+    /// Of clients that name none, or PostgreSQL's own.
+    pub(crate) default_database: Option<String>,
     pub(crate) default_pool_size: usize,
     pub(crate) min_pool_size: usize,
     pub(crate) max_server_connections: Option<usize>,
@@ -94,12 +96,20 @@ pub(crate) struct General {
     pub(crate) client_idle_timeout: Duration,
     pub(crate) client_idle_in_transaction_timeout: Duration,
     pub(crate) client_login_timeout: Duration,
+    /// `None`: a share of the descriptors, as for the next.
+    pub(crate) max_unauthenticated_clients: Option<usize>,
+    pub(crate) max_unauthenticated_clients_per_address: Option<usize>,
+    pub(crate) unauthenticated_limit_exempt: Vec<Network>,
     pub(crate) login_failures_per_address: usize,
     pub(crate) login_failures_per_address_burst: usize,
     pub(crate) login_failures_per_user: usize,
     pub(crate) login_failures_per_user_burst: usize,
     pub(crate) login_failures_tracked: usize,
     pub(crate) login_refusal_delay: Duration,
+    pub(crate) cancel_failures_per_address: usize,
+    pub(crate) cancel_failures_per_address_burst: usize,
+    pub(crate) cancel_failures: usize,
+    pub(crate) cancel_failures_burst: usize,
     pub(crate) server_lifetime: Duration,
     pub(crate) server_lifetime_jitter: Duration,
     pub(crate) rollback_timeout: Duration,
@@ -119,7 +129,11 @@ pub(crate) struct General {
     pub(crate) read_your_writes_timeout: Duration,
     pub(crate) prepared_statements: PreparedStatements,
     pub(crate) prepared_statements_limit: usize,
+    /// Prepared statements that one session may keep, and their bytes.
+    pub(crate) client_statements_limit: usize,
+    pub(crate) client_statements_size: usize,
     pub(crate) query_cache_limit: usize,
+    pub(crate) server_cleaning: ServerCleaning,
     pub(crate) tls_certificate: Option<PathBuf>,
     pub(crate) tls_private_key: Option<PathBuf>,
     pub(crate) tls_client_required: bool,
@@ -132,6 +146,8 @@ pub(crate) struct General {
     pub(crate) openmetrics_host: String,
     pub(crate) openmetrics_port: Option<u16>,
     pub(crate) openmetrics_namespace: Option<String>,
+    /// `None`: see `admin/http_host.rs`.
+    pub(crate) http_hosts: Option<Vec<String>>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     pub(crate) log_connections: bool,
@@ -262,41 +278,22 @@ impl User {
 pub(crate) struct Jwt {
     /// What the identity core is told.
     pub(crate) core: JwtConfig,
-    /// Whether the first issuer is that of the `jwt_` keys.
-    pub(crate) has_short_form: bool,
-    /// What presets have filled in.
-    pub(crate) presets: Vec<Filled>,
-    /// Take tokens over connections without TLS that are neither loopback nor a Unix socket.
-    pub(crate) allow_plaintext: bool,
-    pub(crate) oauth: Oauth,
-    /// How users of `users.toml` that have a password prove themselves. Never [`AuthType::Jwt`].
-    pub(crate) password_auth_type: AuthType,
-    /// Subjects share pools, in which the identity follows the client.
-    pub(crate) shared_pool: bool,
-    /// Who has accounts by role mappings, what the mappings say of their pools.
-    pub(crate) account_pools: Vec<AccountPool>,
-    /// Role mappings may stand in the environment.
-    pub(crate) role_mappings_from_env: bool,
-    /// How long the settings that are attached to a role are not asked for again.
-    pub(crate) role_settings_ttl: Duration,
-    /// Most pools that logins may provision.
-    pub(crate) max_pools: usize,
-    /// Largest password message accepted, in bytes.
-    pub(crate) max_password_size: usize,
-    /// Let tokens become roles with SUPERUSER or BYPASSRLS.
-    pub(crate) allow_privileged_roles: bool,
-    pub(crate) guard: Guard,
-    /// How subjects that log in to PostgreSQL themselves are let in there.
-    pub(crate) login: SubjectLogin,
-    /// Largest statement text that the guard reads, in bytes; a longer one is refused in a guarded session.
-    pub(crate) max_statement_size: usize,
-    pub(crate) life: Life,
+    /// What every host has to do.
+    pub(crate) host: HostSettings,
+    /// Which roles may be those of several subjects.
+    pub(crate) shared: Shared,
     /// What is proven to which databases. The first that names a database counts.
     pub(crate) proofs: Vec<Proof>,
     /// Roles that are made for subjects; `None`: none are.
     pub(crate) provisioning: Option<Provisioning>,
-    /// What sessions are called in PostgreSQL; `None`: as their clients say.
-    pub(crate) application_name: Option<NameTemplate>,
+}
+
+impl Deref for Jwt {
+    type Target = HostSettings;
+
+    fn deref(&self) -> &HostSettings {
+        &self.host
+    }
 }
 
 /// One `[jwt.proof]`.
@@ -304,21 +301,4 @@ pub(crate) struct Jwt {
 pub(crate) struct Proof {
     pub(crate) databases: Databases,
     pub(crate) policy: ProofPolicy,
-}
-
-/// What a role mapping says of the pool of its account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AccountPool {
-    /// The mapping's name.
-    pub(crate) name: String,
-    pub(crate) pool_size: Option<usize>,
-    pub(crate) pooler_mode: Option<PoolerMode>,
-}
-
-/// How the gateway logs in as a subject (`mode = "login"`).
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct SubjectLogin {
-    pub(crate) auth: LoginAuth,
-    /// The password for all of them.
-    pub(crate) password: Option<Secret>,
 }

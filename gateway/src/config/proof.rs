@@ -2,19 +2,16 @@
 //! several.
 
 use pgdog_jwt::proof::{ProofKey, ProofKeyError, ProofPolicy};
+use pgdog_jwt::reader::{self, Env, Section, nearest};
 
-use super::error::nearest;
+use super::keys::proof as keys;
 use super::model::{Database, Databases, Proof};
-use super::secret_source;
-use super::section::{Env, Section};
 
 const LABEL: &str = "[jwt.proof]";
 /// Where the key is.
-const KEY: secret_source::Keys = ["key", "key_env", "key_file"];
-/// What the database calls the key unless the file says otherwise.
-const KEY_ID: &str = "1";
-/// Longest life of a proof, in seconds: a year.
-const LONGEST_LIFE: i64 = 365 * 24 * 3600;
+const KEY: reader::Keys = reader::Keys { literal: &keys::KEY, variable: &keys::KEY_ENV, file: &keys::KEY_FILE };
+/// All of them.
+const ALL: &str = "*";
 
 /// Reads all of them. The first that names a database counts for it.
 pub(super) fn proofs(jwt: &Section<'_>, databases: &[Database], env: Env<'_>) -> Vec<Proof> {
@@ -28,11 +25,11 @@ pub(super) fn proofs(jwt: &Section<'_>, databases: &[Database], env: Env<'_>) ->
 
 /// Nothing at all in the table means that nothing is proven; half of it is an error.
 fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proof> {
-    let has_key = KEY.iter().any(|name| own.is_present_key(name));
-    let secret = secret_source::secret(own, KEY, env);
-    let id = own.filled("key_id");
-    let claims = own.strings("claims");
-    let lifetime = own.seconds_within("lifetime", 1..=LONGEST_LIFE);
+    let has_key = KEY.names().iter().any(|name| own.is_present_key(name));
+    let secret = reader::secret(own, KEY, env);
+    let id = own.given(&keys::KEY_ID.key);
+    let claims = own.given(&keys::CLAIMS.key);
+    let lifetime = own.given(&keys::LIFETIME);
     let databases = scope(own, databases);
     if !has_key {
         let is_empty = id.is_none() && claims.is_none() && lifetime.is_none() && !own.is_present_key("databases");
@@ -42,16 +39,25 @@ fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proo
         }
         return None;
     }
-    if claims.as_ref().is_some_and(Vec::is_empty) {
-        own.report.error(own.spot("claims"), "\"claims\" must name at least one claim");
-    }
+    let claims = match claims {
+        None => Some(own.value(&keys::CLAIMS)),
+        Some(names) if names == [ALL] => None,
+        Some(names) => {
+            if names.is_empty() {
+                own.report.error(own.spot("claims"), "\"claims\" must name at least one claim");
+            } else if names.iter().any(|name| name == ALL) {
+                own.report.error(own.spot("claims"), "\"*\" in \"claims\" stands for all claims, and alone");
+            }
+            Some(names)
+        }
+    };
     let Some(secret) = secret else {
         if own.is_present_key("key") {
             own.report.error(own.spot("key"), format!("\"key\" in {LABEL} must not be empty"));
         }
         return None;
     };
-    match ProofKey::new(id.unwrap_or_else(|| KEY_ID.to_owned()), secret) {
+    match ProofKey::new(id.unwrap_or_else(|| keys::KEY_ID.default.to_owned()), secret) {
         Ok(key) => Some(Proof { databases, policy: ProofPolicy { key, claims, lifetime } }),
         Err(error @ ProofKeyError::Id) => {
             own.report.error(own.spot("key_id"), format!("\"key_id\" in {LABEL} {error}"));
@@ -65,7 +71,7 @@ fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proo
 }
 
 fn scope(own: &Section<'_>, databases: &[Database]) -> Databases {
-    let Some(names) = own.strings("databases") else { return Databases::All };
+    let Some(names) = own.given(&keys::DATABASES) else { return Databases::All };
     let known = || databases.iter().map(|database| database.name.as_str());
     for name in names.iter().filter(|name| !known().any(|known| known == **name)) {
         let reason = format!("unknown database \"{name}\" in {LABEL}{}", nearest(name, known()));

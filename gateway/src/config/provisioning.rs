@@ -2,34 +2,23 @@
 
 use std::time::Duration;
 
-use pgdog_jwt::check_role;
-use pgdog_jwt::config::{GroupSource, UserinfoSource};
+use pgdog_jwt::config::{GroupSource, IdentityMode, JwtConfig, Level, UserMapping, UserinfoSource};
+use pgdog_jwt::reader::{self, SecretSource, Section, check_url};
+use pgdog_jwt::{DenyReason, check_role};
 use toml_edit::{Item, TableLike, Value};
 
 use super::choices::ValidUntil;
-use super::jwks_url;
-use super::model::Jwt;
-use super::secret_source::{self, SecretSource};
-use super::section::Section;
+use super::keys::provisioning as keys;
+use super::model::{Database, Jwt, User};
+use super::resolvers::ResolverAccount;
 use crate::provisioning::groups::{Rule, Rules};
 
-const GROUPS_CLAIM: &str = "groups";
 /// Where the administrator's password is. Files and variables are read when it is needed, so that a new one counts at once.
-const PASSWORD: secret_source::Keys = ["admin_password", "admin_password_env", "admin_password_file"];
-/// How long what PostgreSQL said of a role counts.
-const RECHECK: Duration = Duration::from_secs(60);
-const VALID_UNTIL_MARGIN: Duration = Duration::from_secs(3_600);
-/// Limit for all that one login needs of PostgreSQL.
-const TIMEOUT: Duration = Duration::from_secs(5);
-const USERINFO_TTL: Duration = Duration::from_secs(300);
-const USERINFO_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const USERINFO_TIMEOUT: Duration = Duration::from_secs(5);
-const USERINFO_MAX_BODY_SIZE: usize = 64 * 1024;
-/// Longest waits and lives that may be configured (S9).
-const LONGEST_WAIT: i64 = 600_000;
-const DAY: i64 = 86_400;
-const MOST_DAYS: i64 = 36_500;
-
+const PASSWORD: reader::Keys = reader::Keys {
+    literal: &keys::ADMIN_PASSWORD,
+    variable: &keys::ADMIN_PASSWORD_ENV,
+    file: &keys::ADMIN_PASSWORD_FILE,
+};
 /// What `[jwt.provisioning]` says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Provisioning {
@@ -47,23 +36,47 @@ pub(crate) struct Provisioning {
     pub(crate) timeout: Duration,
 }
 
+/// Accounts that the rest of the configuration names: no role that is given to subjects.
+pub(super) struct Accounts {
+    /// Under which the gateway works for itself.
+    own: Vec<String>,
+    /// Under which it works for users with a password.
+    of_users: Vec<String>,
+}
+
+impl Accounts {
+    /// Those that the two files name.
+    pub(super) fn new(databases: &[Database], users: &[User], resolvers: Option<&ResolverAccount>) -> Self {
+        let servers = databases.iter().filter_map(|server| server.user.clone());
+        let logs_in = users.iter().filter(|user| user.has_password() || user.server_user.is_some());
+        Self {
+            own: servers.chain(resolvers.map(|account| account.user.clone())).collect(),
+            of_users: logs_in.map(|user| user.server_user.as_ref().unwrap_or(&user.name).clone()).collect(),
+        }
+    }
+}
+
 /// Reads the section, and tells the identity core what it has to know. All keys are checked also while it is off.
-pub(super) fn read(section: &Section<'_>, jwt: Option<&mut Jwt>) {
-    let enabled = section.boolean("enabled").unwrap_or(false);
-    let provisioning = Provisioning {
-        admin_user: section.filled("admin_user").unwrap_or_default(),
+pub(super) fn read(section: &Section<'_>, jwt: Option<&mut Jwt>, accounts: &Accounts) {
+    let enabled = section.value(&keys::ENABLED);
+    let mut provisioning = Provisioning {
+        admin_user: section.given(&keys::ADMIN_USER).unwrap_or_default(),
         admin_password: SecretSource::of(section, PASSWORD),
-        roles: section.strings("roles").unwrap_or_default(),
+        roles: section.given(&keys::ROLES).unwrap_or_default(),
         groups: groups(section),
-        valid_until: section.choice("valid_until").unwrap_or_default(),
-        valid_until_margin: section.seconds_up_to("valid_until_margin", 365 * DAY).unwrap_or(VALID_UNTIL_MARGIN),
-        disable_after: section.integer("disable_after", 1..=MOST_DAYS).and_then(|days| u32::try_from(days).ok()),
-        recheck: section.seconds_up_to("recheck", DAY).unwrap_or(RECHECK),
-        timeout: section.millis_up_to("timeout", LONGEST_WAIT).unwrap_or(TIMEOUT),
+        valid_until: section.value(&keys::VALID_UNTIL),
+        valid_until_margin: section.value(&keys::VALID_UNTIL_MARGIN),
+        disable_after: section.given(&keys::DISABLE_AFTER).and_then(|days| u32::try_from(days).ok()),
+        recheck: section.value(&keys::RECHECK),
+        timeout: section.value(&keys::TIMEOUT),
     };
     let source = group_source(section, &provisioning);
     let Some(jwt) = jwt.filter(|_| enabled) else { return };
-    check(section, &provisioning, jwt);
+    let denied = denied(&provisioning, &jwt.core, accounts);
+    check(section, &provisioning, jwt, &denied);
+    check_shared_roles(section, &provisioning, &jwt.core);
+    // Before the names of groups are among those that no token becomes.
+    provisioning.groups.deny(denied.into_iter().chain(accounts.of_users.iter().cloned()));
     for name in provisioning.reserved_names() {
         // These are no subjects (S13): whoever became one would have the rights of all that it was granted to.
         if !jwt.core.denied_roles.contains(&name) {
@@ -88,16 +101,15 @@ impl Provisioning {
 
 /// Where groups come from, when any are given a meaning.
 fn group_source(section: &Section<'_>, provisioning: &Provisioning) -> Option<GroupSource> {
-    let claim = section.filled("groups_claim").unwrap_or_else(|| GROUPS_CLAIM.to_owned());
-    let url = section.filled("userinfo_url");
-    if let Some(Err(reason)) = url.as_deref().map(jwks_url::check) {
+    let claim = section.value(&keys::GROUPS_CLAIM);
+    let url = section.given(&keys::USERINFO_URL);
+    if let Some(Err(reason)) = url.as_deref().map(check_url) {
         section.report.error(section.spot("userinfo_url"), format!("\"userinfo_url\" {reason}"));
     }
-    let cache_ttl = section.seconds_up_to("userinfo_cache_ttl", DAY).unwrap_or(USERINFO_TTL);
-    let connect_timeout =
-        section.millis_up_to("userinfo_connect_timeout", LONGEST_WAIT).unwrap_or(USERINFO_CONNECT_TIMEOUT);
-    let timeout = section.millis_up_to("userinfo_timeout", LONGEST_WAIT).unwrap_or(USERINFO_TIMEOUT);
-    let max_body_size = section.count("userinfo_max_body_size", 1).unwrap_or(USERINFO_MAX_BODY_SIZE);
+    let cache_ttl = section.value(&keys::USERINFO_CACHE_TTL);
+    let connect_timeout = section.value(&keys::USERINFO_CONNECT_TIMEOUT);
+    let timeout = section.value(&keys::USERINFO_TIMEOUT);
+    let max_body_size = section.value(&keys::USERINFO_MAX_BODY_SIZE);
     if provisioning.groups.is_empty() {
         if url.is_some() {
             section.report.warn(section.spot("userinfo_url"), "\"userinfo_url\" is not used without \"groups\"");
@@ -146,7 +158,41 @@ fn rules_of_table(table: &dyn TableLike) -> Option<Vec<Rule>> {
     table.iter().map(rule).collect()
 }
 
-fn check(section: &Section<'_>, provisioning: &Provisioning, jwt: &Jwt) {
+/// What must never be given to a subject: what no token may become, and whom the gateway itself logs in as.
+fn denied(provisioning: &Provisioning, core: &JwtConfig, accounts: &Accounts) -> Vec<String> {
+    let mut denied = vec!["pg_*".to_owned(), "public".to_owned(), provisioning.admin_user.clone()];
+    denied.extend(core.server_user.clone());
+    denied.extend(core.denied_roles.iter().cloned());
+    denied.extend(core.role_mappings.iter().map(|rule| rule.server_user.clone()));
+    denied.extend(accounts.own.iter().cloned());
+    denied
+}
+
+/// Groups are one subject's. Where the configuration itself leads many to one role, all but the first would be refused.
+fn check_shared_roles(section: &Section<'_>, provisioning: &Provisioning, core: &JwtConfig) {
+    if provisioning.groups.is_empty() {
+        return;
+    }
+    let is_role = |mode: IdentityMode| mode != IdentityMode::ServiceAccount;
+    let leads_to_role = |rule: &&UserMapping| {
+        let modes = core.issuers.iter().map(|issuer| rule.mode.or(issuer.mode).unwrap_or(core.mode));
+        modes.into_iter().any(is_role)
+    };
+    let constant = core.user_mappings.iter().filter(leads_to_role).find(|rule| rule.user.is_constant());
+    let by_mapping = constant.map(|rule| format!("[[jwt.user_mappings]] lead to user \"{}\"", rule.user.as_str()));
+    let levels = core.claims.permission_level.iter().flat_map(|_| &core.claims.levels);
+    let by_level = levels.into_iter().find_map(|level| match level {
+        Level::Role(role) => Some(format!("\"permission_levels\" lead to role \"{role}\"")),
+        _ => None,
+    });
+    for way in by_mapping.into_iter().chain(by_level) {
+        let reason = format!("\"groups\" needs a role for each subject, and {way} whoever the token is about");
+        let hint = "give each subject a role of its own, or name the groups of that role by hand in PostgreSQL";
+        section.report.error(section.spot("groups"), format!("{reason}; {hint}"));
+    }
+}
+
+fn check(section: &Section<'_>, provisioning: &Provisioning, jwt: &Jwt, denied: &[String]) {
     let report = section.report;
     if provisioning.admin_user.is_empty() {
         let hint = "set \"admin_user\" to an account that may make roles";
@@ -158,13 +204,24 @@ fn check(section: &Section<'_>, provisioning: &Provisioning, jwt: &Jwt) {
             "\"admin_user\" must be another account than \"jwt_server_user\", which clients' statements run under";
         report.error(section.spot("admin_user"), reason);
     }
-    let denied = ["pg_*".to_owned(), provisioning.admin_user.clone()];
-    let is_gateway = |role: &str| server_user == Some(role) || role == "public";
-    if let Some(role) = provisioning.roles.iter().find(|role| check_role(role, &denied).is_err() || is_gateway(role)) {
-        report.error(section.spot("roles"), format!("\"{role}\" in \"roles\" cannot be given to subjects"));
+    let roles = provisioning.roles.iter().cloned();
+    let found = [("roles", refused(roles, denied)), ("groups", refused(provisioning.groups.owned_patterns(), denied))];
+    for (key, (role, reason)) in found.into_iter().filter_map(|(key, found)| Some((key, found?))) {
+        report.error(section.spot(key), format!("\"{role}\" in \"{key}\" cannot be given to subjects: {reason}"));
     }
-    let mut named = provisioning.groups.owned_patterns();
-    if let Some(role) = named.find(|role| check_role(role, &denied).is_err() || is_gateway(role)) {
-        report.error(section.spot("groups"), format!("\"{role}\" in \"groups\" cannot be given to subjects"));
-    }
+}
+
+/// The first role that must not be given, with the reason.
+fn refused(mut roles: impl Iterator<Item = String>, denied: &[String]) -> Option<(String, String)> {
+    roles.find_map(|role| {
+        let reason = match check_role(&role, denied).err()? {
+            DenyReason::RoleDenied { .. } => {
+                "it is in \"deny_roles\", or an account of the gateway. Roles that are given need not be in \"deny_roles\": \
+                 no token becomes one of them"
+                    .to_owned()
+            }
+            reason => reason.to_string(),
+        };
+        Some((role, reason))
+    })
 }

@@ -5,26 +5,25 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pgdog_jwt::config::Secret;
+use pgdog_jwt::reader::{self, Choice, Env, Report, Section, Spot, nearest};
 use pgdog_jwt::session::is_name;
 
-use super::choices::Choice;
-use super::error::{Spot, nearest};
-use super::file::Report;
+use super::keys::{resolver_account as account_keys, resolvers as keys};
 use super::model::{Database, Jwt};
-use super::secret_source;
-use super::section::{Env, Section};
 use super::tenants::{Tenants, is_claimed};
 use crate::resolvers::plan;
 
 /// Where the account's password is.
-const PASSWORD: secret_source::Keys = ["password", "password_env", "password_file"];
+const PASSWORD: reader::Keys = reader::Keys {
+    literal: &account_keys::PASSWORD,
+    variable: &account_keys::PASSWORD_ENV,
+    file: &account_keys::PASSWORD_FILE,
+};
 /// Most resolvers (S9).
 const MAX_RESOLVERS: usize = 32;
 /// Most variables of one resolver, and most parameters.
 const MAX_INJECTED: usize = 32;
 const MAX_PARAMS: usize = 32;
-/// Longest time that a result may be kept, in seconds.
-const LONGEST_TTL: i64 = 24 * 60 * 60;
 
 /// One query.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +86,7 @@ impl Resolver {
 
 /// Reads one resolver. `None` when it lacks what it needs, which is reported.
 pub(super) fn resolver(section: &Section<'_>) -> Option<Resolver> {
-    let (name, query) = (section.filled("name"), section.filled("query"));
+    let (name, query) = (section.given(&keys::NAME), section.given(&keys::QUERY));
     for (key, value) in [("name", &name), ("query", &query)] {
         if value.is_none() {
             section.report.error(section.spot(key), format!("[[resolvers]] needs a \"{key}\""));
@@ -98,17 +97,17 @@ pub(super) fn resolver(section: &Section<'_>) -> Option<Resolver> {
         query: query.clone().unwrap_or_default(),
         params: params(section),
         inject: inject(section),
-        required: section.boolean("required").unwrap_or(false),
-        depends_on: section.strings("depends_on").unwrap_or_default(),
-        cache_ttl: section.seconds_up_to("cache_ttl", LONGEST_TTL).unwrap_or_default(),
-        on_null: section.choice("on_null").unwrap_or_default(),
-        databases: section.strings("databases"),
+        required: section.value(&keys::REQUIRED),
+        depends_on: section.given(&keys::DEPENDS_ON).unwrap_or_default(),
+        cache_ttl: section.value(&keys::CACHE_TTL),
+        on_null: section.value(&keys::ON_NULL),
+        databases: section.given(&keys::DATABASES),
     };
     (name.is_some() && query.is_some()).then_some(resolver)
 }
 
 fn params(section: &Section<'_>) -> Vec<Param> {
-    let words = section.strings("params").unwrap_or_default();
+    let words = section.given(&keys::PARAMS).unwrap_or_default();
     let param = |word: &String| match (word.as_str(), word.split_once(':')) {
         ("user", _) => Some(Param::User),
         ("database", _) => Some(Param::Database),
@@ -146,9 +145,9 @@ fn inject(section: &Section<'_>) -> Vec<(String, String)> {
 
 /// Reads the account.
 pub(super) fn account(section: &Section<'_>, env: Env<'_>) -> Option<ResolverAccount> {
-    let user = section.filled("user");
-    let password = secret_source::secret(section, PASSWORD, env);
-    if user.is_none() && PASSWORD.iter().any(|key| section.is_present_key(key)) {
+    let user = section.given(&account_keys::USER);
+    let password = reader::secret(section, PASSWORD, env);
+    if user.is_none() && PASSWORD.names().iter().any(|key| section.is_present_key(key)) {
         section.report.error(section.spot("user"), "[resolver_account] needs a \"user\"");
     }
     user.map(|user| ResolverAccount { user, password })

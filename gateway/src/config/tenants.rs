@@ -4,24 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pgdog_jwt::reader::{Section, Spot};
 use pgdog_jwt::session::is_name;
 
-use super::error::Spot;
+use super::keys::tenants as keys;
 use super::model::{Jwt, User};
-use super::section::Section;
 
-/// Before the tenant.
-const SEPARATOR: &str = ".";
-/// Between the values of several variables.
-const VALUE_SEPARATOR: &str = ":";
-/// The variable that carries the tenant.
-const VARIABLE: &str = "app.current_tenant_id";
-/// Users that open no tenant.
-const BYPASS_USER: &str = "postgres";
 /// Most variables in a user name (S9).
 const MAX_VARIABLES: usize = 16;
-/// Most new connections per second that may be configured.
-const MAX_RATE: i64 = 1_000_000;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,21 +39,19 @@ pub(crate) struct Tenants {
 /// Reads the section; `None` while it sets nothing.
 pub(super) fn tenants(section: &Section<'_>) -> Option<Tenants> {
     let is_on = !section.entries().is_empty();
-    let filled = |key, default: &str| section.filled(key).unwrap_or_else(|| default.to_owned());
-    let list = |key, default: &str| section.strings(key).unwrap_or_else(|| vec![default.to_owned()]);
     let tenants = Tenants {
-        separator: filled("separator", SEPARATOR),
-        value_separator: filled("value_separator", VALUE_SEPARATOR),
-        variables: list("variables", VARIABLE),
-        allow_empty: section.boolean("allow_empty").unwrap_or(false),
-        claims: section.strings("claim").unwrap_or_default(),
-        resolver: section.filled("resolver"),
-        bypass_users: list("bypass_users", BYPASS_USER),
+        separator: section.value(&keys::SEPARATOR),
+        value_separator: section.value(&keys::VALUE_SEPARATOR),
+        variables: section.value(&keys::VARIABLES),
+        allow_empty: section.value(&keys::ALLOW_EMPTY),
+        claims: section.given(&keys::CLAIM).unwrap_or_default(),
+        resolver: section.given(&keys::RESOLVER),
+        bypass_users: section.value(&keys::BYPASS_USERS),
         allow: values(section, "allow", "[tenants.allow]"),
         deny: values(section, "deny", "[tenants.deny]"),
-        max_connections: section.count("max_connections", 1).filter(|most| *most != usize::MAX),
-        connection_rate: section.integer("connection_rate", 1..=MAX_RATE).and_then(|rate| usize::try_from(rate).ok()),
-        query_timeout: section.millis("query_timeout").unwrap_or(Duration::MAX),
+        max_connections: section.given(&keys::MAX_CONNECTIONS).filter(|most| *most != usize::MAX),
+        connection_rate: section.given(&keys::CONNECTION_RATE),
+        query_timeout: section.given(&keys::QUERY_TIMEOUT).unwrap_or(Duration::MAX),
     };
     if is_on {
         check(section, &tenants);

@@ -3,15 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgdog_jwt::config::Secret;
+use pgdog_jwt::reader::{Report, Section, Spot, nearest};
 
-use super::error::{Spot, nearest};
-use super::file::Report;
+use super::keys::users as keys;
 use super::model::{Database, Databases, User};
-use super::section::Section;
 
 /// Reads one user. `None` when it has no name, which is reported.
 pub(super) fn user(section: &Section<'_>) -> Option<User> {
-    let name = section.filled("name");
+    let name = section.given(&keys::NAME);
     if name.is_none() {
         section.report.error(section.spot("name"), "[[users]] needs a \"name\"");
     }
@@ -20,24 +19,24 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
         databases: databases(section),
         passwords: passwords(section),
         password_hash: password_hash(section),
-        pool_size: section.count("pool_size", 1),
-        min_pool_size: section.count("min_pool_size", 0),
-        pooler_mode: section.choice("pooler_mode"),
-        server_user: section.filled("server_user"),
-        server_password: section.secret("server_password"),
-        statement_timeout: section.millis("statement_timeout"),
-        read_only: section.boolean("read_only"),
-        tenants: section.strings("tenants"),
-        tls_client_certificate_required: section.boolean("tls_client_certificate_required"),
+        pool_size: section.given(&keys::POOL_SIZE),
+        min_pool_size: section.given(&keys::MIN_POOL_SIZE),
+        pooler_mode: section.given(&keys::POOLER_MODE),
+        server_user: section.given(&keys::SERVER_USER),
+        server_password: section.given(&keys::SERVER_PASSWORD),
+        statement_timeout: section.given(&keys::STATEMENT_TIMEOUT),
+        read_only: section.given(&keys::READ_ONLY),
+        tenants: section.given(&keys::TENANTS),
+        tls_client_certificate_required: section.given(&keys::TLS_CLIENT_CERTIFICATE_REQUIRED),
     };
     name.is_some().then_some(user)
 }
 
 /// `all_databases` goes before `database`, and that before `databases`.
 fn databases(section: &Section<'_>) -> Databases {
-    let one = section.filled("database");
-    let several = section.strings("databases").unwrap_or_default();
-    let all = section.boolean("all_databases").unwrap_or(false);
+    let one = section.given(&keys::DATABASE);
+    let several = section.given(&keys::DATABASES).unwrap_or_default();
+    let all = section.value(&keys::ALL_DATABASES);
     if all {
         return Databases::All;
     }
@@ -53,17 +52,21 @@ fn databases(section: &Section<'_>) -> Databases {
 
 /// An empty password lets nobody in.
 fn passwords(section: &Section<'_>) -> Vec<Secret> {
-    let mut passwords: Vec<String> = section.string("password").into_iter().collect();
-    passwords.extend(section.strings("passwords").unwrap_or_default());
+    let mut passwords: Vec<String> = section.given(&keys::PASSWORD).into_iter().collect();
+    passwords.extend(section.given(&keys::PASSWORDS).unwrap_or_default());
     if passwords.iter().any(String::is_empty) {
-        let key = if section.filled("password").is_some() { "passwords" } else { "password" };
+        let key = if section.given(&keys::PASSWORD).is_some_and(|password| !password.is_empty()) {
+            "passwords"
+        } else {
+            "password"
+        };
         section.report.warn(section.spot(key), "an empty password lets nobody in");
     }
     passwords.into_iter().filter(|password| !password.is_empty()).map(Secret::new).collect()
 }
 
 fn password_hash(section: &Section<'_>) -> Option<Secret> {
-    let hash = section.filled("password_hash")?;
+    let hash = section.given(&keys::PASSWORD_HASH)?;
     if !is_scram_verifier(&hash) && !is_md5_verifier(&hash) {
         let form = "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, or \"md5\" and 32 hexadecimal digits";
         let reason = format!("\"password_hash\" is not a verifier of PostgreSQL ({form})");

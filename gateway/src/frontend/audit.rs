@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use pgdog_jwt::AuthGrant;
 
-use super::audit_flood;
+use super::audit_flood::Flood;
 use super::certificate;
 use super::deadline::TOKEN_EXPIRED;
 use super::refused::Refused;
@@ -74,7 +74,7 @@ impl Attempt {
     /// `reason` is a word of a fixed list, `detail` says more.
     pub(crate) fn refused(&self, reason: &'static str, detail: Option<&str>, grant: Option<&AuthGrant>) {
         events::login(Some(reason));
-        if !audit_flood::is_written(reason, self.address) {
+        if !Flood::Logins.is_written(reason, self.address) {
             return;
         }
         let who = Who {
@@ -118,6 +118,14 @@ pub(super) fn renewed(registration: &Registration, outcome: Result<(), &Refused>
     match outcome {
         Ok(()) => record.accepted().send(),
         Err(refused) => record.refused(refused.reason).detail(refused.detail.as_deref()).send(),
+    }
+}
+
+/// A cancel request reached nobody. `session` is the one that it was for, where there is one.
+pub(super) fn cancel_refused(reason: &'static str, address: Option<SocketAddr>, session: Option<u32>) {
+    if Flood::Cancels.is_written(reason, address) {
+        let who = Who { client: Some(Cow::Owned(client_name(address))), ..Who::default() };
+        Record::new(Event::Cancel, who).refused(reason).about_session(session).send();
     }
 }
 

@@ -1,6 +1,6 @@
-//! A flood of refused logins must not become a flood of the log. In each second, so many are written one by one for each
-//! reason and address, and so many in all; the others are counted and summed up in one event for each reason and address.
-//! Accepted logins never come here: each of them is in the log.
+//! A flood of refused logins, or of cancel requests for nobody, must not become a flood of the log. In each second, so many
+//! are written one by one for each reason and address, and so many in all; the others are counted and summed up in one event
+//! for each reason and address. Accepted logins never come here: each of them is in the log.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,7 +21,9 @@ const MOST: u32 = 1_000;
 const MOST_SOURCES: usize = 1_024;
 const WINDOW: Duration = Duration::from_secs(1);
 
-static FLOOD: LazyLock<Mutex<Second>> = LazyLock::new(Mutex::default);
+/// Each kind has its own, so that a flood of one hides nothing of the other.
+static LOGINS: LazyLock<Mutex<Second>> = LazyLock::new(Mutex::default);
+static CANCELS: LazyLock<Mutex<Second>> = LazyLock::new(Mutex::default);
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 /// Who failed, and why.
@@ -45,7 +47,7 @@ struct Count {
     left_out: u64,
 }
 
-/// One second of refused logins.
+/// One second of refusals.
 #[derive(Default)]
 struct Second {
     began: Option<Instant>,
@@ -55,33 +57,68 @@ struct Second {
     awaited: bool,
 }
 
-/// Whether a refused login is written as an event of its own. One that is not is in the next summary.
-pub(super) fn is_written(reason: &'static str, client: Option<SocketAddr>) -> bool {
-    let from = client.map_or(From::Unix, |address| From::Address(Prefix::of(address)));
-    let mut flood = FLOOD.lock();
-    let past = flood.turn_over(Instant::now());
-    let written = flood.add(Source { reason, from });
-    let sums_up = !written && !std::mem::replace(&mut flood.awaited, true);
-    drop(flood);
-    report(past);
-    if !written {
-        LEFT_OUT.fetch_add(1, Ordering::Relaxed);
-    }
-    if sums_up {
-        tokio::spawn(async {
-            tokio::time::sleep(WINDOW).await;
-            let past = {
-                let mut flood = FLOOD.lock();
-                flood.awaited = false;
-                flood.turn_over(Instant::now())
-            };
-            report(past);
-        });
-    }
-    written
+/// What comes in floods.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Flood {
+    Logins,
+    Cancels,
 }
 
-/// Refused logins that were only summed up, so far.
+impl Flood {
+    fn event(self) -> Event {
+        match self {
+            Self::Logins => Event::Login,
+            Self::Cancels => Event::Cancel,
+        }
+    }
+
+    fn second(self) -> &'static Mutex<Second> {
+        match self {
+            Self::Logins => &LOGINS,
+            Self::Cancels => &CANCELS,
+        }
+    }
+
+    /// Whether a refusal is written as an event of its own. One that is not is in the next summary.
+    pub(super) fn is_written(self, reason: &'static str, client: Option<SocketAddr>) -> bool {
+        let from = client.map_or(From::Unix, |address| From::Address(Prefix::of(address)));
+        let mut second = self.second().lock();
+        let past = second.turn_over(Instant::now());
+        let written = second.add(Source { reason, from });
+        let sums_up = !written && !std::mem::replace(&mut second.awaited, true);
+        drop(second);
+        self.report(past);
+        if !written {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        }
+        if sums_up {
+            tokio::spawn(async move {
+                tokio::time::sleep(WINDOW).await;
+                let past = {
+                    let mut second = self.second().lock();
+                    second.awaited = false;
+                    second.turn_over(Instant::now())
+                };
+                self.report(past);
+            });
+        }
+        written
+    }
+
+    fn report(self, past: Vec<(Source, u64)>) {
+        for (Source { reason, from }, count) in past {
+            let client = match from {
+                From::Unix => "unix".to_owned(),
+                From::Address(prefix) => prefix.to_string(),
+                From::Several => "several".to_owned(),
+            };
+            let who = Who { client: Some(client.into()), ..Who::default() };
+            Record::new(self.event(), who).refused(reason).and_more(count).send();
+        }
+    }
+}
+
+/// Refusals that were only summed up, so far.
 pub(crate) fn left_out() -> u64 {
     LEFT_OUT.load(Ordering::Relaxed)
 }
@@ -113,18 +150,6 @@ impl Second {
             count.left_out += 1;
         }
         writes
-    }
-}
-
-fn report(past: Vec<(Source, u64)>) {
-    for (Source { reason, from }, count) in past {
-        let client = match from {
-            From::Unix => "unix".to_owned(),
-            From::Address(prefix) => prefix.to_string(),
-            From::Several => "several".to_owned(),
-        };
-        let who = Who { client: Some(client.into()), ..Who::default() };
-        Record::new(Event::Login, who).refused(reason).and_more(count).send();
     }
 }
 

@@ -4,15 +4,18 @@
 //! what a client knows: libpq 18 sends what libpq 9 sent, and clients that ask for protocol 3.2 need not know OAUTHBEARER.
 //! So where both are taken, a client says in its start-up packet that it wants to be asked for OAUTHBEARER.
 
+use pgdog_jwt::DenyReason;
+use pgdog_jwt_guard::startup_assignments;
 use tokio::io::AsyncWriteExt;
 
 use super::methods::oauthbearer::{self, Shown};
 use super::methods::{self, MethodError, Secret};
 use super::refusal_delay;
 use super::refused::{Refused, gone, left};
+use super::unauthenticated;
 use crate::config::{Choice, ClientFlow, Jwt};
+use crate::dialect::{CLIENT_FLOW, is_for_gateway};
 use crate::net::read::{Incoming, ReadError, read_message};
-use crate::router::{CLIENT_FLOW, is_for_gateway, startup_assignments};
 use crate::wire::startup::Startup;
 use crate::wire::{PgError, message};
 
@@ -49,7 +52,7 @@ async fn password(stream: &mut Incoming, limit: usize, user: &str) -> Result<Sec
     message::authentication_cleartext(&mut ask);
     stream.write_all(&ask).await.map_err(left)?;
     let mut body = Vec::new();
-    let read = read_message(stream, limit, &mut body).await;
+    let read = unauthenticated::message(read_message(stream, limit, &mut body)).await;
     refusal_delay::credential_received();
     match read {
         Ok(b'p') => Ok(Secret::new(body.strip_suffix(&[0]).unwrap_or(&body))),
@@ -61,7 +64,12 @@ async fn password(stream: &mut Incoming, limit: usize, user: &str) -> Result<Sec
 
 /// Nothing is known about what follows in the stream, so no exchange can be ended.
 fn unreadable(error: &ReadError, user: &str) -> Refused {
-    Refused::credential("unreadable_credential", "28000", user).detail(error.to_string())
+    let refused = |reason| Refused::credential(reason, "28000", user);
+    match error {
+        // The same as for one that is a little shorter, and was read.
+        ReadError::TooLarge { .. } => refused(DenyReason::TooLarge.code()).detail(DenyReason::TooLarge.to_string()),
+        error => refused("unreadable_credential").detail(error.to_string()),
+    }
 }
 
 /// How the client is to be asked for its token.

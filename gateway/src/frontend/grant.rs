@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pgdog_jwt::AuthGrant;
+use pgdog_jwt_guard::{Account, Watch};
 
 use crate::backend::cluster::{Membership, PoolSet};
 use crate::backend::identity::Variables;
@@ -68,6 +69,27 @@ impl Who {
     /// Whether the guard watches over the session (S3): where SQL could change who it is.
     pub(crate) fn is_guarded(&self) -> bool {
         matches!(self, Self::Scoped(_)) || self.grant().is_some_and(|grant| grant.guarded)
+    }
+
+    /// What is watched for in the statements of a session, which only reads or not.
+    pub(crate) fn watch(&self, config: &Config, read_only: bool) -> Watch {
+        Watch { identity: self.is_guarded(), read_only, account: self.account(config) }
+    }
+
+    /// Whose account the session has.
+    pub(crate) fn account(&self, config: &Config) -> Account {
+        match self {
+            // Other tenants of the user are the same role.
+            Self::Scoped(scoped) if scoped.tenant.is_some() => Account::Shared,
+            Self::Scoped(scoped) => match &scoped.who {
+                Self::User(name) if config.shares_account(name) => Account::Shared,
+                Self::User(_) => Account::Own,
+                who => who.account(config),
+            },
+            Self::Token(grant) if config.is_shared(grant) => Account::Shared,
+            Self::Token(_) => Account::Own,
+            Self::User(_) => Account::Named,
+        }
     }
 
     /// The session's pools, if it is today what its login made of it: a reload may have changed what that depends on.

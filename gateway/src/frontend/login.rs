@@ -9,7 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
 use super::admin_login;
-use super::audit::Attempt;
+use super::audit::{Attempt, client_name};
+use super::cancel;
 use super::certificate;
 use super::client_flow;
 use super::grant::Who;
@@ -27,11 +28,13 @@ use super::sessions;
 use super::startup_settings::{self, BadParameter};
 use super::tenant::{self, Name};
 use super::token_limits;
+use super::unauthenticated::{self, Place};
 use super::welcome;
 use crate::admin::{self, Console};
 use crate::app::state::{App, Generation};
 use crate::backend::cluster::Membership;
 use crate::backend::dedicated::Dedicated;
+use crate::config::Config;
 use crate::net::buffer::Chunk;
 use crate::net::read::Incoming;
 use crate::net::stream::Stream;
@@ -40,37 +43,55 @@ use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
 /// Lets a client in, and gives its session. `None`: it was turned away, or was here for something else and has left.
-/// `address`: where it is; `None`: at the Unix socket.
-pub(crate) async fn let_in(app: &'static App, socket: Stream, address: Option<SocketAddr>) -> Option<Box<Session>> {
+/// `address`: where it is; `None`: at the Unix socket. `place`: among those that have not logged in.
+pub(crate) async fn let_in(
+    app: &'static App,
+    socket: Stream,
+    address: Option<SocketAddr>,
+    place: Place,
+) -> Option<Box<Session>> {
     let generation = app.state();
     let limit = generation.config.general.client_login_timeout;
     // What few logins need has a box of its own further down: a future is copied when it is boxed, with all the room that it
     // may ever need.
     let login = Box::pin(refusal_delay::timed(log_in(app, socket, address, generation)));
-    match tokio::time::timeout(limit, login).await {
-        Ok(Some(Ready::Session(session))) => return Some(session),
-        Ok(Some(Ready::Other(rest))) => rest.await,
-        Ok(None) => {}
-        Err(_) => Attempt::new(Instant::now() - limit.min(Duration::from_secs(3600)), address).refused(
-            "login_timeout",
-            None,
-            None,
-        ),
+    let login = async move {
+        match tokio::time::timeout(limit, login).await {
+            Ok(Some(Ready::Refused(rest))) => {
+                rest.await;
+                None
+            }
+            Ok(ready) => ready,
+            Err(_) => {
+                let started = Instant::now() - limit.min(Duration::from_secs(3600));
+                Attempt::new(started, address).refused("login_timeout", None, None);
+                None
+            }
+        }
+    };
+    match unauthenticated::hold(place, login).await {
+        Some(Some(Ready::Session(session))) => return Some(session),
+        Some(Some(Ready::Other(rest))) => rest.await,
+        Some(Some(Ready::Refused(_)) | None) => {}
+        None => debug!(client = client_name(address), "closed to make room for another client"),
     }
     None
 }
 
+type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A client that is in or is not, and what it still has to be told.
 enum Ready {
     Session(Box<Session>),
-    /// What few clients are there for, and those who are not let in.
-    Other(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// In, for what few clients are there for.
+    Other(Rest),
+    Refused(Rest),
 }
 
 impl Ready {
     /// The login is decided and noted: this is only how the client hears of it, with a time of its own.
     fn refused(mut stream: Incoming, refused: Refused, limit: Duration) -> Self {
-        Self::Other(Box::pin(async move {
+        Self::Refused(Box::pin(async move {
             let _ = tokio::time::timeout(limit, tell(&mut stream, refused)).await;
         }))
     }
@@ -86,11 +107,10 @@ async fn log_in(
     let limit = config.general.client_login_timeout;
     let mut attempt = Attempt::new(Instant::now(), address);
     let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
-    let (mut stream, startup) = match handshake::handshake(socket, &options).await {
+    let (mut stream, startup) = match unauthenticated::message(handshake::handshake(socket, &options)).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
         Ok(handshake::Opening::Cancel { process, key }) => {
-            let found = sessions::cancel(process, &key);
-            debug!(client = attempt.client(), found, "cancel request");
+            cancel::take(&config.general, address, process, &key);
             return None;
         }
         Err(HandshakeError::Closed) => {
@@ -108,6 +128,7 @@ async fn log_in(
     let kind = Kind::asked(&startup);
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(&user);
     let database = replication::database(kind.as_ref().ok().copied().flatten(), config, &user, database).to_owned();
+    let database = default_database(config, &typed, &user, database);
     attempt.identify(stream.get_ref(), &typed, &database, startup.get("application_name"));
     let is_admin = admin::is_meant(config, &database);
     let kind = match kind {
@@ -167,6 +188,17 @@ async fn log_in(
             note(&attempt, &mut refused, grant, config);
             Some(Ready::refused(stream, refused, limit))
         }
+    }
+}
+
+/// The database of a client: the one that it names. A client that names none is given the name of its user by its driver, and tools
+/// that want any database (`psql -l`, `createuser`) ask for `postgres`: where there is no such database, `default_database` is meant.
+fn default_database(config: &Config, typed: &str, user: &str, asked: String) -> String {
+    let means_any = [typed, user, "postgres"].contains(&asked.as_str());
+    let is_there = admin::is_meant(config, &asked) || config.servers(&asked).next().is_some();
+    match &config.general.default_database {
+        Some(default) if means_any && !is_there => default.clone(),
+        _ => asked,
     }
 }
 
@@ -242,23 +274,22 @@ async fn admit(
         Err(refused) => return Err((*refused, Some(who))),
     };
     seats.extend(tenant_seat);
-    let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
-    let guarded = pools.spec.read_only || who.is_guarded();
+    let watch = who.watch(&generation.config, pools.spec.read_only);
     // What a standby is called may decide which transactions wait for it.
     let person = match replication {
         None => Person::new(&generation.config, &who, database, address),
         Some(_) => None,
     };
     // The name is not taken as it is, so it may be asked for.
-    let mut protected = policy.protected.to_vec();
-    protected.retain(|name| **name != *APPLICATION_NAME);
-    let mut settings = match startup_settings::read(startup, guarded, &protected) {
+    let guard = watch.is_guarded().then(|| generation.policies.of(watch).without(APPLICATION_NAME));
+    let mut settings = match startup_settings::read(startup, guard.as_ref()) {
         Ok(settings) => settings,
         Err(BadParameter::Refused(refusal)) => {
             return Err((Refused::identity("startup_parameter", user).detail(refusal.message), Some(who)));
         }
-        Err(BadParameter::Malformed(text)) => {
-            return Err((Refused::new("startup_parameter", PgError::fatal("22023", text)), Some(who)));
+        Err(BadParameter::Mistake(error)) => {
+            let detail = error.message.clone();
+            return Err((Refused::new("startup_parameter", error).detail(detail), Some(who)));
         }
     };
     let own_name = person.as_ref().map(|person| person.name_in(&mut settings));
@@ -292,7 +323,7 @@ async fn admit(
         }
     };
     let greeting = welcome::greeting(&parameters, &registration);
-    let attached = Some(parameters.settings.without(&settings)).filter(|attached| attached.len() > 0).map(Box::new);
+    let attached = Some(parameters.settings.without(&settings)).filter(|attached| !attached.is_empty()).map(Box::new);
     let (settings, told) = (Arc::new(parameters.settings), parameters.greeting.followed);
     Ok(Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated })
 }

@@ -14,18 +14,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use super::buckets::{Bucket, Rate, is_empty, take};
 use crate::config::General;
 
 static FAILURES: LazyLock<Mutex<Failures>> = LazyLock::new(Mutex::default);
 static LIMITED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-
-/// In which a rate is configured.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// What was used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +42,7 @@ impl By {
 }
 
 /// The part of an address that counts as one client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Prefix(IpAddr);
 
 impl Prefix {
@@ -102,34 +100,11 @@ struct Limits {
 
 impl Limits {
     fn of(general: &General) -> Self {
-        let rate = |per_minute: usize, burst: usize| Rate { per_minute, burst: burst as f64 };
         Self {
-            address: rate(general.login_failures_per_address, general.login_failures_per_address_burst),
-            user: rate(general.login_failures_per_user, general.login_failures_per_user_burst),
+            address: Rate::new(general.login_failures_per_address, general.login_failures_per_address_burst),
+            user: Rate::new(general.login_failures_per_user, general.login_failures_per_user_burst),
             tracked: general.login_failures_tracked,
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Rate {
-    /// [`usize::MAX`]: no limit.
-    per_minute: usize,
-    burst: f64,
-}
-
-/// How many failures cost nothing yet.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    room: f64,
-    /// When that was so.
-    at: Instant,
-}
-
-impl Bucket {
-    fn room(&self, rate: Rate, now: Instant) -> f64 {
-        let minutes = now.saturating_duration_since(self.at).as_secs_f64() / MINUTE.as_secs_f64();
-        (self.room + minutes * rate.per_minute as f64).min(rate.burst)
     }
 }
 
@@ -148,13 +123,10 @@ impl Default for Failures {
 
 impl Failures {
     fn check(&self, limits: &Limits, address: Prefix, user: &str, now: Instant) -> Result<(), By> {
-        let is_empty = |bucket: Option<&Bucket>, rate: Rate| {
-            rate.per_minute != usize::MAX && bucket.is_some_and(|bucket| bucket.room(rate, now) < 1.0)
-        };
-        if is_empty(self.users.peek(&(address, self.names.hash_one(user))), limits.user) {
+        if is_empty(self.users.peek(&(address, self.names.hash_one(user))), limits.user, now) {
             return Err(By::User);
         }
-        if is_empty(self.addresses.peek(&address), limits.address) {
+        if is_empty(self.addresses.peek(&address), limits.address, now) {
             return Err(By::Address);
         }
         Ok(())
@@ -167,25 +139,15 @@ impl Failures {
     }
 }
 
-fn take<K: std::hash::Hash + Eq>(buckets: &mut LruCache<K, Bucket>, key: K, rate: Rate, most: usize, now: Instant) {
-    if rate.per_minute == usize::MAX {
-        return;
-    }
-    let bucket = buckets.get_or_insert_mut(key, || Bucket { room: rate.burst, at: now });
-    let room = (bucket.room(rate, now) - 1.0).max(-rate.burst);
-    *bucket = Bucket { room, at: now };
-    while buckets.len() > most {
-        buckets.pop_lru();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::buckets::MINUTE;
     use super::*;
 
     fn limits(address: usize, user: usize, tracked: usize) -> Limits {
-        let rate = |burst: usize| Rate { per_minute: 60, burst: burst as f64 };
-        Limits { address: rate(address), user: rate(user), tracked }
+        Limits { address: Rate::new(60, address), user: Rate::new(60, user), tracked }
     }
 
     fn prefix(text: &str) -> Prefix {
@@ -273,7 +235,7 @@ mod tests {
 
     #[test]
     fn no_limit_remembers_nobody() {
-        let unlimited = Rate { per_minute: usize::MAX, burst: 1.0 };
+        let unlimited = Rate::new(usize::MAX, 1);
         let limits = Limits { address: unlimited, user: unlimited, tracked: 10 };
         let (mut failures, now) = (Failures::default(), Instant::now());
         assert_eq!(tries(&mut failures, &limits, "192.0.2.1", "alice", now), 100);

@@ -3,6 +3,9 @@
 mod admin_login;
 mod audit;
 pub(crate) mod audit_flood;
+mod buckets;
+pub(crate) mod cancel;
+mod cancelling;
 mod certificate;
 mod client_flow;
 mod deadline;
@@ -28,6 +31,7 @@ pub(crate) mod sessions;
 mod startup_settings;
 mod tenant;
 mod token_limits;
+pub(crate) mod unauthenticated;
 mod welcome;
 
 pub(crate) use limits::tokens as limited_tokens;

@@ -44,7 +44,7 @@ pub(super) async fn learn(
     who: &Who,
     user: &str,
 ) -> Result<Parameters, Refused> {
-    let terms = Terms::new(pools, generation);
+    let terms = Terms::new(pools, generation, who);
     let (role, is_due) = match terms.as_ref().map(Terms::known) {
         None => (Some(Arc::default()), false),
         Some(Known::Fresh(role)) => (Some(role), false),
@@ -91,7 +91,7 @@ impl Client<'_> {
     /// Asks a server of any kind: the primary where there is one. `role` is what is known of it; without, that is asked
     /// too.
     async fn ask(&self, role: Option<Arc<RoleSettings>>, patience: Option<Duration>) -> Result<Parameters, NoServer> {
-        let is_known = role.as_ref().is_some_and(|role| role.settings.len() > 0);
+        let is_known = role.as_ref().is_some_and(|role| !role.settings.is_empty());
         match self.ask_once(role, patience).await {
             // What PostgreSQL took a while ago it may not take any more, nor take back from the connection that has it.
             Err(NoServer::Checkout(CheckoutError::Identity(IdentityError::Setting(fields))))

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgdog_jwt_guard::{Account, Policy};
 use tracing::warn;
 
+use super::grant::Who;
 use crate::app::state::Generation;
 use crate::backend::cluster::Membership;
 use crate::backend::conversation::ConversationError;
@@ -12,25 +14,28 @@ use crate::backend::identity::IdentityError;
 use crate::backend::role_settings::{Known, RoleSettings, Why};
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::router::refused_setting;
 use crate::wire::Severity;
 
 /// Whose settings a login has, and on which terms.
 pub(super) struct Terms<'a> {
     pools: &'a Membership,
-    /// Variables that nobody sets but the gateway.
-    protected: &'a [Box<str>],
+    /// Which variables nobody sets but the gateway.
+    policy: &'a Policy,
     /// How long an answer is good.
     ttl: Duration,
 }
 
 impl<'a> Terms<'a> {
-    /// `None`: the session is who logged in to PostgreSQL, which has applied what there is.
-    pub(super) fn new(pools: &'a Membership, generation: &'a Generation) -> Option<Self> {
+    /// `None`: the session is who logged in to PostgreSQL, which has applied what there is; or several subjects are the
+    /// role, and what is attached to it may be the work of one of them.
+    pub(super) fn new(pools: &'a Membership, generation: &'a Generation, who: &Who) -> Option<Self> {
         let jwt = generation.config.jwt.as_ref()?;
         pools.identity().role.as_ref()?;
-        let policy = if pools.spec.read_only { &generation.read_only_policy } else { &generation.policy };
-        Some(Self { pools, protected: &policy.protected, ttl: jwt.role_settings_ttl })
+        if who.account(&generation.config) == Account::Shared {
+            return None;
+        }
+        let policy = generation.policies.base(pools.spec.read_only);
+        Some(Self { pools, policy, ttl: jwt.role_settings_ttl })
     }
 
     fn role(&self) -> &str {
@@ -90,7 +95,7 @@ impl<'a> Terms<'a> {
     /// What the gateway's own configuration sets goes before, as what a client sets does.
     fn is_guarded(&self, name: &str, value: &str) -> bool {
         let mut parameters = self.pools.spec.pools.iter().flat_map(|pool| &pool.parameters);
-        parameters.any(|(own, _)| own == name) || refused_setting(name, Some(value), self.protected).is_some()
+        parameters.any(|(own, _)| own == name) || self.policy.refused_setting(name, value).is_some()
     }
 }
 

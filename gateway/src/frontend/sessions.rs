@@ -2,7 +2,8 @@
 //! request only wakes the session it names; the session, which alone knows what it runs and where, passes it on (S11).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Context;
 
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::limits::Seat;
+use super::login_limits::Prefix;
 use crate::audit::{Event, Record};
 use crate::stats::{About, Card, Meter, Sums, Token, Totals, all_totals, events};
 use crate::wire::PgError;
@@ -26,6 +28,9 @@ const REVOKED: u8 = 8;
 /// Length of a cancel key where the protocol allows more than four bytes (protocol 3.2, PostgreSQL 18 uses the same).
 const LONG_KEY: usize = 32;
 
+/// Wrong keys from which on a session is not woken from where too many come, though it has come from there itself.
+const MOST_GUESSES: u32 = 100;
+
 static SESSIONS: LazyLock<Mutex<HashMap<u32, Entry>>> = LazyLock::new(Mutex::default);
 
 struct Entry {
@@ -39,6 +44,17 @@ struct Mailbox {
     waker: AtomicWaker,
     /// Of cancel requests.
     key: Box<[u8]>,
+    /// Cancel requests with another key.
+    guesses: AtomicU32,
+}
+
+/// Why a cancel request has reached no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CancelError {
+    NoSession,
+    WrongKey,
+    /// Nobody looked at its key.
+    Unseen,
 }
 
 /// What other tasks asked of a session.
@@ -99,20 +115,37 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, U
         aws_lc_rs::rand::fill(random)?;
     };
     let key = random.get(4..).unwrap_or_default().into();
-    let mailbox = Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key });
+    let mailbox =
+        Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key, guesses: AtomicU32::new(0) });
     sessions.insert(process, Entry { card: meter.card().clone(), mailbox: mailbox.clone() });
     Ok(Registration { process, mailbox, draining: false, meter, seats: Box::default() })
 }
 
-/// Wakes the session with this key; whether there is one.
-pub(crate) fn cancel(process: u32, key: &[u8]) -> bool {
+/// Wakes the session with this key. From somewhere that has guessed too often (`has_room` is false), only a session that
+/// has come from there itself is woken, so that strangers keep nobody from it; and not where others there guess at it.
+pub(super) fn cancel(process: u32, key: &[u8], address: Option<SocketAddr>, has_room: bool) -> Result<(), CancelError> {
+    let place = |address: Option<SocketAddr>| address.map(Prefix::of);
     let sessions = SESSIONS.lock();
-    let Some(entry) = sessions.get(&process) else { return false };
-    if !bool::from(entry.mailbox.key.ct_eq(key)) {
-        return false;
+    let entry = sessions.get(&process);
+    let looks = has_room
+        || entry.is_some_and(|entry| {
+            place(entry.card.about.address) == place(address)
+                && entry.mailbox.guesses.load(Ordering::Relaxed) < MOST_GUESSES
+        });
+    match entry {
+        _ if !looks => Err(CancelError::Unseen),
+        None => Err(CancelError::NoSession),
+        Some(entry) if bool::from(entry.mailbox.key.ct_eq(key)) => {
+            entry.mailbox.post(CANCEL);
+            Ok(())
+        }
+        Some(entry) => {
+            // Under the lock: no other changes it meanwhile.
+            let guesses = entry.mailbox.guesses.load(Ordering::Relaxed);
+            entry.mailbox.guesses.store(guesses.saturating_add(1), Ordering::Relaxed);
+            Err(CancelError::WrongKey)
+        }
     }
-    entry.mailbox.post(CANCEL);
-    true
 }
 
 /// Asks every session to end when it can, or now.
@@ -268,10 +301,10 @@ mod tests {
     fn only_the_whole_key_reaches_a_session() {
         let session = register(Version::V3_0, About::of("keys")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(!cancel(session.process(), &[0; 5]));
-        assert!(!cancel(session.process(), &session.key()[..3]));
+        assert_eq!(cancel(session.process(), &[0; 5], None, true), Err(CancelError::WrongKey));
+        assert_eq!(cancel(session.process(), &session.key()[..3], None, true), Err(CancelError::WrongKey));
         assert!(session.poll_signal(&mut cx).is_none());
-        assert!(cancel(session.process(), session.key()));
+        assert_eq!(cancel(session.process(), session.key(), None, true), Ok(()));
         assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.cancel && !signal.terminate));
         assert!(session.poll_signal(&mut cx).is_none());
     }
@@ -282,6 +315,24 @@ mod tests {
         let (process, key) = (session.process(), session.key().to_vec());
         assert_eq!(key.len(), LONG_KEY);
         drop(session);
-        assert!(!cancel(process, &key));
+        assert_eq!(cancel(process, &key, None, true), Err(CancelError::NoSession));
+    }
+
+    #[test]
+    fn from_where_too_many_come_only_sessions_from_there_are_woken() {
+        let (here, elsewhere) = ("192.0.2.1:5".parse().ok(), "192.0.2.2:5".parse().ok());
+        let about = |address| About { address, ..About::of("keys") };
+        let session = register(Version::V3_0, about(here)).unwrap();
+        let (process, key) = (session.process(), session.key());
+        assert_eq!(cancel(process, key, elsewhere, false), Err(CancelError::Unseen));
+        assert_eq!(cancel(process, key, elsewhere, true), Ok(()));
+        assert_eq!(cancel(process, key, here, false), Ok(()));
+        assert_eq!(cancel(process ^ 1, key, here, false), Err(CancelError::Unseen), "nobody is told who is there");
+
+        for _ in 0..MOST_GUESSES {
+            assert_eq!(cancel(process, &[0; 5], here, false), Err(CancelError::WrongKey));
+        }
+        assert_eq!(cancel(process, &[0; 5], here, false), Err(CancelError::Unseen), "so many guesses and no more");
+        assert_eq!(cancel(process, key, here, true), Ok(()));
     }
 }

@@ -59,8 +59,8 @@ pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
     let refused = match error {
         NoPool::UnknownDatabase => Refused::new(
             "unknown_database",
-            PgError::fatal("3D000", format!("database \"{database}\" does not exist"))
-                .hint("Databases are listed in pgdog.toml."),
+            // Who looks after the gateway knows where databases are listed: the event of the login has it.
+            PgError::fatal("3D000", format!("database \"{database}\" does not exist")),
         ),
         NoPool::NotProvisioned => Refused::identity("not_provisioned", user),
         NoPool::NoAccount => Refused::identity("no_role_mapping", user),
@@ -129,7 +129,7 @@ pub(super) fn greeting(parameters: &Parameters, registration: &Registration) -> 
     out.extend_from_slice(warnings);
     out.extend_from_slice(&greeting.messages);
     let name = settings.get("application_name").unwrap_or_default();
-    message::parameter_status(&mut out, "application_name", name);
+    message::parameter_status(&mut out, "application_name", &greeting.application_name(name));
     message::backend_key_data(&mut out, registration.process(), registration.key());
     message::ready_for_query(&mut out, b'I');
     out

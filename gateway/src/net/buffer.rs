@@ -118,16 +118,22 @@ impl Chunk {
 }
 
 impl Drop for Chunk {
+    // Most have nothing to give back.
+    #[inline]
     fn drop(&mut self) {
         if self.buffer.len() == BUFFER_SIZE {
-            let buffer = std::mem::take(&mut self.buffer);
-            BUFFERS.with_borrow_mut(|stock| {
-                if stock.len() < STOCK {
-                    stock.push(buffer);
-                }
-            });
+            give_back(std::mem::take(&mut self.buffer));
         }
     }
+}
+
+#[inline(never)]
+fn give_back(buffer: Vec<u8>) {
+    BUFFERS.with_borrow_mut(|stock| {
+        if stock.len() < STOCK {
+            stock.push(buffer);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -129,17 +130,40 @@ impl Stream {
     /// Whether the socket holds bytes that nobody has read yet, seen without waiting and below TLS. The end of the
     /// stream counts as nothing.
     pub(crate) fn has_unread(&self) -> io::Result<bool> {
-        let mut byte = [MaybeUninit::uninit(); 1];
-        let seen = match self {
-            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
-            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
-            Self::ClientTls(tls) => SockRef::from(tls.session.get_ref().0).peek(&mut byte),
-            Self::ServerTls(tls) => SockRef::from(tls.session.get_ref().0).peek(&mut byte),
-        };
-        match seen {
+        match self.socket().peek(&mut [MaybeUninit::uninit(); 1]) {
             Ok(count) => Ok(count > 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The number of the socket's descriptor.
+    pub(crate) fn descriptor(&self) -> usize {
+        usize::try_from(self.socket().as_raw_fd()).unwrap_or(usize::MAX)
+    }
+
+    /// Gives the socket another descriptor: the lowest that is free.
+    pub(crate) fn renumber(&mut self) -> io::Result<()> {
+        let other = self.socket().try_clone()?;
+        match self {
+            Self::Tcp(socket) => *socket = TcpStream::from_std(other.into())?,
+            Self::Unix(socket) => *socket = UnixStream::from_std(other.into())?,
+            Self::ClientTls(_) | Self::ServerTls(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what fits into the socket's own buffer, without waiting and below TLS.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket().send(bytes)
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Self::Unix(socket) => SockRef::from(socket),
+            Self::Tcp(socket) => SockRef::from(socket),
+            Self::ClientTls(tls) => SockRef::from(tls.session.get_ref().0),
+            Self::ServerTls(tls) => SockRef::from(tls.session.get_ref().0),
         }
     }
 

@@ -52,17 +52,25 @@ impl Rule {
     }
 }
 
-/// All lines.
+/// All lines, and the roles that none of them gives: names, and prefixes followed by `*`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rules(Vec<Rule>);
+pub(crate) struct Rules {
+    rules: Vec<Rule>,
+    denied: Vec<String>,
+}
 
 impl Rules {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
+        Self { rules, denied: vec!["pg_*".to_owned()] }
+    }
+
+    /// Adds to what no prefix leads to. A line that names such a role is for the configuration to refuse.
+    pub(crate) fn deny(&mut self, roles: impl IntoIterator<Item = String>) {
+        self.denied.extend(roles);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// The roles that these groups stand for, as far as they can be roles. A group that is named goes by that line and by
@@ -70,7 +78,7 @@ impl Rules {
     pub(crate) fn roles_of<'a>(&self, groups: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
         let mut roles = BTreeSet::new();
         for group in groups {
-            match self.0.iter().find(|rule| rule.group == *group && rule.prefixes().is_none()) {
+            match self.rules.iter().find(|rule| rule.group == *group && rule.prefixes().is_none()) {
                 Some(rule) => roles.extend(rule.roles.iter().cloned()),
                 None => roles.extend(self.by_prefix(group)),
             }
@@ -79,17 +87,17 @@ impl Rules {
     }
 
     fn by_prefix(&self, group: &str) -> impl Iterator<Item = String> {
-        let fitting = self.0.iter().filter_map(Rule::prefixes);
+        let fitting = self.rules.iter().filter_map(Rule::prefixes);
         let made = fitting.filter_map(move |(prefix, roles)| {
             let rest = group.strip_prefix(prefix).filter(|rest| !rest.is_empty())?;
             Some(roles.map(move |role| format!("{role}{rest}")))
         });
-        made.flatten().filter(|role| check_role(role, &["pg_*".to_owned()]).is_ok())
+        made.flatten().filter(|role| check_role(role, &self.denied).is_ok())
     }
 
     /// Whether the configuration owns this role.
     pub(crate) fn owns(&self, role: &str) -> bool {
-        self.0.iter().flat_map(|rule| &rule.roles).any(|owned| match owned.strip_suffix('*') {
+        self.rules.iter().flat_map(|rule| &rule.roles).any(|owned| match owned.strip_suffix('*') {
             Some(prefix) => role.starts_with(prefix),
             None => role == owned,
         })
@@ -97,12 +105,12 @@ impl Rules {
 
     /// The roles that the configuration owns: names, and prefixes followed by `*`.
     pub(crate) fn owned_patterns(&self) -> impl Iterator<Item = String> {
-        self.0.iter().flat_map(|rule| rule.roles.iter().cloned())
+        self.rules.iter().flat_map(|rule| rule.roles.iter().cloned())
     }
 
     /// The lines, as they may be shown.
     pub(crate) fn shown(&self) -> String {
-        let lines = self.0.iter().map(|rule| format!("{} = {}", rule.group, rule.roles.join(" + ")));
+        let lines = self.rules.iter().map(|rule| format!("{} = {}", rule.group, rule.roles.join(" + ")));
         lines.collect::<Vec<_>>().join(", ")
     }
 }
@@ -143,6 +151,14 @@ mod tests {
         }
         assert_eq!(roles(&rules, &["nul\0inside", &long]), [""; 0], "what cannot be a role is none");
         assert!(!rules.owns("grp") && !rules.owns("Grp_a") && rules.owns("grp_a"));
+    }
+
+    #[test]
+    fn no_prefix_leads_to_a_role_that_is_denied() {
+        let mut rules = rules(&[("*", &["t_*"]), ("named", &["t_named"])]);
+        rules.deny(["t_admin".to_owned(), "t_ops*".to_owned()]);
+        assert_eq!(roles(&rules, &["admin", "ops", "opsx", "admins", "named", "op"]), ["t_admins", "t_named", "t_op"]);
+        assert!(rules.owns("t_admin"), "who has it already loses it");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The mark on a role that the gateway made, kept as the role's comment: only marked roles are ever changed. It also says
-//! on which day a token for the role was last seen, and how new the groups are that the role has.
+//! for whom it was made, on which day a token for the role was last seen, and how new the groups are that the role has.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ pub(super) struct Marker {
     pub(super) seen: String,
     /// When the issuer said which groups it is in, in seconds since 1970.
     pub(super) groups_as_of: Option<u64>,
+    /// Whose groups they are: [`subject_id`](super::subject_id).
+    pub(super) subject: Option<String>,
     /// Not seen for so long that nobody can become it.
     pub(super) disabled: bool,
 }
@@ -25,6 +27,7 @@ impl Marker {
             match part.split_once('=') {
                 Some(("seen", day)) => day.clone_into(&mut marker.seen),
                 Some(("groups_as_of", seconds)) => marker.groups_as_of = seconds.parse().ok(),
+                Some(("subject", subject)) => marker.subject = Some(subject.to_owned()),
                 None if part == "disabled" => marker.disabled = true,
                 // A later version may say more.
                 _ => {}
@@ -40,6 +43,9 @@ impl fmt::Display for Marker {
         if let Some(seconds) = self.groups_as_of {
             write!(f, "; groups_as_of={seconds}")?;
         }
+        if let Some(subject) = &self.subject {
+            write!(f, "; subject={subject}")?;
+        }
         if self.disabled { f.write_str("; disabled") } else { Ok(()) }
     }
 }
@@ -51,8 +57,8 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written() {
         for groups_as_of in [None, Some(0), Some(1_763_729_000)] {
-            for disabled in [false, true] {
-                let marker = Marker { seen: "2026-11-21".to_owned(), groups_as_of, disabled };
+            for (disabled, subject) in [(false, None), (true, Some("0f".to_owned()))] {
+                let marker = Marker { seen: "2026-11-21".to_owned(), groups_as_of, subject, disabled };
                 assert_eq!(Marker::parse(&marker.to_string()), Some(marker));
             }
         }

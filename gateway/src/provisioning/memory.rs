@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::plan::Wanted;
+use super::plan::{Wanted, is_older};
 
 /// Most roles that are remembered (S9).
 const MAX_ENTRIES: usize = 10_000;
@@ -38,11 +38,15 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// What is known. The groups of a token that is older than one that was seen already are replaced by that one's.
+    /// What is known. The groups of a token that is older than one that was seen already are replaced by that one's. What was
+    /// right for one subject says nothing of another.
     pub(super) fn look(&self, database: &str, wanted: &mut Wanted, recheck: Duration) -> Known {
         let mut entries = self.0.lock();
         let Some(entry) = entries.get_mut(&key(database, &wanted.role)) else { return Known::Nothing };
-        if wanted.groups_as_of.zip(entry.wanted.groups_as_of).is_some_and(|(this, known)| this < known) {
+        if entry.wanted.subject != wanted.subject {
+            return Known::Nothing;
+        }
+        if is_older(wanted.groups_as_of, entry.wanted.groups_as_of) {
             wanted.groups.clone_from(&entry.wanted.groups);
             wanted.groups_as_of = entry.wanted.groups_as_of;
         }
@@ -93,6 +97,7 @@ mod tests {
         Wanted {
             role: "alice".to_owned(),
             login: false,
+            subject: Some("a".to_owned()),
             account: None,
             roles: BTreeSet::new(),
             groups: groups.iter().map(|name| (*name).to_owned()).collect(),
@@ -125,6 +130,25 @@ mod tests {
         let mut older = wanted(&["a", "b"], 200);
         assert_eq!(memory.look("db", &mut older, LONG), Known::Fresh);
         assert_eq!(older, wanted(&["a"], 300));
+    }
+
+    #[test]
+    fn a_token_without_a_time_goes_by_the_groups_of_one_that_has_one() {
+        let memory = Memory::default();
+        memory.note("db", &wanted(&["a"], 100));
+        let mut undated = Wanted { groups_as_of: None, ..wanted(&["b"], 0) };
+        assert_eq!(memory.look("db", &mut undated, LONG), Known::Fresh);
+        assert_eq!(undated, wanted(&["a"], 100));
+    }
+
+    #[test]
+    fn what_was_right_for_one_subject_is_nothing_for_another() {
+        let memory = Memory::default();
+        memory.note("db", &wanted(&["a"], 100));
+        let mut other = Wanted { subject: Some("b".to_owned()), ..wanted(&["a"], 50) };
+        assert_eq!(memory.look("db", &mut other, LONG), Known::Nothing);
+        assert_eq!(other.groups_as_of, Some(50), "nor are its groups the other's");
+        assert_eq!(memory.look("db", &mut wanted(&["a"], 100), LONG), Known::Fresh);
     }
 
     #[test]

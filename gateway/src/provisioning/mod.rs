@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use pgdog_jwt::{AuthGrant, check_role};
 
 use crate::backend::pool::PoolSpec;
@@ -30,6 +31,9 @@ use admin::Admins;
 use memory::{Known, Memory};
 pub(crate) use plan::{Change, Plan, Wanted};
 use run::{Done, Task};
+
+/// So many that nobody finds two subjects with the same id.
+const SUBJECT_ID_BYTES: usize = 20;
 
 /// Why a role could not be made what it must be. For the log; holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +117,7 @@ impl Provisioner {
         Some(Wanted {
             role: role.to_owned(),
             login: account.is_none(),
+            subject: groups.map(|_| subject_id(grant.issuer.as_deref().unwrap_or_default(), &grant.subject)),
             account: account.map(str::to_owned),
             roles: self.settings.roles.iter().cloned().collect(),
             groups: groups.map(|groups| self.settings.groups.roles_of(&groups.names)).unwrap_or_default(),
@@ -200,6 +205,16 @@ impl Provisioner {
     }
 }
 
+/// A name for the subject of an issuer that tells it from all others: the beginning of SHA-256, in hexadecimal. Everybody may
+/// read the comments of roles, so it is not the subject itself.
+pub(crate) fn subject_id(issuer: &str, subject: &str) -> String {
+    let mut context = Context::new(&SHA256);
+    context.update(&(issuer.len() as u64).to_be_bytes());
+    context.update(issuer.as_bytes());
+    context.update(subject.as_bytes());
+    context.finish().as_ref().iter().take(SUBJECT_ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// One event for each change.
 fn report(database: &str, role: &str, plan: &Plan) {
     for change in &plan.changes {
@@ -214,5 +229,19 @@ fn report(database: &str, role: &str, plan: &Plan) {
     for reason in &plan.notices {
         events::role_change("left_alone");
         tracing::warn!(event = "provisioning", action = "left_alone", role, database, reason, "provisioning");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_subjects_have_one_id() {
+        let ids = [("", ""), ("i", "s"), ("is", ""), ("", "is"), ("i", "S"), ("j", "s")].map(|(i, s)| subject_id(i, s));
+        for (at, id) in ids.iter().enumerate() {
+            assert!(id.len() == 40 && id.chars().all(|c| c.is_ascii_hexdigit()), "{id}");
+            assert!(!ids[..at].contains(id), "{id}");
+        }
     }
 }

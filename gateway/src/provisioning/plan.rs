@@ -3,6 +3,7 @@
 //! - A role without our mark is somebody else's: nothing is planned for it, whatever it lacks. The same goes for one that
 //!   has privileges by now.
 //! - Only groups that the configuration owns are given or taken.
+//! - Groups are those of the subject that the role was made for. Nobody else who is led to the role can have it.
 //! - Groups are named in one order everywhere, so that no two plans wait for each other.
 
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) role: String,
     /// Whether it logs in to PostgreSQL itself.
     pub(crate) login: bool,
+    /// Whose groups these are: [`subject_id`](super::subject_id). `None`: there are no groups, or an administrator says them.
+    pub(crate) subject: Option<String>,
     /// The account of the gateway that becomes it.
     pub(crate) account: Option<String>,
     /// Roles that every subject is in.
@@ -85,6 +88,10 @@ pub(crate) enum Impossible {
     NoSuchRole(String),
     #[error("the role {0:?} of [jwt.provisioning] has privileges, or is a subject's")]
     Unsuitable(String),
+    #[error(
+        "the role {0:?} has the groups of another subject, and two subjects cannot be one role where tokens name groups"
+    )]
+    OfAnother(String),
 }
 
 /// Plans what makes the role what it must be.
@@ -112,27 +119,51 @@ pub(super) fn plan(wanted: &Wanted, state: &State, rules: &Rules) -> Result<Plan
             plan.changes.push(Change::ValidUntil(end.saturating_add(margin)));
         }
     }
-    // An older token gives nothing back that a newer one took.
-    let is_outdated = wanted.groups_as_of.zip(marker.groups_as_of).is_some_and(|(this, known)| this < known);
-    memberships(wanted, state, rules, is_outdated, &mut plan)?;
+    if marker.subject.is_some() && wanted.subject.is_some() && marker.subject != wanted.subject {
+        return Err(Impossible::OfAnother(wanted.role.clone()));
+    }
+    let becomes_whose = marker.subject.is_none() && wanted.subject.is_some();
+    let extent = match is_older(wanted.groups_as_of, marker.groups_as_of) {
+        false => Extent::All,
+        // It is not known whose groups these are: the role keeps what the token says as well.
+        true if becomes_whose => Extent::Less,
+        true => Extent::Nothing,
+    };
+    memberships(wanted, state, rules, extent, &mut plan)?;
     if let Some(account) = &wanted.account
         && !state.holders.iter().any(|holder| holder.account == *account && holder.may_set_role)
     {
         plan.changes.push(Change::Admit { account: account.clone(), with_options: state.with_options });
     }
-    if !plan.changes.is_empty() || marker.seen != state.today || marker.disabled {
+    if !plan.changes.is_empty() || marker.seen != state.today || marker.disabled || becomes_whose {
         let groups_as_of = wanted.groups_as_of.max(marker.groups_as_of);
-        let marker = Marker { seen: state.today.clone(), groups_as_of, disabled: false };
+        let subject = marker.subject.or_else(|| wanted.subject.clone());
+        let marker = Marker { seen: state.today.clone(), groups_as_of, subject, disabled: false };
         plan.changes.push(Change::Note(marker.to_string()));
     }
     Ok(plan)
+}
+
+/// Whether a token says less of groups than is known already: it was issued earlier, or does not say when. An older token
+/// gives nothing back that a newer one took.
+pub(super) fn is_older(this: Option<u64>, known: Option<u64>) -> bool {
+    known.is_some_and(|known| this.is_none_or(|this| this < known))
+}
+
+/// How far a token decides which groups a role is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    All,
+    /// It takes, and gives nothing.
+    Less,
+    Nothing,
 }
 
 fn memberships(
     wanted: &Wanted,
     state: &State,
     rules: &Rules,
-    keep_groups: bool,
+    extent: Extent,
     plan: &mut Plan,
 ) -> Result<(), Impossible> {
     let known = |name: &str| state.groups.iter().find(|group| group.name == name);
@@ -145,7 +176,7 @@ fn memberships(
         }
     }
     let mut given = wanted.roles.clone();
-    if !keep_groups {
+    if extent != Extent::Nothing {
         for name in &wanted.groups {
             match known(name) {
                 None => plan.notices.push(format!("there is no role {name:?} to give")),
@@ -157,11 +188,13 @@ fn memberships(
         }
     }
     let mut steps: Vec<(String, Change)> = Vec::new();
-    for group in given.iter().filter(|name| !state.memberships.iter().any(|has| has.group == **name)) {
+    let has = |name: &String| state.memberships.iter().any(|has| has.group == *name);
+    let may_give = |name: &String| extent == Extent::All || wanted.roles.contains(name);
+    for group in given.iter().filter(|name| !has(name) && may_give(name)) {
         steps.push((group.clone(), Change::Grant { group: group.clone() }));
     }
     let superfluous = state.memberships.iter().filter(|has| rules.owns(&has.group) && !given.contains(&has.group));
-    for has in superfluous.filter(|_| !keep_groups) {
+    for has in superfluous.filter(|_| extent != Extent::Nothing) {
         if has.is_revocable {
             let grantor = state.with_options.then(|| has.grantor.clone());
             steps.push((has.group.clone(), Change::Revoke { group: has.group.clone(), grantor }));

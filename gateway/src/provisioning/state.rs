@@ -13,8 +13,11 @@ const WITH_OPTIONS: u32 = 16;
 /// Most roles of one look for roles that nobody uses.
 const BATCH: usize = 500;
 
-/// Attributes that no role given to a subject may have, nor any role that is changed.
+/// Attributes that no role may have that is changed.
 const IS_PRIVILEGED: &str = "(rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)::text";
+/// The same for a role given to a subject, which with it can also become what that role can.
+const CAN_BECOME_PRIVILEGED: &str = "EXISTS (SELECT FROM pg_roles p WHERE (p.rolsuper OR p.rolbypassrls OR p.rolcreaterole OR \
+     p.rolreplication) AND pg_has_role(g.oid, p.oid, 'MEMBER'))::text";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -117,8 +120,8 @@ impl Question<'_> {
             let groups = list(self.groups);
             let _ = write!(
                 sql,
-                " UNION ALL SELECT 'group', rolname, {IS_PRIVILEGED}, shobj_description(oid, 'pg_authid'), NULL \
-                 FROM pg_roles WHERE rolname IN ({groups})"
+                " UNION ALL SELECT 'group', rolname, {CAN_BECOME_PRIVILEGED}, shobj_description(oid, 'pg_authid'), NULL \
+                 FROM pg_roles g WHERE rolname IN ({groups})"
             );
         }
         sql
@@ -197,7 +200,7 @@ mod tests {
     fn what_is_not_said_counts_as_the_worse() {
         let row = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect::<Vec<_>>();
         let rows = vec![row(&["role", "true", "", "", "a comment"]), row(&["group", "g", "", ""])];
-        let state = State::read(&Answer { rows, ..Answer::default() }, true);
+        let state = State::read(&Answer::of(rows), true);
         assert!(state.in_recovery && state.groups[0].is_privileged);
         let role = state.role.expect("a role");
         assert!(role.is_privileged && role.marker.is_none());

@@ -154,7 +154,7 @@ async fn ask(resolver: &Resolver, inputs: &[String], pools: &Arc<PoolSet>) -> Re
     let answer = answer?;
     let row = answer.rows.first().ok_or(Failure::NoRow)?;
     let value = |column: &String| {
-        let at = answer.columns.iter().position(|name| name == column);
+        let at = answer.columns().iter().position(|name| name == column);
         let value = at.and_then(|at| row.get(at)).ok_or_else(|| Failure::NoColumn(column.clone()))?;
         // What is not UTF-8 was made so with this character, and two such values would be one.
         let is_usable = |text: &String| text.len() <= DEFAULT_MAX_LENGTH && !text.contains(char::REPLACEMENT_CHARACTER);

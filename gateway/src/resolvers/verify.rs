@@ -41,6 +41,6 @@ async fn prepare(resolver: &Resolver, pools: &Arc<PoolSet>) -> Result<Option<Str
     if answer.parameters != given {
         return Ok(Some(format!("the query has {} parameters, \"params\" has {given}", answer.parameters)));
     }
-    let missing = resolver.inject.iter().find(|(_, column)| !answer.columns.contains(column));
+    let missing = resolver.inject.iter().find(|(_, column)| !answer.columns().contains(column));
     Ok(missing.map(|(_, column)| format!("the result has no column \"{column}\"")))
 }

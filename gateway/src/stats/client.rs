@@ -223,8 +223,13 @@ impl Meter {
     #[inline]
     pub(crate) fn asked(&mut self) {
         if self.busy_since == 0 {
-            self.asked_at(Instant::now());
+            self.asked_now();
         }
+    }
+
+    #[inline(never)]
+    fn asked_now(&mut self) {
+        self.asked_at(Instant::now());
     }
 
     /// The same, at this moment, after the server owed nothing.

@@ -92,6 +92,18 @@ pub(crate) fn all_revoked_sessions() -> u64 {
     REVOKED_SESSIONS.load(Ordering::Relaxed)
 }
 
+static DESYNCS: AtomicU64 = AtomicU64::new(0);
+
+/// A server gave a reply that nothing asked for, and its connection was closed.
+pub(crate) fn desync() {
+    DESYNCS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many there were so far.
+pub(crate) fn desyncs() -> u64 {
+    DESYNCS.load(Ordering::Relaxed)
+}
+
 /// The configuration was read again.
 pub(crate) fn reload(accepted: bool) {
     if let Some(count) = RELOADS.get(usize::from(accepted)) {

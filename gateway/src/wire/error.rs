@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) message: Cow<'static, str>,
     pub(crate) detail: Option<Cow<'static, str>>,
     pub(crate) hint: Option<Cow<'static, str>>,
+    /// The character of the statement that it is about, counted from 1.
+    pub(crate) position: Option<usize>,
     /// The routine of PostgreSQL that would have said it, where drivers look at that.
     pub(crate) routine: Option<&'static str>,
 }
@@ -59,7 +61,7 @@ impl PgError {
 
     fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let (code, message) = (code.into(), message.into());
-        Self(Box::new(Parts { severity, code, message, detail: None, hint: None, routine: None }))
+        Self(Box::new(Parts { severity, code, message, detail: None, hint: None, position: None, routine: None }))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -69,6 +71,11 @@ impl PgError {
 
     pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn position(mut self, position: Option<usize>) -> Self {
+        self.0.position = position;
         self
     }
 
@@ -103,6 +110,9 @@ impl PgError {
         }
         if let Some(hint) = &self.hint {
             field(b'H', hint);
+        }
+        if let Some(position) = self.position {
+            field(b'P', &position.to_string());
         }
         if let Some(routine) = self.routine {
             field(b'R', routine);
@@ -216,6 +226,7 @@ impl ErrorFields {
             message: self.message.into(),
             detail: self.detail.map(Cow::Owned),
             hint: self.hint.map(Cow::Owned),
+            position: None,
             routine: None,
         }))
     }

@@ -124,20 +124,46 @@ pub(crate) fn parse(out: &mut Vec<u8>, name: &[u8], sql: &[u8], types: &[u8]) {
     frame::end(out, start);
 }
 
-/// Binds the unnamed statement to the unnamed portal, with parameters and results as text, and asks for the result's columns
-/// and its first row.
-pub(crate) fn run_with(out: &mut Vec<u8>, values: &[&str]) {
+/// The same without a name or types, of a text in parts.
+pub(crate) fn parse_parts(out: &mut Vec<u8>, parts: &[&str]) {
+    let start = frame::begin(out, b'P');
+    out.push(0);
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    out.extend_from_slice(&[0; 3]);
+    frame::end(out, start);
+}
+
+/// Binds a prepared statement to a portal, with parameters and results as text.
+pub(crate) fn bind<'a>(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], values: impl IntoIterator<Item = &'a str>) {
     let start = frame::begin(out, b'B');
+    cstr(out, portal);
+    cstr(out, statement);
+    let count_at = out.len() + 2;
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&(values.len() as u16).to_be_bytes());
+    let mut count: u16 = 0;
     for value in values {
         out.extend_from_slice(&(value.len() as u32).to_be_bytes());
         out.extend_from_slice(value.as_bytes());
+        count += 1;
+    }
+    if let Some(field) = out.get_mut(count_at..count_at + 2) {
+        field.copy_from_slice(&count.to_be_bytes());
     }
     out.extend_from_slice(&[0; 2]);
     frame::end(out, start);
+}
+
+/// Asks for the columns of the unnamed portal.
+pub(crate) fn describe_portal(out: &mut Vec<u8>) {
     frame::push(out, b'D', b"P\0");
-    frame::push(out, b'E', &[0, 0, 0, 0, 1]);
+}
+
+/// Runs the unnamed portal; as many rows as there are for 0.
+pub(crate) fn execute(out: &mut Vec<u8>, rows: u32) {
+    let start = frame::begin(out, b'E');
+    out.push(0);
+    out.extend_from_slice(&rows.to_be_bytes());
+    frame::end(out, start);
 }
 
 /// Closes a prepared statement.
@@ -148,28 +174,29 @@ pub(crate) fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     frame::end(out, start);
 }
 
-/// Binds a statement without parameters to a portal of its name, runs that, and closes it.
-pub(crate) fn run(out: &mut Vec<u8>, name: &[u8]) {
-    let start = frame::begin(out, b'B');
-    cstr(out, name);
-    cstr(out, name);
-    out.extend_from_slice(&[0; 6]);
-    frame::end(out, start);
+/// Binds a prepared statement to a portal of its name, runs that, and closes it.
+pub(crate) fn run(out: &mut Vec<u8>, name: &[u8], values: &[&str]) {
+    bind(out, name, name, values.iter().copied());
     let start = frame::begin(out, b'E');
     cstr(out, name);
     out.extend_from_slice(&[0; 4]);
     frame::end(out, start);
+    close_portal(out, name);
+}
+
+/// Closes a portal.
+pub(crate) fn close_portal(out: &mut Vec<u8>, name: &[u8]) {
     let start = frame::begin(out, b'C');
     out.push(b'P');
     cstr(out, name);
     frame::end(out, start);
 }
 
-/// Prepares a statement without parameters under no name and runs it.
-pub(crate) fn run_unnamed(out: &mut Vec<u8>, sql: &[u8]) {
+/// Prepares a statement under no name and runs it with these parameters.
+pub(crate) fn run_unnamed(out: &mut Vec<u8>, sql: &[u8], values: &[&str]) {
     parse(out, b"", sql, &[0, 0]);
-    frame::push(out, b'B', &[0; 8]);
-    frame::push(out, b'E', &[0; 5]);
+    bind(out, b"", b"", values.iter().copied());
+    execute(out, 0);
 }
 
 /// The end of a batch.

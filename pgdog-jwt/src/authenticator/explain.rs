@@ -14,7 +14,7 @@ use crate::deny::DenyReason;
 use crate::groups;
 use crate::identity::{self, account, user};
 use crate::keys::Keys;
-use crate::policy::{self, required};
+use crate::policy::{self, kind, required};
 use crate::session;
 use crate::token::{self, Token};
 
@@ -102,6 +102,11 @@ impl Authenticator {
     /// The claims, once it is certain that they are the issuer's.
     fn judged(&self, claims: &Claims, number: usize, context: &AuthContext<'_>, steps: &mut Steps) -> Option<()> {
         let issuer = &self.config.issuers[number];
+        let of_kind = kind::check_claims(claims, issuer);
+        steps.check(Check::Kind, of_kind, || match kind::is_bound(claims) {
+            true => "an access token, bound to a key that nobody asks for".to_owned(),
+            false => "nothing against an access token".to_owned(),
+        })?;
         let for_us = policy::check_audience(claims, &issuer.audiences);
         steps.check(Check::Audience, for_us, || match issuer.audiences.is_empty() {
             true => "any".to_owned(),
@@ -138,9 +143,9 @@ impl Authenticator {
     async fn signed(&self, token: &Token<'_>, issuer: &Issuer, keys: &Keys, steps: &mut Steps) -> Option<()> {
         let algorithm = algorithm_of(token, issuer);
         let algorithm = steps.add(Check::Algorithm, algorithm, |algorithm| algorithm.name().to_owned())?;
-        let token_type = required::check_type(token.typ.as_deref(), &issuer.token_types);
+        let token_type = kind::check_type(token.typ.as_deref(), issuer);
         steps.check(Check::TokenType, token_type, || token.typ.clone().unwrap_or_else(|| "none".to_owned()))?;
-        let verified = match keys.prepare(token, algorithm).await {
+        let verified = match keys.prepare(token, algorithm, None).await {
             Ok(_) => keys.verify(token, algorithm),
             Err(reason) => Err(reason),
         };

@@ -8,8 +8,8 @@ use crate::claims::{self, Claims};
 use crate::config::Issuer;
 use crate::decision::{AuthContext, AuthGrant, Credential};
 use crate::deny::DenyReason;
-use crate::introspection::{Introspection, answer};
-use crate::policy;
+use crate::introspection::Introspection;
+use crate::policy::{self, kind};
 use crate::status::IntrospectionStatus;
 use crate::token;
 
@@ -42,11 +42,10 @@ impl Authenticator {
         self.grant(&claims, issuer, context)
     }
 
-    /// The claims of an active access token, in its issuer's words.
+    /// The claims of an active token, in its issuer's words.
     pub(super) async fn said_of(&self, issuer: usize, token: Credential<'_>) -> Result<Arc<Claims>, DenyReason> {
         let introspection = self.introspection[issuer].as_ref().ok_or(DenyReason::WrongIssuer)?;
         let claims = introspection.ask(token).await?;
-        answer::check_use(&claims)?;
         // An issuer without a name in the configuration does not speak for one that has a name there.
         match claims::optional_string(&claims, "iss")? {
             Some(name) if self.config.issuer_named(Some(name)) != Some(issuer) => Err(DenyReason::WrongIssuer),
@@ -87,6 +86,7 @@ impl Authenticator {
         token: Credential<'_>,
     ) -> Result<Option<SystemTime>, DenyReason> {
         let said = self.said_of(issuer, token).await?;
+        kind::check_claims(&said, &self.config.issuers[issuer])?;
         if claims::optional_string(&said, "sub")?.is_some_and(|subject| subject != grant.subject) {
             return Err(DenyReason::IntrospectionMismatch("sub"));
         }

@@ -18,6 +18,8 @@ pub enum Check {
     Key,
     /// Whether the key made the signature.
     Signature,
+    /// Whether the claims are those of an access token that its bearer may use.
+    Kind,
     /// Whether the token is for this service.
     Audience,
     /// `exp`, `nbf` and `iat`.
@@ -64,6 +66,7 @@ impl Check {
             Self::TokenType => "token type",
             Self::Key => "key",
             Self::Signature => "signature",
+            Self::Kind => "kind of token",
             Self::Audience => "audience",
             Self::Times => "times",
             Self::Client => "client",

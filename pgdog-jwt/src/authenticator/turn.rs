@@ -33,7 +33,7 @@ impl Flights {
 }
 
 /// Waits for this thread's next check. Dropping it lets the next one begin.
-pub(super) async fn take() -> Option<OwnedSemaphorePermit> {
+pub(crate) async fn take() -> Option<OwnedSemaphorePermit> {
     let turn = CHECK.with(Arc::clone).acquire_owned().await.ok();
     yield_now().await;
     turn

@@ -78,9 +78,34 @@ impl UserTemplate {
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { parts, text: text.to_owned() }) }
     }
 
+    /// Whether it is one and the same user whatever the value is.
+    pub fn is_constant(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What every user begins with, and what every user ends with.
+    pub(super) fn ends(&self) -> (&str, &str) {
+        (literal(self.parts.first()), literal(self.parts.last()))
+    }
+
+    /// The groups in it.
+    pub(super) fn groups(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Group(number) => Some(*number),
+            Part::Text(_) => None,
+        })
+    }
+}
+
+fn literal(part: Option<&Part>) -> &str {
+    match part {
+        Some(Part::Text(text)) => text,
+        _ => "",
     }
 }
 
@@ -114,6 +139,14 @@ mod tests {
         assert_eq!(mapped("a(b)?c", "x\\1y\\0", "ac").as_deref(), Some("xyac"), "a group that took no part is empty");
         assert_eq!(mapped(".*", "reports", "whoever").as_deref(), Some("reports"));
         assert_eq!(mapped("(.*)@example\\.com", "\\1", "alice@example.com.evil"), None);
+    }
+
+    #[test]
+    fn a_template_without_groups_is_one_user() {
+        let pattern = Pattern::new("(a)", false).unwrap();
+        for (text, is_constant) in [("reports", true), ("\\\\1", true), ("\\1", false), ("x\\0", false)] {
+            assert_eq!(UserTemplate::new(text, &pattern).unwrap().is_constant(), is_constant, "{text}");
+        }
     }
 
     #[test]

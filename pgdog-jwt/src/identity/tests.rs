@@ -206,13 +206,15 @@ fn a_session_is_guarded_where_settings_carry_claims_even_if_its_token_has_none()
 
 #[test]
 fn an_account_that_no_token_may_have_is_no_account() {
+    const NO_MAPPING: &str = "\"service_account\" needs an account that a token's roles lead to; add \
+                              [[jwt.role_mappings]] or \"default_role_mapping\"";
     let problem = |rules: Vec<RoleMapping>| {
         let mut config = accounts(rules);
         config.issuers[0].keys = KeySource::PemFiles(vec!["key.pem".into()]);
-        crate::config::check(&config).err().map(|error| error.to_string())
+        crate::config::findings(&config).first().map(|finding| finding.fault.to_string())
     };
     assert_eq!(problem(vec![mapping("a", Some("b"))]), None);
-    assert_eq!(problem(Vec::new()).as_deref(), Some("role_mappings must hold a rule in service-account mode"));
+    assert_eq!(problem(Vec::new()).as_deref(), Some(NO_MAPPING));
     for name in ["postgres", "none", "", &"a".repeat(64)] {
         let rule = RoleMapping { server_user: name.to_owned(), ..mapping("x", Some("dba")) };
         let problem = problem(vec![rule]).unwrap();

@@ -1,12 +1,11 @@
-//! What an issuer's answer about a token says (RFC 7662 section 2.2), read strictly: whatever is not plainly "active, an
-//! access token that its bearer may use" is not.
+//! What an issuer's answer about a token says (RFC 7662 section 2.2), read strictly: whatever is not plainly
+//! "active" is not. Which kind of token it is, `policy::kind` judges.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::claims::{self, Claims};
-use crate::deny::DenyReason;
+use crate::claims::Claims;
 use crate::json::parse_object;
 
 /// The claims of an active token; `None`: it is not active. An error is an answer that is none.
@@ -30,25 +29,6 @@ pub(super) fn complete(mut said: Claims, issuer: Option<&str>, max_age: Option<D
         said.insert("exp".to_owned(), Value::from(end.as_secs()));
     }
     said
-}
-
-/// Whether the token is one that whoever bears it may use. Issuers answer about refresh tokens as well, whatever
-/// `token_type_hint` says; a token with `cnf` or of another type asks for a proof that this login has no place for.
-pub(crate) fn check_use(claims: &Claims) -> Result<(), DenyReason> {
-    let is_one_of = |name: &str, accepted: &[&str]| match claims::optional_string(claims, name)? {
-        Some(word) if !accepted.iter().any(|accepted| word.eq_ignore_ascii_case(accepted)) => {
-            Err(DenyReason::InvalidClaim(name.to_owned()))
-        }
-        _ => Ok(()),
-    };
-    is_one_of("token_type", &["Bearer", "access_token"])?;
-    is_one_of("token_use", &["access", "access_token"])?;
-    // Keycloak's word for the kind of token.
-    is_one_of("typ", &["Bearer", "JWT", "at+jwt", "application/at+jwt"])?;
-    match claims.contains_key("cnf") {
-        true => Err(DenyReason::InvalidClaim("cnf".to_owned())),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -86,30 +66,5 @@ mod tests {
         assert_eq!(said("{}", minute), r#"{"exp":1060,"iss":"https://id.example"}"#);
         let own = r#"{"exp":"x","iss":"https://other.example"}"#;
         assert_eq!(said(own, minute), own);
-    }
-
-    #[test]
-    fn only_access_tokens_for_their_bearer_are_used() {
-        let verdict = |text: &str| check_use(&parse_object(text.as_bytes()).unwrap());
-        for good in [
-            "{}",
-            r#"{"token_type":"bearer"}"#,
-            r#"{"token_type":"Bearer","typ":"Bearer"}"#,
-            r#"{"token_use":"access_token"}"#,
-        ] {
-            assert_eq!(verdict(good), Ok(()), "{good}");
-        }
-        for bad in [
-            r#"{"token_type":"DPoP"}"#,
-            r#"{"token_type":"refresh_token"}"#,
-            r#"{"token_type":7}"#,
-            r#"{"token_use":"refresh_token"}"#,
-            r#"{"token_use":"id"}"#,
-            r#"{"typ":"Refresh"}"#,
-            r#"{"typ":"ID"}"#,
-            r#"{"cnf":{"jkt":"x"}}"#,
-        ] {
-            assert!(matches!(verdict(bad), Err(DenyReason::InvalidClaim(_))), "{bad}");
-        }
     }
 }

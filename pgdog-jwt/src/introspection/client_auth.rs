@@ -14,7 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
-use crate::config::{ClientAuth, ClientKey, ConfigError, IntrospectionSource, Secret};
+use crate::config::{ClientAuth, ClientKey, Fault, IntrospectionSource, Secret};
 
 /// Life of an assertion, in seconds: enough for a slow issuer and for clocks that differ a little.
 const ASSERTION_LIFE: u64 = 60;
@@ -37,7 +37,7 @@ pub(super) enum SigningKey {
 
 impl Prover {
     /// Reads the key file, where there is one.
-    pub(super) fn open(source: &IntrospectionSource) -> Result<Self, ConfigError> {
+    pub(super) fn open(source: &IntrospectionSource) -> Result<Self, Fault> {
         let id = source.client_id.clone();
         Ok(match &source.client_auth {
             ClientAuth::Basic(secret) => Self::Basic(basic(&id, secret)?),
@@ -76,11 +76,11 @@ impl Prover {
 }
 
 /// Both parts are form-encoded before they are joined (RFC 6749 section 2.3.1), so that a colon in them is no separator.
-fn basic(id: &str, secret: &Secret) -> Result<HeaderValue, ConfigError> {
+fn basic(id: &str, secret: &Secret) -> Result<HeaderValue, Fault> {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret.expose())));
     let header = HeaderValue::try_from(format!("Basic {pair}"));
-    let mut header = header.map_err(|_| ConfigError::System("the client's secret is no header value".to_owned()))?;
+    let mut header = header.map_err(|_| Fault::System("the client's secret is no header value".to_owned()))?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -111,8 +111,8 @@ fn assertion(id: &str, kid: Option<&str>, audience: &str, key: &SigningKey) -> R
 }
 
 impl SigningKey {
-    fn read(file: &Path) -> Result<Self, ConfigError> {
-        let problem = |problem: &str| ConfigError::KeyFile { path: file.to_owned(), problem: problem.to_owned() };
+    fn read(file: &Path) -> Result<Self, Fault> {
+        let problem = |problem: &str| Fault::KeyFile { path: file.to_owned(), problem: problem.to_owned() };
         let text = std::fs::read(file).map_err(|error| problem(&format!("cannot be read: {error}")))?;
         let der = PrivatePkcs8KeyDer::from_pem_slice(&text)
             .map_err(|_| problem("holds no private key in PEM form, as PKCS #8 has it"))?;

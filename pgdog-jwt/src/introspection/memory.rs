@@ -11,7 +11,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::Outcome;
-use crate::config::{ConfigError, IntrospectionSource};
+use crate::config::{Fault, IntrospectionSource};
 use crate::decision::Credential;
 
 /// Stands for one token. It has no `Debug` (S5).
@@ -31,9 +31,9 @@ struct Room {
 }
 
 impl Memory {
-    pub(super) fn new(source: &IntrospectionSource) -> Result<Self, ConfigError> {
+    pub(super) fn new(source: &IntrospectionSource) -> Result<Self, Fault> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| ConfigError::System("the system has no random numbers to give".to_owned()))?;
+            .map_err(|_| Fault::System("the system has no random numbers to give".to_owned()))?;
         Ok(Self { key, active: Room::new(source.cache_size), others: Room::new(source.negative_cache_size) })
     }
 

@@ -8,7 +8,7 @@
 //!
 //! [`client_auth`] proves who asks, [`answer`] reads what is said, [`pause`] knows when not to ask.
 
-pub(crate) mod answer;
+mod answer;
 mod client_auth;
 mod memory;
 mod pause;
@@ -24,7 +24,7 @@ use reqwest::Client;
 use tokio::sync::Semaphore;
 
 use crate::claims::{self, Claims};
-use crate::config::{ConfigError, IntrospectionSource, Issuer, printable};
+use crate::config::{Fault, IntrospectionSource, Issuer, printable};
 use crate::decision::Credential;
 use crate::deny::DenyReason;
 use crate::http::{self, Route};
@@ -86,7 +86,7 @@ struct State {
 
 /// The endpoint of an issuer, if it has one. Key files are read again; where nothing else has changed, what is remembered
 /// stays.
-pub(crate) fn open(issuer: &Issuer, known: &[Option<Introspection>]) -> Result<Option<Introspection>, ConfigError> {
+pub(crate) fn open(issuer: &Issuer, known: &[Option<Introspection>]) -> Result<Option<Introspection>, Fault> {
     let Some(source) = &issuer.introspection else { return Ok(None) };
     let prover = Prover::open(source)?;
     let same = known.iter().flatten().find(|known| known.source == *source && known.issuer == issuer.issuer);
@@ -106,14 +106,15 @@ pub(crate) fn open(issuer: &Issuer, known: &[Option<Introspection>]) -> Result<O
     Ok(Some(Introspection { source: source.clone(), issuer: issuer.issuer.clone(), prover, client, state }))
 }
 
-fn client(source: &IntrospectionSource) -> Result<Client, ConfigError> {
+fn client(source: &IntrospectionSource) -> Result<Client, Fault> {
     let read = |path: &PathBuf| {
-        let problem = |error| ConfigError::KeyFile { path: path.clone(), problem: format!("cannot be read: {error}") };
+        let problem = |error| Fault::KeyFile { path: path.clone(), problem: format!("cannot be read: {error}") };
         std::fs::read(path).map_err(problem)
     };
     let authorities = source.ca_file.as_ref().map(read).transpose()?;
     http::client_by(&Route {
-        https: !source.url.starts_with("http:"),
+        https: !http::is_clear_text(&source.url),
+        https_only: !http::is_clear_text(&source.url),
         connect_timeout: source.connect_timeout,
         timeout: source.timeout,
         proxy: &source.proxy,

@@ -1,4 +1,10 @@
-//! Where an issuer says that its keys are: its metadata (OpenID Connect Discovery 1.0, sections 3 and 4).
+//! Where an issuer says that its keys are: its metadata (OpenID Connect Discovery 1.0, sections 3 and 4). An issuer may move
+//! its keys to any host of the network, but never to a weaker way than its own: what was asked over HTTPS leads nowhere in
+//! clear text, and what is elsewhere leads to no service of this machine.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use reqwest::Url;
 
 use crate::config::{check_url, printable};
 use crate::json::parse_object;
@@ -36,8 +42,42 @@ pub(super) fn keys_url(body: &[u8], issuer: &str) -> Result<String, MetadataErro
         return Err(MetadataError::WrongIssuer(printable(named).chars().take(SHOWN).collect()));
     }
     let url = document.get("jwks_uri").and_then(|value| value.as_str()).ok_or(MetadataError::NoKeys)?;
-    check_url(url).map_err(|(_, problem)| MetadataError::KeysUrl(problem))?;
+    check_url(url).map_err(MetadataError::KeysUrl)?;
+    check_way(url, issuer).map_err(MetadataError::KeysUrl)?;
     Ok(url.to_owned())
+}
+
+/// Whether the way to the keys is as good as that to the metadata (section 3: both are https).
+fn check_way(keys: &str, issuer: &str) -> Result<(), &'static str> {
+    let (Ok(keys), Ok(issuer)) = (Url::parse(keys), Url::parse(issuer)) else { return Err("is not a URL") };
+    if issuer.scheme() == "https" && keys.scheme() != "https" {
+        return Err("must be https, as the issuer is");
+    }
+    if is_of_this_machine(&keys) && !is_of_this_machine(&issuer) {
+        return Err("leads into this machine, where the issuer is not");
+    }
+    Ok(())
+}
+
+/// Whether the host is this machine, whoever asks: loopback, "no address", and link-local addresses, where clouds tell a
+/// machine its secrets.
+fn is_of_this_machine(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return true };
+    match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(IpAddr::V4(address)) => is_local_v4(address),
+        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+            Some(address) => is_local_v4(address),
+            None => address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local(),
+        },
+        Err(_) => {
+            let name = host.strip_suffix('.').unwrap_or(host);
+            name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+        }
+    }
+}
+
+fn is_local_v4(address: Ipv4Addr) -> bool {
+    address.is_loopback() || address.octets()[0] == 0 || address.is_link_local()
 }
 
 #[cfg(test)]
@@ -69,10 +109,51 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_elsewhere_does_not_lead_into_this_machine() {
+        let leads = |issuer: &str, url: &str| {
+            let document = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{url}"}}"#);
+            keys_url(document.as_bytes(), issuer).is_ok()
+        };
+        for url in [
+            "https://127.0.0.1/keys",
+            "https://127.9.9.9:8443/keys",
+            "https://2130706433/keys",
+            "https://0x7f.1/keys",
+            "https://0.0.0.0/keys",
+            "https://[::1]/keys",
+            "https://[::]/keys",
+            "https://[::ffff:127.0.0.1]/keys",
+            "https://localhost/keys",
+            "https://LOCALHOST./keys",
+            "https://a.localhost/keys",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fe80::1]/keys",
+        ] {
+            assert!(!leads(ISSUER, url), "{url}");
+        }
+        for url in ["https://keys.example/a", "https://10.0.0.7/keys", "https://localhost.example/keys"] {
+            assert!(leads(ISSUER, url), "{url}");
+        }
+        for (issuer, url) in [
+            ("http://127.0.0.1:8080", "http://localhost:9/keys"),
+            ("http://127.0.0.1:8080", "https://keys.example/a"),
+            ("https://localhost:8443", "https://127.0.0.1:9/keys"),
+        ] {
+            assert!(leads(issuer, url), "{issuer} {url}");
+        }
+        for (issuer, url) in
+            [("https://localhost:8443", "http://127.0.0.1:9/keys"), ("http://127.0.0.1:8080", "http://keys.example/")]
+        {
+            assert!(!leads(issuer, url), "{issuer} {url}");
+        }
+    }
+
+    #[test]
     fn keys_are_fetched_over_https_only() {
         let at = |url: &str| read(&format!(r#"{{"issuer":"{ISSUER}","jwks_uri":{url}}}"#));
-        assert!(at(r#""http://127.0.0.1:8080/keys""#).is_ok());
         for url in [
+            r#""http://127.0.0.1:8080/keys""#,
+            r#""http://localhost/keys""#,
             r#""http://keys.example/a""#,
             r#""file:///etc/keys""#,
             r#""https://me:secret@keys.example/a""#,

@@ -11,7 +11,7 @@ use reqwest::{Client, Url};
 use super::discovery::{self, MetadataError};
 use super::jwk::{self, ParsedSet};
 use super::lifetime;
-use crate::config::{Algorithm, ConfigError, JwksSource, printable};
+use crate::config::{Algorithm, Fault, JwksSource, printable};
 use crate::file;
 use crate::http::{self, HttpError, Route};
 
@@ -38,7 +38,7 @@ pub(crate) enum FetchError {
     #[error("the file with the issuer's authority {0}")]
     Authority(String),
     #[error(transparent)]
-    Setup(#[from] ConfigError),
+    Setup(#[from] Fault),
 }
 
 /// What a fetch gave.
@@ -87,7 +87,7 @@ impl Fetcher {
         discovers: bool,
         algorithms: &[Algorithm],
         before: Option<&Self>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, Fault> {
         let mut fetcher = Self {
             source: source.clone(),
             discovers,
@@ -98,7 +98,7 @@ impl Fetcher {
         match &source.ca_file {
             None => fetcher.client = Some(fetcher.make_client(None)?),
             Some(path) => {
-                let problem = |problem| ConfigError::KeyFile { path: path.clone(), problem };
+                let problem = |problem| Fault::KeyFile { path: path.clone(), problem };
                 let pem = file::read(path, MAX_FILE_SIZE).map_err(problem)?;
                 fetcher.make_client(Some(&pem))?;
             }
@@ -213,9 +213,11 @@ impl Fetcher {
         }
     }
 
-    fn make_client(&self, authorities: Option<&[u8]>) -> Result<Client, ConfigError> {
+    fn make_client(&self, authorities: Option<&[u8]>) -> Result<Client, Fault> {
         http::client_by(&Route {
-            https: self.discovers || !self.source.url.starts_with("http:"),
+            // An issuer on this machine may have its keys elsewhere.
+            https: self.discovers || !http::is_clear_text(&self.source.url),
+            https_only: !http::is_clear_text(&self.source.url),
             connect_timeout: self.source.connect_timeout,
             timeout: self.source.timeout,
             proxy: &self.source.proxy,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{Verdict, Version, changes};
-use crate::config::{Algorithm, ConfigError};
+use crate::config::{Algorithm, Fault};
 use crate::deny::DenyReason;
 use crate::status::IssuerStatus;
 use crate::token::Token;
@@ -36,7 +36,7 @@ pub(crate) struct FileStore {
 
 impl FileStore {
     /// Reads the files and starts to watch them. What they held before, if they were known, is no news.
-    pub(crate) fn open(place: Place, algorithms: &[Algorithm], before: Option<&Self>) -> Result<Self, ConfigError> {
+    pub(crate) fn open(place: Place, algorithms: &[Algorithm], before: Option<&Self>) -> Result<Self, Fault> {
         let stamps = place.stamps();
         let contents = read::contents(&place)?;
         let loaded = read::load(&place, &contents, algorithms)?;
@@ -57,7 +57,7 @@ impl FileStore {
         thread::Builder::new()
             .name("jwt-key-files".to_owned())
             .spawn(move || watcher.run(&stop))
-            .map_err(|error| ConfigError::System(format!("cannot start watching the key files: {error}")))?;
+            .map_err(|error| Fault::System(format!("cannot start watching the key files: {error}")))?;
         Ok(Self { place, named, current, _watching: sender })
     }
 

@@ -1,5 +1,5 @@
 //! Who may ask the issuer, and when: one fetch at a time, a pause after each that failed, and not on the word of every
-//! unknown `kid`. The lock is held for a few comparisons and never across an await.
+//! unknown `kid` ([`super::strangers`]). The lock is held for a few comparisons and never across an await.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::jitter;
+use super::strangers::{Source, Strangers};
 
 /// The pause after one failed fetch; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,8 +21,8 @@ const LEAST_PAUSE: f64 = 0.8;
 pub(super) enum Cause {
     /// There is no copy of the set, or it is getting old.
     Age,
-    /// The copy lacks a key.
-    UnknownKid,
+    /// The copy lacks a key, says somebody from here.
+    UnknownKid(Source),
 }
 
 /// What whoever wants a fetch shall do. Each receiver closes when the fetch has ended.
@@ -33,14 +34,17 @@ pub(super) enum Pass {
     Running(watch::Receiver<()>),
     /// The last fetch failed just now.
     Pausing,
-    /// One for an unknown `kid` was made just now.
-    AskedAlready,
+    /// Fetches for unknown `kid`s were made just now: another may be so much later.
+    Later(Duration),
 }
 
 /// How a fetch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// The set that is known already.
     Fetched,
+    /// Another one.
+    Changed,
     Failed,
     /// Given up with the runtime that it ran on: the issuer is not to blame.
     Abandoned,
@@ -49,12 +53,24 @@ pub(super) enum Outcome {
 #[derive(Default)]
 pub(super) struct Gate(Mutex<State>);
 
+/// See [`Gate::wait`].
+pub(super) struct Waiting<'a> {
+    gate: &'a Gate,
+    source: Source,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.gate.0.lock().strangers.end_to_wait(self.source);
+    }
+}
+
 #[derive(Default)]
 struct State {
     running: Option<watch::Receiver<()>>,
     failures: u32,
     not_before: Option<Instant>,
-    last_for_unknown_kid: Option<Instant>,
+    strangers: Strangers,
 }
 
 impl Gate {
@@ -67,12 +83,11 @@ impl Gate {
         if state.not_before.is_some_and(|moment| now < moment) {
             return Pass::Pausing;
         }
-        if cause == Cause::UnknownKid {
-            let recent = |last: Instant| now.duration_since(last) < kid_interval;
-            if state.last_for_unknown_kid.is_some_and(recent) {
-                return Pass::AskedAlready;
+        if let Cause::UnknownKid(source) = cause {
+            match state.strangers.wait(source, kid_interval, now) {
+                Duration::ZERO => state.strangers.ask(source, now),
+                wait => return Pass::Later(wait),
             }
-            state.last_for_unknown_kid = Some(now);
         }
         let (ended, running) = watch::channel(());
         state.running = Some(running.clone());
@@ -84,24 +99,33 @@ impl Gate {
         let mut state = self.0.lock();
         state.running = None;
         match outcome {
-            Outcome::Fetched => {
+            Outcome::Fetched | Outcome::Changed => {
                 state.failures = 0;
                 state.not_before = None;
+                if outcome == Outcome::Changed {
+                    state.strangers.forget();
+                }
             }
             Outcome::Failed => {
                 let pause = FIRST_PAUSE * (1 << state.failures.min(5));
                 state.failures = state.failures.saturating_add(1);
                 state.not_before = Some(now + jitter::shortened(pause.min(LONGEST_PAUSE), LEAST_PAUSE));
                 // The pause is enough: a key that could not be asked for may be asked for after it.
-                state.last_for_unknown_kid = None;
+                state.strangers.forget();
             }
-            Outcome::Abandoned => state.last_for_unknown_kid = None,
+            Outcome::Abandoned => state.strangers.forget(),
         }
     }
 
     /// A fetch that was made for another cause has answered for every unknown `kid` as well.
     pub(super) fn answered_for_unknown_kids(&self, now: Instant) {
-        self.0.lock().last_for_unknown_kid.get_or_insert(now);
+        self.0.lock().strangers.answered(now);
+    }
+
+    /// A login waits until another fetch may be made for an unknown `kid`; `None` when too many do. Dropping it ends that.
+    pub(super) fn wait(&self, source: Source) -> Option<Waiting<'_>> {
+        let may_wait = self.0.lock().strangers.begin_to_wait(source);
+        may_wait.then(|| Waiting { gate: self, source })
     }
 
     /// Whether the last word of the issuer is still to come: a fetch runs, or the last one failed.
@@ -128,6 +152,10 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
+    fn unknown() -> Cause {
+        Cause::UnknownKid(Source::of(None))
+    }
+
     fn passes(gate: &Gate, cause: Cause, now: Instant) -> bool {
         matches!(gate.ask(cause, INTERVAL, now), Pass::Start(..))
     }
@@ -138,7 +166,7 @@ mod tests {
         let Pass::Start(sender, receiver) = gate.ask(Cause::Age, INTERVAL, now) else {
             panic!("the first may start");
         };
-        for cause in [Cause::Age, Cause::UnknownKid] {
+        for cause in [Cause::Age, unknown()] {
             assert!(matches!(gate.ask(cause, INTERVAL, now), Pass::Running(_)));
         }
         gate.end(Outcome::Fetched, now);
@@ -157,7 +185,7 @@ mod tests {
             let most = Duration::from_secs(seconds);
             assert!(pause >= most.mul_f64(LEAST_PAUSE) && pause <= most, "{pause:?}");
             let just_before = now + pause - Duration::from_millis(1);
-            assert!(matches!(gate.ask(Cause::UnknownKid, INTERVAL, just_before), Pass::Pausing));
+            assert!(matches!(gate.ask(unknown(), INTERVAL, just_before), Pass::Pausing));
             now += pause;
         }
         assert!(gate.is_open() && passes(&gate, Cause::Age, now));
@@ -168,22 +196,25 @@ mod tests {
     #[test]
     fn unknown_kids_wait_for_their_interval_and_age_does_not() {
         let (gate, now) = (Gate::default(), Instant::now());
-        assert!(passes(&gate, Cause::UnknownKid, now));
+        assert!(passes(&gate, unknown(), now));
         gate.end(Outcome::Fetched, now);
-        let later = now + INTERVAL - Duration::from_millis(1);
-        assert!(matches!(gate.ask(Cause::UnknownKid, INTERVAL, later), Pass::AskedAlready));
+        let wait = Duration::from_millis(1);
+        let later = now + Duration::from_secs(1) - wait;
+        assert!(matches!(gate.ask(unknown(), INTERVAL, later), Pass::Later(left) if left == wait));
         assert!(passes(&gate, Cause::Age, later));
         gate.end(Outcome::Fetched, later);
-        assert!(passes(&gate, Cause::UnknownKid, now + INTERVAL));
+        assert!(passes(&gate, unknown(), later + wait));
+        gate.end(Outcome::Changed, later + wait);
+        assert!(passes(&gate, unknown(), later + wait), "what was rotated may be rotated again");
     }
 
     #[test]
     fn a_fetch_that_gave_no_answer_does_not_use_up_the_interval() {
         for (outcome, pause) in [(Outcome::Failed, 1), (Outcome::Abandoned, 0)] {
             let (gate, now) = (Gate::default(), Instant::now());
-            assert!(passes(&gate, Cause::UnknownKid, now));
+            assert!(passes(&gate, unknown(), now));
             gate.end(outcome, now);
-            assert!(passes(&gate, Cause::UnknownKid, now + Duration::from_secs(pause)));
+            assert!(passes(&gate, unknown(), now + Duration::from_secs(pause)));
         }
     }
 }

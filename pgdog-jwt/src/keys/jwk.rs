@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::KeySet;
 use super::changes;
-use super::key::{Key, KeyError, KeyKind};
+use super::key::{Key, KeyError, KeyKind, without_leading_zeros};
 use crate::config::Algorithm;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A key set as it was read.
 pub(crate) struct ParsedSet {
@@ -50,6 +52,8 @@ struct RawKey {
 /// Two keys may have one `kid` (RFC 7517 section 4.5 only advises against it): a token that names it is tried with both.
 /// The same key twice counts once.
 pub(crate) fn parse(body: &[u8], allowed: &[Algorithm], max_keys: usize) -> Result<ParsedSet, NotAKeySet> {
+    // RFC 8259 section 8.1 lets a reader ignore it.
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let raw: RawSet = serde_json::from_slice(body).map_err(|_| NotAKeySet)?;
     let total = raw.keys.len();
     let mut keys: Vec<Key> = Vec::new();
@@ -107,11 +111,22 @@ fn read(raw: RawKey, allowed: &[Algorithm]) -> Result<Option<Key>, KeyError> {
     key.map(Some)
 }
 
-/// An uncompressed point (SEC 1 section 2.3.3) from coordinates of full length (RFC 7518 section 6.2.1.2).
+/// An uncompressed point (SEC 1 section 2.3.3) from its coordinates. RFC 7518 section 6.2.1.2 wants their full length; where an
+/// issuer writes them as numbers, without leading zero bytes or with one too many, they are the same numbers. Whether the point is on the
+/// curve is checked with the key.
 fn point(raw: &RawKey, size: usize) -> Result<Vec<u8>, KeyError> {
-    let x = coordinate(raw.x.as_ref(), size)?;
-    let y = coordinate(raw.y.as_ref(), size)?;
-    Ok([&[4][..], &x, &y].concat())
+    let mut point = vec![4];
+    for encoded in [&raw.x, &raw.y] {
+        let bytes = bytes(encoded.as_ref())?;
+        if bytes.is_empty() {
+            return Err(KeyError::Malformed);
+        }
+        let number = without_leading_zeros(&bytes);
+        let missing = size.checked_sub(number.len()).ok_or(KeyError::Malformed)?;
+        point.resize(point.len() + missing, 0);
+        point.extend_from_slice(number);
+    }
+    Ok(point)
 }
 
 fn coordinate(encoded: Option<&String>, size: usize) -> Result<Vec<u8>, KeyError> {

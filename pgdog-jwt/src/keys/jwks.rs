@@ -7,8 +7,8 @@
 //!   in, from the first fetch on ([`refresh`]).
 //! - Only a login whose key is missing waits, and no longer than `timeout`. All such logins share one fetch, which is a
 //!   task of its own: a client that gives up does not cancel it for the others.
-//! - Fetches for an unknown `kid` happen at most once per `min_refresh_interval`, and after a failure nobody asks until a
-//!   pause has passed, so that forged tokens cannot turn us against the issuer.
+//! - Fetches for an unknown `kid` are limited for each address and in all; a login waits for the next one that may be, within
+//!   `timeout`. After a failure nobody asks until a pause has passed, so that forged tokens cannot turn us against the issuer.
 //!
 //! Logins read the copy without a lock; [`Gate`] decides who fetches.
 
@@ -20,13 +20,15 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::fetch::{Fetcher, Validator};
 use super::gate::{Cause, Gate, Pass};
 use super::lifetime::Lifetime;
-use super::{KeySet, Verdict, Version};
-use crate::config::{Algorithm, ConfigError, JwksSource};
+use super::strangers::Source;
+use super::{Candidate, KeySet, Verdict, Version};
+use crate::authenticator::turn;
+use crate::config::{Algorithm, Fault, JwksSource};
 use crate::deny::DenyReason;
 use crate::status::{IssuerStatus, KeyState};
 use crate::token::Token;
@@ -37,6 +39,8 @@ pub(crate) struct JwksStore {
     fetcher: Fetcher,
     copy: ArcSwapOption<Published>,
     gate: Gate,
+    /// Rings when another copy is there.
+    changed: Notify,
     /// Whether the background task lives.
     refreshing: AtomicBool,
     /// Fetches that succeeded, those of them that brought nothing new, and those that failed.
@@ -47,12 +51,26 @@ pub(crate) struct JwksStore {
     last_error: ArcSwapOption<String>,
 }
 
+/// What came of a wish for a fetch.
+enum Asked {
+    /// It runs.
+    Running(watch::Receiver<()>),
+    /// It may be made at this moment.
+    Later(Instant),
+}
+
 /// A set as it was fetched.
 struct Published {
     keys: Arc<KeySet>,
     skipped: Arc<[String]>,
     validator: Option<Validator>,
     lifetime: Lifetime,
+}
+
+/// Whether a key without a name has signed the token, in the turn of a signature check.
+async fn has_signed(keys: &KeySet, token: &Token<'_>, algorithm: Algorithm) -> bool {
+    let _turn = turn::take().await;
+    keys.verify_by_name(token, algorithm) == Verdict::Signed
 }
 
 impl JwksStore {
@@ -63,11 +81,12 @@ impl JwksStore {
         discovers: bool,
         algorithms: &[Algorithm],
         before: Option<&Self>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, Fault> {
         Ok(Self {
             fetcher: Fetcher::new(source, discovers, algorithms, before.map(|before| &before.fetcher))?,
             copy: ArcSwapOption::new(before.and_then(|before| before.copy.load_full())),
             gate: Gate::default(),
+            changed: Notify::new(),
             refreshing: AtomicBool::new(false),
             fetches: AtomicU64::new(0),
             unchanged: AtomicU64::new(0),
@@ -110,15 +129,45 @@ impl JwksStore {
     }
 
     /// Waits for a missing key, no longer than `timeout`. Tells whether it waited.
-    pub(crate) async fn prepare(self: &Arc<Self>, token: &Token<'_>, algorithm: Algorithm) -> Result<bool, DenyReason> {
-        let cause = match self.copy_for_login() {
-            None => Cause::Age,
-            Some(copy) if copy.keys.has_key_for(token, algorithm) => return Ok(false),
-            Some(_) => Cause::UnknownKid,
-        };
-        let running = self.ask(cause)?;
-        Box::pin(self.wait(running)).await;
-        Ok(true)
+    pub(crate) async fn prepare(
+        self: &Arc<Self>,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+        source: Source,
+    ) -> Result<bool, DenyReason> {
+        let (mut has_waited, deadline) = (false, Instant::now() + self.source().timeout);
+        let mut waiting = None;
+        loop {
+            let Some(cause) = self.missing(token, algorithm, source).await else { return Ok(has_waited) };
+            // Before it is asked: a set that comes meanwhile is not overlooked.
+            let changed = self.changed.notified();
+            match self.ask(cause)? {
+                Asked::Running(running) => {
+                    Box::pin(self.wait(running)).await;
+                    return Ok(true);
+                }
+                Asked::Later(moment) if moment > deadline => return Err(DenyReason::UnknownKid),
+                Asked::Later(moment) => {
+                    if waiting.is_none() {
+                        waiting = Some(self.gate.wait(source).ok_or(DenyReason::UnknownKid)?);
+                    }
+                    has_waited = true;
+                    let _ = Box::pin(tokio::time::timeout_at(moment.into(), changed)).await;
+                }
+            }
+        }
+    }
+
+    /// Why the set must be fetched before the token can be verified; `None`: it need not.
+    async fn missing(self: &Arc<Self>, token: &Token<'_>, algorithm: Algorithm, source: Source) -> Option<Cause> {
+        match self.copy_for_login() {
+            None => Some(Cause::Age),
+            Some(copy) => match copy.keys.has_key_for(token, algorithm) {
+                Candidate::Named => None,
+                Candidate::Unnamed if has_signed(&copy.keys, token, algorithm).await => None,
+                Candidate::Unnamed | Candidate::None => Some(Cause::UnknownKid(source)),
+            },
+        }
     }
 
     /// Whether the issuer signed the token, as far as is known after [`prepare`](Self::prepare).
@@ -146,7 +195,7 @@ impl JwksStore {
     /// Fetches the set if nobody does so already, so that the first login need not wait and the set stays fresh.
     pub(crate) async fn warm(self: &Arc<Self>) {
         if !self.refreshing.load(Ordering::Acquire)
-            && let Ok(running) = self.ask(Cause::Age)
+            && let Ok(Asked::Running(running)) = self.ask(Cause::Age)
         {
             self.wait(running).await;
         }
@@ -178,16 +227,17 @@ impl JwksStore {
     }
 
     /// Joins the running fetch or starts one. If neither may be, says what that means for a login.
-    fn ask(self: &Arc<Self>, cause: Cause) -> Result<watch::Receiver<()>, DenyReason> {
+    fn ask(self: &Arc<Self>, cause: Cause) -> Result<Asked, DenyReason> {
         let runtime = Handle::try_current().map_err(|_| DenyReason::KeysUnavailable)?;
-        match self.gate.ask(cause, self.source().min_refresh_interval, Instant::now()) {
-            Pass::Running(running) => Ok(running),
+        let now = Instant::now();
+        match self.gate.ask(cause, self.source().min_refresh_interval, now) {
+            Pass::Running(running) => Ok(Asked::Running(running)),
             Pass::Start(ended, running) => {
                 runtime.spawn(Fetch::new(self, ended).run());
-                Ok(running)
+                Ok(Asked::Running(running))
             }
             Pass::Pausing => Err(DenyReason::KeysUnavailable),
-            Pass::AskedAlready => Err(DenyReason::UnknownKid),
+            Pass::Later(wait) => Ok(Asked::Later(now + wait)),
         }
     }
 }

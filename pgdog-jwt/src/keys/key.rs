@@ -11,6 +11,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::config::Algorithm;
 use crate::status::KeyStatus;
+use crate::token::Token;
 
 /// Shorter RSA keys are refused (RFC 7518 sections 3.3 and 3.5).
 const MIN_RSA_BITS: usize = 2048;
@@ -143,6 +144,11 @@ impl Key {
         self.verifiers.iter().any(|(of, _)| *of == algorithm)
     }
 
+    /// Whether this key signed the token.
+    pub(crate) fn signed(&self, token: &Token<'_>, algorithm: Algorithm) -> bool {
+        self.verify(algorithm, token.signing_input, &token.signature)
+    }
+
     /// Whether this key made the signature, with this algorithm.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.verifiers
@@ -162,7 +168,7 @@ impl PartialEq for Key {
     }
 }
 
-fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
+pub(super) fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     &bytes[start..]
 }

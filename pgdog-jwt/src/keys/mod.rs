@@ -1,7 +1,7 @@
 //! An issuer's public keys, and the question that a login asks them: did one of you sign this?
 //!
 //! [`files`] watches files with keys; [`pem`] and [`jwk`] read the two forms that keys have; [`jwks`] decides when a set
-//! behind a URL is good enough and when to ask again, [`gate`] who may ask; [`fetch`] is the asking, [`discovery`] where,
+//! behind a URL is good enough and when to ask again, [`gate`] and [`strangers`] who may ask; [`fetch`] is the asking, [`discovery`] where,
 //! and [`lifetime`] how long the answer counts.
 
 mod changes;
@@ -15,19 +15,22 @@ mod jwks;
 mod key;
 mod lifetime;
 mod pem;
+mod strangers;
 #[cfg(test)]
 mod wycheproof_tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::JoinSet;
 
-use crate::config::{Algorithm, ConfigError, DEFAULT_MAX_KEYS, Issuer, KeySource};
+use crate::config::{Algorithm, DEFAULT_MAX_KEYS, Fault, Issuer, KeySource};
 use crate::deny::DenyReason;
 use crate::status::{IssuerStatus, KeyState, KeyStatus};
 use crate::token::Token;
 use key::Key;
+use strangers::Source;
 
 /// Most keys that one token is tried against: a bound on the work that a forged token causes.
 pub(crate) const MAX_TRIES: usize = 16;
@@ -46,7 +49,7 @@ pub(crate) enum Keys {
 impl Keys {
     /// Reads key files; asks no issuer yet. Of `known`, a set that is fetched in the same way lives on,
     /// and one that only other limits hold for from now on is taken over.
-    pub(crate) fn open(issuer: &Issuer, known: &[Self]) -> Result<Self, ConfigError> {
+    pub(crate) fn open(issuer: &Issuer, known: &[Self]) -> Result<Self, Fault> {
         let algorithms = &issuer.algorithms;
         if let Some(place) = files::Place::of(&issuer.keys) {
             let before = known.iter().find_map(|keys| match keys {
@@ -59,7 +62,7 @@ impl Keys {
             KeySource::None => return Ok(Self::None),
             KeySource::JwksInline(text) => return Ok(Self::Inline(Arc::new(inline(text, algorithms)?))),
             KeySource::Discovery(source) => (source, true),
-            other => (other.fetched().ok_or(ConfigError::NoIssuer)?, false),
+            other => (other.fetched().ok_or(Fault::NoIssuer)?, false),
         };
         let serves = |keys: &&Self| matches!(keys, Self::Jwks(store) if store.serves(source, discovers, algorithms));
         match known.iter().find(serves) {
@@ -117,10 +120,15 @@ impl Keys {
     }
 
     /// Waits for the key that the token needs, if it is not known. Tells whether it waited.
-    pub(crate) async fn prepare(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<bool, DenyReason> {
+    pub(crate) async fn prepare(
+        &self,
+        token: &Token<'_>,
+        algorithm: Algorithm,
+        address: Option<IpAddr>,
+    ) -> Result<bool, DenyReason> {
         match self {
             Self::Inline(_) | Self::Files(_) | Self::None => Ok(false),
-            Self::Jwks(store) => store.prepare(token, algorithm).await,
+            Self::Jwks(store) => store.prepare(token, algorithm, Source::of(address)).await,
         }
     }
 
@@ -184,6 +192,16 @@ impl Verdict {
     }
 }
 
+/// Whether a set has a key that may have signed a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// By its name, or because the token names none.
+    Named,
+    /// One without a name, which may be another: only the signature tells.
+    Unnamed,
+    None,
+}
+
 /// The keys of one issuer at one time.
 pub(crate) struct KeySet {
     keys: Vec<Key>,
@@ -225,14 +243,17 @@ impl KeySet {
         try_each(fitting, token, algorithm)
     }
 
-    /// Asks the keys that the token's `kid` names. A token without `kid` is taken only when there is no choice.
+    /// Asks the keys that the token's `kid` names. A token without `kid` is taken only when there is no choice; so is a key
+    /// without one.
     pub(crate) fn verify_by_name(&self, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
         let Some(kid) = token.kid.as_deref() else {
             return self.verify_by_only_one(token, algorithm);
         };
         let mut named = self.keys.iter().filter(|key| key.kid() == Some(kid)).peekable();
         if named.peek().is_none() {
-            return Verdict::NoKey;
+            // One that did not sign it may have another name: that says nothing of the one that the token names.
+            let signed = self.unnamed(algorithm).is_some_and(|key| key.signed(token, algorithm));
+            return if signed { Verdict::Signed } else { Verdict::NoKey };
         }
         let mut fitting = named.filter(|key| key.fits(algorithm)).peekable();
         if fitting.peek().is_none() {
@@ -242,11 +263,23 @@ impl KeySet {
     }
 
     /// Whether [`verify_by_name`](Self::verify_by_name) would have an answer other than [`Verdict::NoKey`].
-    pub(crate) fn has_key_for(&self, token: &Token<'_>, algorithm: Algorithm) -> bool {
-        match token.kid.as_deref() {
+    pub(crate) fn has_key_for(&self, token: &Token<'_>, algorithm: Algorithm) -> Candidate {
+        let has = match token.kid.as_deref() {
             Some(kid) => self.keys.iter().any(|key| key.kid() == Some(kid)),
             None => self.keys.iter().any(|key| key.fits(algorithm)),
+        };
+        match has {
+            true => Candidate::Named,
+            false if token.kid.is_some() && self.unnamed(algorithm).is_some() => Candidate::Unnamed,
+            false => Candidate::None,
         }
+    }
+
+    /// The only key without a `kid` that fits: RFC 7517 section 4.5 lets an issuer leave it out. A `kid` is a hint, and the signature decides
+    /// (RFC 7515 section 4.1.4).
+    fn unnamed(&self, algorithm: Algorithm) -> Option<&Key> {
+        let mut unnamed = self.keys.iter().filter(|key| key.kid().is_none() && key.fits(algorithm));
+        unnamed.next().filter(|_| unnamed.next().is_none())
     }
 
     fn verify_by_only_one(&self, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
@@ -260,13 +293,13 @@ impl KeySet {
 }
 
 fn try_each<'a>(mut keys: impl Iterator<Item = &'a Key>, token: &Token<'_>, algorithm: Algorithm) -> Verdict {
-    let signed = keys.by_ref().take(MAX_TRIES).any(|key| key.verify(algorithm, token.signing_input, &token.signature));
+    let signed = keys.by_ref().take(MAX_TRIES).any(|key| key.signed(token, algorithm));
     if signed { Verdict::Signed } else { Verdict::BadSignature }
 }
 
 /// The keys of a set that is written in the configuration: one without a usable key is a mistake.
-fn inline(text: &str, algorithms: &[Algorithm]) -> Result<jwk::ParsedSet, ConfigError> {
-    let unusable = |problem: &str| ConfigError::KeySet(problem.to_owned());
+fn inline(text: &str, algorithms: &[Algorithm]) -> Result<jwk::ParsedSet, Fault> {
+    let unusable = |problem: &str| Fault::KeySet(problem.to_owned());
     let set = jwk::parse(text.as_bytes(), algorithms, DEFAULT_MAX_KEYS);
     let set = set.map_err(|_| unusable("is not a JSON Web Key Set"))?;
     if set.keys.len() == 0 {

@@ -22,7 +22,7 @@ fn claims(exp: i64, nbf: Option<i64>, iat: Option<i64>) -> Claims {
 }
 
 fn with_leeway(leeway: Duration) -> Issuer {
-    Issuer { leeway, ..Issuer::new(KeySource::PemFiles(Vec::new())) }
+    Issuer { leeway, early_leeway: Duration::ZERO, ..Issuer::new(KeySource::PemFiles(Vec::new())) }
 }
 
 fn exact() -> Issuer {

@@ -16,7 +16,7 @@ pub enum Target {
 }
 
 /// One entry of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Revocation {
     target: Target,
     issuer: Option<String>,
@@ -43,7 +43,7 @@ pub enum RevocationError {
 
 impl Revocation {
     /// Revokes `target`: only of `issuer` (the value of `iss`), only what was issued before a moment, and only until
-    /// `expires_at`, after which no such token can be good.
+    /// `expires_at`, after which all such tokens have expired.
     ///
     /// # Errors
     /// What does not go together.
@@ -88,7 +88,8 @@ impl Revocation {
         self.issued_before
     }
 
-    /// The entry holds until then; `None`: until it is withdrawn.
+    /// No such token expires later; `None`: the entry holds until it is withdrawn. It holds for the
+    /// [leeway](super::Revocations::leeway) longer, as long as such a token may be taken.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }
@@ -96,6 +97,20 @@ impl Revocation {
     /// Whether both are about the same tokens.
     pub(super) fn is_alike(&self, other: &Self) -> bool {
         self.target == other.target && self.issuer == other.issuer && self.issued_before == other.issued_before
+    }
+
+    /// The same, whenever it ends.
+    pub(super) fn without_end(&self) -> Self {
+        Self { expires_at: None, ..self.clone() }
+    }
+
+    /// Whether it does not end before the other.
+    pub(super) fn lasts_as_long_as(&self, other: &Self) -> bool {
+        match (self.expires_at, other.expires_at) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => own >= other,
+        }
     }
 
     /// As long as the one of the two that holds longer.
@@ -106,8 +121,9 @@ impl Revocation {
         };
     }
 
-    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+    /// Whether it ended at this moment or before.
+    pub(super) fn has_ended(&self, moment: SystemTime) -> bool {
+        self.expires_at.is_some_and(|end| end <= moment)
     }
 }
 
@@ -131,6 +147,8 @@ pub enum Kept {
     File,
     /// In this process.
     Memory,
+    /// In this process. It was in the file, which has lost it and does not say why.
+    Lost,
 }
 
 /// An entry as it is shown.

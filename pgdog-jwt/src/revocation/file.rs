@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256};
 
-use super::line::{self, Line};
+use super::line::{self, Line, Said};
 
 /// Largest file, in bytes.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
@@ -37,6 +37,9 @@ pub enum FileProblem {
         /// What is wrong with it.
         problem: String,
     },
+    /// It has entries no more, and nothing says that this is meant. They still hold.
+    #[error("{}", lost(*.0))]
+    Lost(usize),
     /// More entries than there may be.
     #[error("has {entries} revocations that hold, and max_revocations is {limit}")]
     TooMany {
@@ -47,11 +50,29 @@ pub enum FileProblem {
     },
 }
 
+fn lost(entries: usize) -> String {
+    let (what, they) = match entries {
+        1 => ("1 revocation that still holds is gone".to_owned(), "it"),
+        more => (format!("{more} revocations that still hold are gone"), "them"),
+    };
+    let how =
+        format!("write {they} again, UNREVOKE {they}, or end a file that is whole with a line {{\"end_of_list\": N}}");
+    format!("{what}, and no line withdraws {they}: {how}")
+}
+
 /// What became of a look at the file.
 pub(super) enum Content {
     /// As it was.
     Same,
-    Lines(Vec<Line>),
+    Lines(Lines),
+}
+
+/// All that a file says.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub(super) entries: Vec<Line>,
+    /// Nothing is missing: the last line counts those before it.
+    pub(super) is_whole: bool,
 }
 
 /// What tells one version of a file from another.
@@ -151,11 +172,22 @@ fn content(path: &Path) -> Result<Vec<u8>, FileProblem> {
 }
 
 /// All lines that say something, or the first that cannot be understood.
-pub(super) fn lines(content: &[u8]) -> Result<Vec<Line>, FileProblem> {
-    let mut lines = Vec::new();
+pub(super) fn lines(content: &[u8]) -> Result<Lines, FileProblem> {
+    let mut lines = Lines::default();
     for (at, text) in content.split(|byte| *byte == b'\n').enumerate() {
-        let read = line::read(text).map_err(|problem| FileProblem::Line { number: at + 1, problem })?;
-        lines.extend(read);
+        let problem = |problem| FileProblem::Line { number: at + 1, problem };
+        match line::read(text).map_err(problem)? {
+            None => {}
+            Some(Said::Entry(entry)) => {
+                lines.entries.push(entry);
+                lines.is_whole = false;
+            }
+            Some(Said::End(count)) if count == lines.entries.len() => lines.is_whole = true,
+            Some(Said::End(count)) => {
+                let entries = lines.entries.len();
+                return Err(problem(format!("it counts {count} lines before it, and there are {entries}")));
+            }
+        }
     }
     Ok(lines)
 }

@@ -1,4 +1,5 @@
-//! One line of the file: a JSON object. Written by hand, by tools, or by another gateway.
+//! One line of the file: a JSON object. Written by hand, by tools, or by another gateway; the last one may count those before
+//! it, by which a file that is whole is known.
 
 use std::time::SystemTime;
 
@@ -9,7 +10,19 @@ use super::moment::{format_moment, parse_moment};
 use crate::claims;
 use crate::json::parse_object;
 
-/// What a line says.
+/// The name in the line that ends a file.
+const END: &str = "end_of_list";
+
+/// What a line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// One that revokes or withdraws.
+    Entry(Line),
+    /// The end of the file, with the number of such lines before it.
+    End(usize),
+}
+
+/// What an entry says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) revocation: Revocation,
@@ -20,12 +33,18 @@ pub(super) struct Line {
 
 /// Reads a line; `None` for one that says nothing: blank, or a comment. What is wrong is said without repeating the line,
 /// which may be anything.
-pub(super) fn read(text: &[u8]) -> Result<Option<Line>, String> {
+pub(super) fn read(text: &[u8]) -> Result<Option<Said>, String> {
     let text = text.trim_ascii();
     if text.is_empty() || text.starts_with(b"#") {
         return Ok(None);
     }
     let mut object = parse_object(text).ok_or("it is not one JSON object, each name once")?;
+    if let Some(count) = object.remove(END) {
+        let count = count.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|_| object.is_empty());
+        return count
+            .map(|count| Some(Said::End(count)))
+            .ok_or_else(|| format!("\"{END}\" stands alone, with a number"));
+    }
     let token = string(&mut object, "token_id")?;
     let subject = string(&mut object, "subject")?;
     let issuer = string(&mut object, "issuer")?;
@@ -39,7 +58,7 @@ pub(super) fn read(text: &[u8]) -> Result<Option<Line>, String> {
         Some(_) => return Err("\"withdrawn\" must be true or false".to_owned()),
     };
     if !object.is_empty() {
-        let known = "token_id, subject, issuer, issued_before, expires, revoked, note, withdrawn";
+        let known = "token_id, subject, issuer, issued_before, expires, revoked, note, withdrawn, end_of_list";
         return Err(format!("it has a name that is unknown; there are {known}"));
     }
     let target = match (token, subject) {
@@ -49,7 +68,7 @@ pub(super) fn read(text: &[u8]) -> Result<Option<Line>, String> {
         (None, None) => Target::All,
     };
     let revocation = Revocation::new(target, issuer, issued_before, expires_at).map_err(|error| error.to_string())?;
-    Ok(Some(Line { revocation, revoked_at, withdrawn }))
+    Ok(Some(Said::Entry(Line { revocation, revoked_at, withdrawn })))
 }
 
 fn string(object: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {

@@ -217,8 +217,8 @@ fn a_reload_forgets_nothing() {
     }
     let numbers: std::collections::BTreeSet<_> = in_file.list().iter().map(|listed| listed.number).collect();
     assert_eq!(numbers.len(), 2, "each has its own");
-    // The same file, of which a line was taken away.
-    std::fs::write(file.path(), "").unwrap();
+    // The same file, of which a line was taken away, and it says so.
+    std::fs::write(file.path(), "{\"end_of_list\":0}\n").unwrap();
     let again = Revocations::open(&config(Some(&file)), Some(&in_file)).unwrap();
     assert!(is_revoked(&again, token("", "alice", None)) && !is_revoked(&again, token("", "bob", None)));
 }
@@ -256,7 +256,7 @@ proptest! {
         let Ok(revocation) = Revocation::new(target, issuer, issued, expires.map(moment)) else { return Ok(()) };
         let text = line::write(&revocation, Some(at(7)), withdrawn);
         prop_assert_eq!(text.matches('\n').count(), 1);
-        let read = line::read(text.as_bytes()).unwrap().unwrap();
+        let Some(line::Said::Entry(read)) = line::read(text.as_bytes()).unwrap() else { panic!("{text}") };
         prop_assert!(read.revocation.is_alike(&revocation));
         prop_assert_eq!((read.withdrawn, read.revoked_at), (withdrawn, Some(at(7))));
         prop_assert!(withdrawn || read.revocation == revocation);

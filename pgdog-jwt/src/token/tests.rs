@@ -37,6 +37,28 @@ fn size_is_checked_before_content() {
 }
 
 #[test]
+fn what_was_pasted_with_a_token_is_said_and_not_taken_off() {
+    let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sig");
+    for (text, said) in [
+        (format!("{good}\n"), "line break"),
+        (format!("{good}\r\n"), "line break"),
+        (format!(" {good}"), "white space"),
+        (format!("{good}\t"), "white space"),
+        (format!("\"{good}\""), "quotes"),
+        (format!("'{good}'"), "quotes"),
+        (format!("Bearer {good}"), "\"Bearer\""),
+        (format!("bearer  {good}"), "\"Bearer\""),
+        (format!("Authorization: Bearer {good}"), "\"Authorization:\""),
+    ] {
+        let reason = refusal(&text);
+        assert_eq!(reason.code(), "malformed_token", "{text:?}");
+        assert!(reason.to_string().contains(said), "{text:?}: {reason}");
+    }
+    let opaque = check_bearer(b"\"0123456789abcdef0123\"").unwrap_err();
+    assert!(opaque.to_string().contains("quotes"), "{opaque}");
+}
+
+#[test]
 fn anything_but_three_full_parts_is_refused() {
     let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sig");
     let parts: Vec<&str> = good.split('.').collect();

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::site::{Response, Site, metadata, ok};
-use crate::common::{TestKey, becomes, claims, key_set, verdict};
+use crate::common::{TestKey, becomes, claims, file, key_set, verdict};
+use crate::https::issuer;
 use pgdog_jwt::config::{Issuer, JwksSource, KeySource};
 use pgdog_jwt::{Authenticator, JwtConfig};
 
@@ -80,6 +81,29 @@ async fn metadata_that_redirects_or_is_a_page_leads_nowhere() {
         assert_eq!(verdict(&authenticator, "alice", &token(&key, &site.url)).await, "keys_unavailable");
     }
     assert_eq!(good.asked().len(), 0);
+}
+
+/// What was asked for over HTTPS does not lead to what anybody on this machine could answer, nor into this machine.
+#[tokio::test]
+async fn the_metadata_of_an_https_issuer_does_not_lead_to_clear_text() {
+    let key = TestKey::p256("k");
+    let keys = Site::new({
+        let set = key_set(&[&key]);
+        move |_, _| ok(&set)
+    });
+    let (issuer, certificate) = issuer(&key, "127.0.0.1");
+    let ca = file(&certificate);
+    let metadata = serde_json::json!({"issuer": issuer.url, "jwks_uri": format!("{}/keys", keys.url)});
+    issuer.now_serving(metadata.to_string());
+    let trusted = |source: &mut JwksSource| source.ca_file = Some(ca.path().to_owned());
+    let authenticator = Authenticator::new(config(&issuer.url, trusted)).unwrap();
+
+    assert_eq!(verdict(&authenticator, "alice", &token(&key, &issuer.url)).await, "keys_unavailable");
+
+    assert!(issuer.hits() > 0);
+    assert_eq!(keys.asked().len(), 0);
+    let error = authenticator.status().remove(0).last_error.unwrap();
+    assert!(error.contains("jwks_uri") && error.contains("https"), "{error}");
 }
 
 #[tokio::test]

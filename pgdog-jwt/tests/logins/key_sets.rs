@@ -1,10 +1,13 @@
 //! Keys that an issuer publishes: rotation, one fetch for all, and sets that are not as they should be.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::issuer::{Behaviour, TestIssuer};
-use crate::common::{RSA, TestKey, claims, jwks_config, key_set, login, verdict};
+use crate::common::{RSA, TestKey, claims, jwks_config, key_set, login, verdict, verdict_from};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm as Jwa, Header};
 use pgdog_jwt::config::Algorithm;
 use pgdog_jwt::{Authenticator, JwtConfig};
@@ -115,30 +118,86 @@ async fn a_rotated_key_works_at_the_first_login_without_a_restart() {
     issuer.now_serving(key_set(&[&new]));
 
     assert_eq!(verdict(&authenticator, "alice", &new.sign(&claims("alice"))).await, "allowed");
+    assert_eq!(issuer.hits(), 2);
     assert_eq!(verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await, "unknown_kid", "withdrawn");
+}
+
+/// Logins with made-up names of keys, all at once, from one address.
+async fn flood(authenticator: &Arc<Authenticator>, key: &TestKey, address: Option<IpAddr>) {
+    let logins: Vec<_> = (0..50)
+        .map(|number| {
+            let mut header = Header::new(Jwa::ES256);
+            header.kid = Some(format!("forged-{number}"));
+            let (authenticator, token) = (Arc::clone(authenticator), key.sign_with(&header, &claims("alice")));
+            tokio::spawn(async move { verdict_from(&authenticator, &token, address).await })
+        })
+        .collect();
+    for login in logins {
+        assert_eq!(login.await.unwrap(), "unknown_kid");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_kids_costs_a_fetch_and_then_fewer_and_fewer() {
+    let known = TestKey::p256("known");
+    let issuer = TestIssuer::serving(key_set(&[&known]));
+    let authenticator = Arc::new(authenticator(&issuer));
+    assert_eq!(verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await, "allowed");
+    for fetches in 2..=4 {
+        flood(&authenticator, &known, None).await;
+        assert_eq!(issuer.hits(), fetches);
+    }
+    assert_eq!(verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await, "allowed");
+}
+
+#[tokio::test]
+async fn where_the_interval_is_longer_than_a_login_may_wait_a_flood_costs_one_fetch() {
+    let known = TestKey::p256("known");
+    let issuer = TestIssuer::serving(key_set(&[&known]));
+    let config = jwks_config(&issuer.url, |source| source.timeout = Duration::from_millis(500));
+    let authenticator = Arc::new(Authenticator::new(config).unwrap());
+    assert_eq!(verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await, "allowed");
+    for _ in 0..5 {
+        flood(&authenticator, &known, None).await;
+    }
     assert_eq!(issuer.hits(), 2);
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_kids_costs_one_fetch_per_interval() {
-    let known = TestKey::p256("known");
-    let issuer = TestIssuer::serving(key_set(&[&known]));
-    let config = jwks_config(&issuer.url, |source| source.min_refresh_interval = Duration::from_secs(1));
-    let authenticator = Authenticator::new(config).unwrap();
-    let flood = async || {
-        for number in 0..50 {
-            let mut header = Header::new(Jwa::ES256);
-            header.kid = Some(format!("forged-{number}"));
-            let token = known.sign_with(&header, &claims("alice"));
-            assert_eq!(verdict(&authenticator, "alice", &token).await, "unknown_kid");
-        }
-    };
-    flood().await;
-    assert_eq!(issuer.hits(), 1);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    flood().await;
-    assert_eq!(issuer.hits(), 2);
-    assert_eq!(verdict(&authenticator, "alice", &known.sign(&claims("alice"))).await, "allowed");
+async fn made_up_kids_keep_no_rotated_key_out() {
+    let (old, new) = (TestKey::p256("2025"), TestKey::p256("2026"));
+    let issuer = TestIssuer::serving(key_set(&[&old]));
+    let authenticator = Arc::new(authenticator(&issuer));
+    assert_eq!(verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await, "allowed");
+    for stranger in ["x", "y"] {
+        let token = TestKey::p256(stranger).sign(&claims("alice"));
+        assert_eq!(verdict(&authenticator, "alice", &token).await, "unknown_kid");
+    }
+    issuer.now_serving(key_set(&[&old, &new]));
+    let token: Arc<str> = new.sign(&claims("alice")).into();
+    let logins: Vec<_> = (0..8)
+        .map(|_| {
+            let (authenticator, token) = (Arc::clone(&authenticator), Arc::clone(&token));
+            tokio::spawn(async move { verdict(&authenticator, "alice", &token).await })
+        })
+        .collect();
+    for login in logins {
+        assert_eq!(login.await.unwrap(), "allowed");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_uses_up_no_others_turn() {
+    let (old, new) = (TestKey::p256("2025"), TestKey::p256("2026"));
+    let issuer = TestIssuer::serving(key_set(&[&old]));
+    let authenticator = Arc::new(authenticator(&issuer));
+    assert_eq!(verdict(&authenticator, "alice", &old.sign(&claims("alice"))).await, "allowed");
+    for _ in 0..4 {
+        flood(&authenticator, &old, Some(IpAddr::from([192, 0, 2, 1]))).await;
+    }
+    issuer.now_serving(key_set(&[&old, &new]));
+    let fresh = new.sign(&claims("alice"));
+    assert_eq!(verdict_from(&authenticator, &fresh, Some(IpAddr::from([192, 0, 2, 2]))).await, "allowed");
 }
 
 #[tokio::test]
@@ -164,6 +223,79 @@ async fn without_a_kid_a_token_is_taken_only_when_one_key_fits() {
     assert_eq!(verdict(&authenticator, "alice", &anonymous(&ed, Jwa::EdDSA)).await, "allowed");
     assert_eq!(verdict(&authenticator, "alice", &anonymous(&a, Jwa::ES256)).await, "ambiguous_key");
     assert_eq!(verdict(&authenticator, "alice", &anonymous(&RSA, Jwa::RS256)).await, "unknown_kid");
+}
+
+#[tokio::test]
+async fn a_key_without_a_name_is_tried_when_it_is_the_only_one() {
+    let (named, unnamed, other) = (TestKey::p256("named"), TestKey::p256("x"), TestKey::p256("y"));
+    let bare = |key: &TestKey| {
+        let mut jwk = key.jwk();
+        jwk.as_object_mut().unwrap().remove("kid");
+        jwk
+    };
+    let set = |keys: &[serde_json::Value]| json!({ "keys": keys }).to_string();
+    let issuer = TestIssuer::serving(set(&[named.jwk(), bare(&unnamed)]));
+    let authenticator = authenticator(&issuer);
+    let stranger = TestKey::p256("z");
+    assert_eq!(verdict(&authenticator, "alice", &unnamed.sign(&claims("alice"))).await, "allowed");
+    assert_eq!(verdict(&authenticator, "alice", &named.sign(&claims("alice"))).await, "allowed");
+    assert_eq!(issuer.hits(), 1);
+    // Its place may have been taken by another key without a name, or the token's key be a new one.
+    issuer.now_serving(set(&[named.jwk(), bare(&other)]));
+    assert_eq!(verdict(&authenticator, "alice", &other.sign(&claims("alice"))).await, "allowed");
+    assert_eq!(issuer.hits(), 2);
+    assert_eq!(verdict(&authenticator, "alice", &unnamed.sign(&claims("alice"))).await, "unknown_kid");
+    assert_eq!(verdict(&authenticator, "alice", &stranger.sign(&claims("alice"))).await, "unknown_kid");
+
+    let several = TestIssuer::serving(set(&[bare(&unnamed), bare(&other)]));
+    let authenticator = self::authenticator(&several);
+    assert_eq!(verdict(&authenticator, "alice", &unnamed.sign(&claims("alice"))).await, "unknown_kid");
+}
+
+#[tokio::test]
+async fn ed25519_is_eddsa_by_another_name() {
+    let key = TestKey::ed25519("a");
+    for said in [json!("EdDSA"), json!("Ed25519"), json!(null)] {
+        let mut jwk = key.jwk();
+        jwk["alg"] = said.clone();
+        let issuer = TestIssuer::serving(json!({ "keys": [jwk] }).to_string());
+        let authenticator = authenticator(&issuer);
+        for alg in ["EdDSA", "Ed25519"] {
+            let header = json!({ "alg": alg, "kid": "a" }).to_string();
+            let token = key.sign_raw(&header, &claims("alice").to_string());
+            assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed", "{said} {alg}");
+        }
+        for alg in ["ed25519", "Ed448", "ESP256"] {
+            let header = json!({ "alg": alg, "kid": "a" }).to_string();
+            let token = key.sign_raw(&header, &claims("alice").to_string());
+            assert_eq!(verdict(&authenticator, "alice", &token).await, "algorithm_not_allowed", "{alg}");
+        }
+    }
+}
+
+/// One key in 128 has a coordinate that begins with a zero byte.
+#[tokio::test]
+async fn coordinates_are_numbers() {
+    let decode = |text: &serde_json::Value| URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap();
+    let key = (0..10_000).map(|_| TestKey::p256("a")).find(|key| decode(&key.jwk()["x"])[0] == 0).unwrap();
+    let whole = decode(&key.jwk()["x"]);
+    let longer = [&[0], &whole[..]].concat();
+    for (x, expected) in
+        [(&whole[1..], "allowed"), (&longer[..], "allowed"), (&whole[2..], "unknown_kid"), (&[][..], "unknown_kid")]
+    {
+        let mut jwk = key.jwk();
+        jwk["x"] = json!(URL_SAFE_NO_PAD.encode(x));
+        let issuer = TestIssuer::serving(json!({ "keys": [jwk] }).to_string());
+        let verdict = verdict(&authenticator(&issuer), "alice", &key.sign(&claims("alice"))).await;
+        assert_eq!(verdict, expected, "{} bytes", x.len());
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_in_front_of_the_set_is_no_part_of_it() {
+    let key = TestKey::p256("a");
+    let issuer = TestIssuer::serving(format!("\u{feff}{}", key_set(&[&key])));
+    assert_eq!(verdict(&authenticator(&issuer), "alice", &key.sign(&claims("alice"))).await, "allowed");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod introspection;
 mod key_files;
 mod key_places;
 mod key_sets;
+mod kinds;
 mod mutations;
 mod named;
 mod neighbours;

@@ -186,3 +186,48 @@ async fn the_steps_say_what_the_decision_says_while_something_is_revoked() {
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["expired", "invalid_claim", "revoked", "user_mismatch"]);
 }
+
+/// "Until its `exp`" is what an administrator says of a token, and with a leeway the token is good for longer than that.
+#[tokio::test]
+async fn a_revocation_lasts_as_long_as_the_leeway_lets_its_token_in() {
+    let key = TestKey::ed25519("k");
+    let file = file(&key.pair.public_key_pem());
+    let mut config = pem_config(&[&file]);
+    config.issuers[0].leeway = Duration::from_secs(600);
+    let authenticator = Authenticator::new(config).unwrap();
+    let ended = now() - 5;
+    let mut claims = full("one", now() - 60);
+    claims["exp"] = json!(f64::from(u32::try_from(ended).unwrap()) + 0.5);
+    let token = key.sign(&claims);
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "allowed", "within the leeway");
+
+    let until = Some(UNIX_EPOCH + Duration::from_secs(ended));
+    let one = Revocation::new(Target::Token("one".to_owned()), None, None, until).unwrap();
+    let number = authenticator.revocations().revoke(one).unwrap();
+
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "revoked");
+    assert_eq!(authenticator.revocations().list().iter().map(|listed| listed.number).collect::<Vec<_>>(), [number]);
+    // Another entry does not push it out.
+    authenticator.revocations().revoke(revocation(Target::Subject("bob".to_owned()), None)).unwrap();
+    assert_eq!(verdict(&authenticator, "alice", &token).await, "revoked");
+}
+
+/// A reload that lets tokens live longer lets their revocations live longer as well.
+#[tokio::test]
+async fn a_leeway_that_grows_brings_the_revocations_of_the_file_with_it() {
+    let key = TestKey::ed25519("k");
+    let line = json!({"token_id": "one", "expires": now() - 5});
+    let (keys, list) = (file(&key.pair.public_key_pem()), file(&format!("{line}\n")));
+    let mut config = pem_config(&[&keys]);
+    config.revocation_file = Some(list.path().to_owned());
+    let mut claims = full("one", now() - 60);
+    claims["exp"] = json!(now() - 5);
+    let token = key.sign(&claims);
+    let strict = Authenticator::new(config.clone()).unwrap();
+    assert_eq!(verdict(&strict, "alice", &token).await, "expired");
+
+    config.issuers[0].leeway = Duration::from_secs(600);
+    let generous = strict.reconfigured(config).unwrap();
+
+    assert_eq!(verdict(&generous, "alice", &token).await, "revoked");
+}

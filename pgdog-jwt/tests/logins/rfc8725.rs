@@ -225,7 +225,7 @@ async fn section_3_2_use_appropriate_algorithms() {
     assert_eq!(Algorithm::DEFAULT.map(Algorithm::name), ["RS256", "ES256", "EdDSA"]);
     let key = TestKey::p256("k");
     let authenticator = authenticator(&[&key]);
-    for name in ["RS1", "HS256", "ES256K", "ES512", "A128KW", "RSA1_5", "es256", "Ed25519", "none"] {
+    for name in ["RS1", "HS256", "ES256K", "ES512", "A128KW", "RSA1_5", "es256", "ed25519", "Ed448", "none"] {
         let header = json!({"alg": name, "kid": "k"}).to_string();
         assert_eq!(verdict(&authenticator, "alice", &key.sign_raw(&header, &good())).await, "algorithm_not_allowed");
     }
@@ -371,18 +371,20 @@ async fn section_3_9_use_and_validate_audience() {
     assert_eq!(verdict(&authenticator, "alice", &key.sign(&claims("alice"))).await, "missing_claim");
 }
 
-/// A forged `kid` costs one fetch at most, and text of a token that nobody has vouched for is in no reason.
+/// Forged `kid`s cost a fetch and, a second later, another at most, and text of a token that nobody has vouched for is in no reason.
 #[tokio::test]
 async fn section_3_10_do_not_trust_received_claims() {
     let key = TestKey::p256("k");
     let issuer = TestIssuer::new(Behaviour::Answer(200, key_set(&[&key])));
-    let config = jwks_config(&issuer.url, |source| source.min_refresh_interval = Duration::from_secs(3600));
+    let config = jwks_config(&issuer.url, |source| {
+        (source.min_refresh_interval, source.timeout) = (Duration::from_secs(3600), Duration::from_millis(500));
+    });
     let authenticator = Authenticator::new(config).unwrap();
     for number in 0..20 {
         let header = json!({"alg": "ES256", "kid": format!("forged-{number}")}).to_string();
         assert_eq!(verdict(&authenticator, "alice", &key.sign_raw(&header, &good())).await, "unknown_kid");
     }
-    assert_eq!(issuer.hits(), 1);
+    assert!(issuer.hits() <= 2, "{} fetches", issuer.hits());
     let forged = TestKey::p256("k").sign(&json!({"sub": "eve-was-here", "exp": 1, "iss": "eve-was-here"}));
     let context = pgdog_jwt::AuthContext {
         user: "alice",

@@ -264,8 +264,9 @@ proptest! {
         prop_assume!(changed[position] != byte);
         changed[position] = byte;
         let verdict = verdict_of(&changed);
-        prop_assert!(["malformed_token", "bad_signature", "algorithm_not_allowed", "unsupported_header"]
-            .contains(&verdict.as_str()), "{verdict}");
+        let of_form = ["malformed_token", "unsupported_header", "token_type_denied"];
+        let of_signature = ["bad_signature", "algorithm_not_allowed"];
+        prop_assert!(of_form.iter().chain(&of_signature).any(|reason| *reason == verdict), "{verdict}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
 use crate::config::{Audit, Choice, Config, Databases, Life, Proof, Text};
+use crate::frontend::unauthenticated::Bounds;
 
 /// A configuration in which every key has its default.
 const DEFAULTS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"-\"\njwt_server_user = \"-\"\n\
@@ -80,6 +81,8 @@ fn entries(config: &Config) -> Vec<Entry> {
 
 fn general(config: &Config) -> Vec<Entry> {
     let g = &config.general;
+    // What follows from the number of descriptors is shown as well.
+    let bounds = Bounds::of(config);
     let entries = [
         ("host", shown(&g.host)),
         ("port", shown(g.port)),
@@ -87,6 +90,7 @@ fn general(config: &Config) -> Vec<Entry> {
         ("unix_socket_permissions", shown(format!("{:04o}", g.unix_socket_permissions))),
         ("reuse_port", shown(g.reuse_port)),
         ("workers", shown(g.workers)),
+        ("default_database", g.default_database.clone()),
         ("default_pool_size", shown(g.default_pool_size)),
         ("min_pool_size", shown(g.min_pool_size)),
         ("max_server_connections", g.max_server_connections.and_then(shown)),
@@ -102,12 +106,19 @@ fn general(config: &Config) -> Vec<Entry> {
         ("client_idle_timeout", millis(g.client_idle_timeout)),
         ("client_idle_in_transaction_timeout", millis(g.client_idle_in_transaction_timeout)),
         ("client_login_timeout", millis(g.client_login_timeout)),
+        ("max_unauthenticated_clients", count(bounds.total)),
+        ("max_unauthenticated_clients_per_address", count(bounds.per_address)),
+        ("unauthenticated_limit_exempt", list(&g.unauthenticated_limit_exempt)),
         ("login_failures_per_address", count(g.login_failures_per_address)),
         ("login_failures_per_address_burst", shown(g.login_failures_per_address_burst)),
         ("login_failures_per_user", count(g.login_failures_per_user)),
         ("login_failures_per_user_burst", shown(g.login_failures_per_user_burst)),
         ("login_failures_tracked", shown(g.login_failures_tracked)),
         ("login_refusal_delay", millis(g.login_refusal_delay)),
+        ("cancel_failures_per_address", count(g.cancel_failures_per_address)),
+        ("cancel_failures_per_address_burst", shown(g.cancel_failures_per_address_burst)),
+        ("cancel_failures", count(g.cancel_failures)),
+        ("cancel_failures_burst", shown(g.cancel_failures_burst)),
         ("server_lifetime", millis(g.server_lifetime)),
         ("server_lifetime_jitter", millis(g.server_lifetime_jitter)),
         ("rollback_timeout", millis(g.rollback_timeout)),
@@ -127,7 +138,10 @@ fn general(config: &Config) -> Vec<Entry> {
         ("read_your_writes_timeout", millis(g.read_your_writes_timeout)),
         ("prepared_statements", word(g.prepared_statements)),
         ("prepared_statements_limit", count(g.prepared_statements_limit)),
+        ("client_statements_limit", count(g.client_statements_limit)),
+        ("client_statements_size", count(g.client_statements_size)),
         ("query_cache_limit", count(g.query_cache_limit)),
+        ("server_cleaning", word(g.server_cleaning)),
         ("tls_certificate", path(g.tls_certificate.as_ref())),
         ("tls_private_key", path(g.tls_private_key.as_ref())),
         ("tls_client_required", shown(g.tls_client_required)),
@@ -140,6 +154,7 @@ fn general(config: &Config) -> Vec<Entry> {
         ("openmetrics_host", shown(&g.openmetrics_host)),
         ("openmetrics_port", g.openmetrics_port.and_then(shown)),
         ("openmetrics_namespace", g.openmetrics_namespace.clone()),
+        ("http_hosts", list(g.http_hosts.as_deref().unwrap_or_default())),
         ("log_format", word(g.log_format)),
         ("log_level", shown(&g.log_level)),
         ("log_connections", shown(g.log_connections)),
@@ -174,7 +189,9 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("jwt", "max_pools", shown(jwt.max_pools)),
         ("jwt", "allow_privileged_roles", shown(jwt.allow_privileged_roles)),
         ("jwt", "guard", word(jwt.guard)),
+        ("jwt", "standard_guard_on_shared_roles", word(jwt.shared_roles)),
         ("jwt", "max_statement_size", shown(jwt.max_statement_size)),
+        ("jwt", "max_statement_words", shown(jwt.max_statement_words)),
         ("jwt", "application_name", jwt.application_name.as_ref().map(|template| template.text().to_owned())),
     ];
     entries.extend(life(&jwt.life));
@@ -194,9 +211,11 @@ fn tokens(config: &Config) -> Vec<Entry> {
             ("jwt", "issuer", issuer.issuer.clone()),
             ("jwt", "algorithms", shown(algorithms.join(", "))),
             ("jwt", "leeway", shown(issuer.leeway.as_secs())),
+            ("jwt", "early_leeway", shown(issuer.early_leeway.as_secs())),
             ("general", "jwt_user_suffix", issuer.user_suffix.clone()),
             ("jwt", "max_token_age", issuer.max_token_age.and_then(|age| shown(age.as_secs()))),
             ("jwt", "token_types", shown(issuer.token_types.join(", "))),
+            ("jwt", "bound_tokens", word(issuer.bound_tokens)),
             ("jwt", "clients", shown(issuer.clients.join(", "))),
             ("jwt", "required_scopes", shown(issuer.required_scopes.join(", "))),
         ]);
@@ -242,7 +261,6 @@ fn audit(audit: &Audit) -> Vec<Entry> {
 fn tenants(config: &Config) -> Vec<Entry> {
     let tenants = config.tenants.as_ref();
     let account = config.resolver_account.as_ref();
-    let list = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
     vec![
         ("tenants", "separator", tenants.map(|tenants| tenants.separator.clone())),
         ("tenants", "value_separator", tenants.map(|tenants| tenants.value_separator.clone())),
@@ -346,6 +364,11 @@ fn path(path: Option<&PathBuf>) -> Option<String> {
 /// Milliseconds; nothing for "no limit".
 pub(super) fn millis(time: Duration) -> Option<String> {
     (time != Duration::MAX).then(|| time.as_millis().to_string())
+}
+
+fn list<T: ToString>(list: &[T]) -> Option<String> {
+    let texts: Vec<_> = list.iter().map(T::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn count(count: usize) -> Option<String> {

@@ -7,7 +7,7 @@ use crate::app::state::Generation;
 use crate::backend::gate;
 use crate::backend::statements;
 use crate::config::{Choice, Config, Databases, User};
-use crate::frontend::sessions;
+use crate::frontend::{sessions, unauthenticated};
 use crate::stats::State;
 
 /// Characters of a statement that are shown.
@@ -119,6 +119,7 @@ pub(super) fn lists(state: &Generation) -> Table {
         ("pools", pools().count()),
         ("subject_pools", state.registry.subjects()),
         ("used_clients", clients.len()),
+        ("login_clients", unauthenticated::clients()),
         ("active_clients", in_state(State::Active)),
         ("waiting_clients", in_state(State::Waiting)),
         ("pinned_clients", in_state(State::Pinned)),

@@ -7,13 +7,14 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgdog_jwt_guard::Access;
+
 use super::balance::Candidate;
 use super::checkout_error::CheckoutError;
 use super::cluster::{NoServer, PoolSet};
 use super::identity::Unconfirmed;
 use super::pool::{Pool, Wish};
 use crate::config::{LoadBalancingStrategy, ReadWriteSplit};
-use crate::router::Access;
 
 /// Servers of a cluster that are looked at.
 const MOST_SERVERS: usize = 128;

@@ -1,11 +1,11 @@
 //! What a server says of the settings of the role that a connection has become, and which of them the role can make.
 
-use std::fmt::Write;
-
 use super::{LeftOut, RoleSettings, Why};
 use crate::backend::connection::Connection;
 use crate::backend::conversation::{ConversationError, PLAINLY, UNHURRIED};
-use crate::backend::settings::{Settings, quote_literal};
+use crate::backend::nonce::Nonce;
+use crate::backend::own_requests::OwnRequests;
+use crate::backend::settings::Settings;
 
 /// All settings of a role together: names and values, in bytes. A start-up packet may not be larger either.
 const MAX_SIZE: usize = 10_000;
@@ -35,7 +35,7 @@ pub(in crate::backend) async fn ask(
     connection: &mut Connection,
     is_guarded: impl Fn(&str, &str) -> bool,
 ) -> Result<RoleSettings, ConversationError> {
-    let answer = connection.query_unhurried(&question(connection)).await?;
+    let answer = connection.query_fresh_unhurried(&question(connection)).await?;
     let mut settings = Settings::default();
     let mut left_out = Vec::new();
     for row in &answer.rows {
@@ -72,9 +72,7 @@ pub(in crate::backend) async fn ask(
 /// For each setting `name=value`, its name, and whether the role may make it. Every name and operator is qualified: the
 /// client may have chosen the `search_path`.
 fn question(connection: &Connection) -> String {
-    let version = connection.parameter("server_version").unwrap_or_default();
-    let major = version.split(|character: char| !character.is_ascii_digit()).next().and_then(|text| text.parse().ok());
-    let privileged = if major.unwrap_or(HAS_PRIVILEGES) >= HAS_PRIVILEGES {
+    let privileged = if connection.major_version().unwrap_or(HAS_PRIVILEGES) >= HAS_PRIVILEGES {
         "pg_catalog.has_parameter_privilege(p.name, 'SET')"
     } else {
         "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
@@ -107,12 +105,12 @@ pub(in crate::backend) async fn refused(
     settings: &Settings,
 ) -> Result<Vec<LeftOut>, ConversationError> {
     let mut refused = Vec::new();
-    match connection.query_unhurried(&trial(settings.iter())).await {
+    match try_out(connection, settings.iter()).await {
         Err(ConversationError::Refused(_)) => {}
         outcome => return outcome.map(|_| refused),
     }
     for (name, value) in settings.iter() {
-        match connection.query_unhurried(&trial([(name, value)].into_iter())).await {
+        match try_out(connection, [(name, value)].into_iter()).await {
             Err(ConversationError::Refused(fields)) => {
                 refused.push(LeftOut { name: name.to_owned(), why: Why::Refused(fields) });
             }
@@ -123,11 +121,19 @@ pub(in crate::backend) async fn refused(
 }
 
 /// The values are not wanted back: they would come in an encoding that is tried.
-fn trial<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut sql = format!("{PLAINLY}{UNHURRIED}SELECT true");
+async fn try_out<'a>(
+    connection: &mut Connection,
+    settings: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), ConversationError> {
+    let nonce = Nonce::new()?;
+    let mut sql = nonce.question();
     for (name, value) in settings {
-        let (name, value) = (quote_literal(name), quote_literal(value));
-        let _ = write!(sql, ",pg_catalog.set_config({name},{value},true) IS NULL");
+        sql.push(",pg_catalog.set_config(").value(name).push(",").value(value).push(",true) IS NULL");
     }
-    sql
+    let mut own = OwnRequests::default();
+    own.begin();
+    own.ask_sql(&sql);
+    own.commit();
+    let answer = connection.transact(&own).await?;
+    if nonce.is_repeated(answer.value(0)) { Ok(()) } else { Err(ConversationError::Stale) }
 }

@@ -5,10 +5,15 @@ use std::fmt::{Result, Write};
 use pgdog_jwt::AuthGrant;
 use pgdog_jwt::config::IdentityMode;
 use pgdog_jwt::token;
+use pgdog_jwt_guard::Account;
 use serde_json::Value;
 
 use crate::backend::cluster::Membership;
-use crate::backend::identity_sql::{CLEAN, question, statement};
+use crate::backend::identity::Identity;
+use crate::backend::identity_sql::{steps, who};
+use crate::backend::nonce::Nonce;
+use crate::backend::settings::Settings;
+use crate::backend::sql::Sql;
 use crate::cli::time;
 use crate::config::{Choice, Config, Guard};
 use crate::frontend::rehearsal::{Admitted, Rehearsal};
@@ -117,12 +122,16 @@ fn session(page: &mut String, config: &Config, admitted: &Admitted) -> Result {
     line(page, "  SUPERUSER", &format!("{privileged}, and BYPASSRLS as well"))?;
     let access = if identity.read_only { "read-only, never on a primary" } else { "read-write" };
     line(page, "  access", access)?;
-    let guard = match (who.is_guarded() || identity.read_only, config.jwt.as_ref().map(|jwt| jwt.guard)) {
+    let watch = who.watch(config, identity.read_only);
+    let guard = match (watch.is_guarded(), config.jwt.as_ref().map(|jwt| jwt.guard)) {
         (false, _) => "not needed",
         (true, Some(Guard::Standard)) => "standard",
         (true, _) => "strict",
     };
     line(page, "  guard", guard)?;
+    if watch.account == Account::Shared {
+        line(page, "  account", "of several subjects or tenants: none of them may change it")?;
+    }
     if let Some(tenant) = who.tenant() {
         line(page, "  tenant", tenant)?;
     }
@@ -179,14 +188,21 @@ fn sql(page: &mut String, pools: &Membership) -> Result {
     }
     let proof = identity.proven.as_ref().map(|_| PROOF);
     if *identity == pool.identity {
-        line(page, "  SQL, new", &question())?;
+        line(page, "  SQL, new", &who(&Nonce::shown()).to_string())?;
     } else {
-        line(page, "  SQL", &statement(identity, proof, "", ""))?;
+        line(page, "  SQL", &becoming(identity, proof, false))?;
     }
     if pools.spec.shared {
-        line(page, "  SQL, used", &statement(identity, proof, &CLEAN, ""))?;
+        line(page, "  SQL, used", &becoming(identity, proof, true))?;
     }
     Ok(())
+}
+
+/// What makes a connection the identity, with the values in place of the parameters that they are sent as.
+fn becoming(identity: &Identity, proof: Option<&str>, cleans: bool) -> String {
+    let (settings, nonce) = (Settings::default(), Nonce::shown());
+    let steps = steps(identity, proof, cleans, &settings);
+    steps.iter().chain([&who(&nonce)]).map(Sql::to_string).collect::<Vec<_>>().join(";")
 }
 
 /// One line, whatever is in the text: control characters would let a token write on its own.

@@ -64,9 +64,9 @@ impl Sync {
 
     async fn work(&self, config: &Config, provisioner: &Provisioner, databases: &[String]) -> Result<(), Failure> {
         let mut failures = 0;
-        for grant in self.grants(config, &mut failures).await? {
+        for (grant, origin) in self.grants(config, &mut failures).await? {
             for database in databases {
-                let outcome = match wanted(config, provisioner, database, &grant) {
+                let outcome = match wanted(config, provisioner, database, &grant, origin) {
                     Some(wanted) if self.dry_run => provisioner.preview(database, &wanted).await,
                     Some(wanted) => provisioner.apply(database, &wanted).await,
                     None => continue,
@@ -103,8 +103,9 @@ impl Sync {
     }
 
     /// What logins of these subjects and with these tokens would be granted. A token that is refused is said so.
-    async fn grants(&self, config: &Config, failures: &mut usize) -> Result<Vec<AuthGrant>, Failure> {
-        let mut grants: Vec<AuthGrant> = self.subject.iter().map(|name| self.named(config, name)).collect();
+    async fn grants(&self, config: &Config, failures: &mut usize) -> Result<Vec<(AuthGrant, Origin)>, Failure> {
+        let named = self.subject.iter().map(|name| (self.named(config, name), Origin::Operator));
+        let mut grants: Vec<_> = named.collect();
         let Some(jwt) = &config.jwt else { return Ok(grants) };
         if self.token_file.is_empty() {
             return Ok(grants);
@@ -119,7 +120,7 @@ impl Sync {
         for path in &self.token_file {
             for (at, token) in read(path)?.lines().map(str::trim).enumerate().filter(|(_, token)| !token.is_empty()) {
                 match authenticator.authenticate(context(token)).await {
-                    AuthDecision::Allow(grant) => grants.push(*grant),
+                    AuthDecision::Allow(grant) => grants.push((*grant, Origin::Token)),
                     AuthDecision::Deny(reason) => {
                         eprintln!("error: {}:{}: {reason}", path.display(), at + 1);
                         *failures += 1;
@@ -176,13 +177,28 @@ fn context(token: &str) -> AuthContext<'_> {
     }
 }
 
+/// Who says what a subject's role is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Token,
+    /// Names a role and no subject of an issuer: for whom the role is stays open, or as it is.
+    Operator,
+}
+
 /// The role that a login would get, by the same rules.
-fn wanted(config: &Config, provisioner: &Provisioner, database: &str, grant: &AuthGrant) -> Option<Wanted> {
+fn wanted(
+    config: &Config,
+    provisioner: &Provisioner,
+    database: &str,
+    grant: &AuthGrant,
+    origin: Origin,
+) -> Option<Wanted> {
     let servers: Vec<&Database> = config.servers(database).collect();
     let user = config.user(&grant.user, database);
     let identity = plan::session_of(config, &servers, user, grant);
     let spec = plan::for_grant(config, &servers, user, grant, &identity);
-    provisioner.wanted(spec.pools.first()?, identity.role.as_deref(), grant)
+    let wanted = provisioner.wanted(spec.pools.first()?, identity.role.as_deref(), grant)?;
+    Some(Wanted { subject: wanted.subject.filter(|_| origin == Origin::Token), ..wanted })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

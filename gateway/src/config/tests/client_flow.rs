@@ -1,7 +1,7 @@
 //! `client_flow`, and what goes with it.
 
-use super::super::client_flow::{Discovery, Oauth};
 use super::*;
+use pgdog_jwt::reader::{Discovery, Oauth};
 
 const ISSUER: &str = "issuer = \"https://login.example.com/realm\"\n";
 
@@ -12,7 +12,7 @@ fn with(own: &str) -> String {
 fn oauth(own: &str) -> Oauth {
     let loaded = load(&with(own), "");
     assert_eq!(warnings(&loaded), [""; 0]);
-    loaded.config.jwt.expect("token users").oauth
+    loaded.config.jwt.expect("token users").host.oauth
 }
 
 fn urls(oauth: &Oauth) -> Vec<Option<String>> {

@@ -1,6 +1,7 @@
 //! The example and the reference keep up with the code.
 
 use pgdog_jwt::config::Algorithm;
+use pgdog_jwt::reader::{self, SectionKeys};
 
 use super::*;
 
@@ -9,12 +10,18 @@ const USERS: &str = include_str!("../../../../users.toml");
 const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
 
 /// Section and key of everything that the loader asks for.
-fn honoured() -> Vec<(String, &'static str)> {
+fn honoured(more: &str) -> Vec<(String, &'static str)> {
     let report = Report::default();
-    let pgdog = Text { name: "pgdog.toml", text: EXAMPLE };
+    let text = format!("{EXAMPLE}{more}");
+    let pgdog = Text { name: "pgdog.toml", text: &text };
     let users = Text { name: "users.toml", text: "[[users]]\nname = \"a\"\nall_databases = true\n" };
     read(pgdog, users, &|_| None, &report);
     report.honoured.into_inner().into_iter().collect()
+}
+
+/// All sections of both files.
+fn declared() -> Vec<&'static SectionKeys> {
+    keys::pgdog().into_iter().chain([&keys::users::USERS]).collect()
 }
 
 #[test]
@@ -24,12 +31,35 @@ fn the_example_loads_without_a_warning() {
 }
 
 #[test]
-fn the_example_shows_every_key_of_pgdog_toml_with_its_default() {
-    for (section, key) in honoured().iter().filter(|(section, _)| section != "[[users]]") {
-        let lines = section_lines(EXAMPLE, section);
-        let shows = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
-        assert!(lines.iter().any(|line| shows(line)), "{key} of {section} is not in example.pgdog.toml");
+fn what_is_read_is_declared_and_what_is_declared_is_read() {
+    // Sections that are no part of the example, and keys that hold tables.
+    const LISTS: &str = "[[jwt.issuers]]\nissuer = \"a\"\n[[jwt.user_mappings]]\npattern = \"a\"\nuser = \"a\"\n\
+                         [[jwt.role_mappings]]\nvalue = \"a\"\nserver_user = \"a\"\n\
+                         [[resolvers]]\nname = \"a\"\nquery = \"a\"\n";
+    const TABLES: [&str; 5] = ["allow", "deny", "inject", "required_claims", "variables"];
+    let honoured = honoured(LISTS);
+    let is_read = |label: &str, key: &str| honoured.iter().any(|(section, read)| section == label && *read == key);
+    for section in declared() {
+        for key in section.keys.iter().filter(|key| !TABLES.contains(&key.name())) {
+            assert!(is_read(section.label, key.name()), "{} of {} is not read", key.name(), section.label);
+        }
     }
+    for (label, key) in &honoured {
+        let mut sections = declared().into_iter().filter(|section| section.label == label);
+        assert!(sections.any(|section| section.find(key).is_some()), "{key} of {label} is not declared");
+    }
+}
+
+#[test]
+fn the_example_shows_every_key_of_pgdog_toml_with_its_default() {
+    let lacks = keys::pgdog().into_iter().flat_map(|section| reader::not_shown(EXAMPLE, section));
+    // The example is about tokens.
+    let lacks: Vec<_> = lacks.filter(|lack| !lack.starts_with("auth_type of [general]: \"jwt\"")).collect();
+    assert_eq!(lacks, [""; 0]);
+}
+
+#[test]
+fn the_example_says_what_holds_without_it() {
     let example = load(EXAMPLE, USERS).config;
     let default = load(SERVER, "").config;
     let jwt = load(TOKENS, "").config.jwt;
@@ -42,18 +72,34 @@ fn the_example_shows_every_key_of_pgdog_toml_with_its_default() {
     assert_eq!(example.core.issuers[0].algorithms, Algorithm::DEFAULT);
 }
 
-fn section_lines<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
-    let inside = text.lines().skip_while(|line| *line != label).skip(1);
-    inside.take_while(|line| !line.starts_with('[')).collect()
+#[test]
+fn the_reference_explains_every_key_with_its_default() {
+    let lacks: Vec<_> = declared().into_iter().flat_map(|section| reader::undocumented(REFERENCE, section)).collect();
+    assert_eq!(lacks, [""; 0]);
 }
 
 #[test]
-fn the_reference_explains_every_key() {
-    for (section, key) in honoured() {
-        let mut parts = REFERENCE.split("\n## ").filter(|part| part.starts_with(&format!("`{section}`")));
-        let found = parts.any(|part| part.contains(&format!("\n| `{key}` |")));
-        assert!(found, "{key} of {section} is not in docs/configuration.md");
+fn the_schema_has_every_key() {
+    let schema = reader::schema("", &keys::pgdog(), &keys::WITH_UNUSED);
+    for section in keys::pgdog() {
+        let mut at = &schema;
+        for name in section.path() {
+            at = &at["properties"][name];
+        }
+        let at = at.get("items").or_else(|| at["oneOf"].get(0)).unwrap_or(at);
+        for key in section.keys {
+            let found = at["properties"][key.name()]["description"].as_str();
+            assert_eq!(found, Some(key.about()), "{} of {}", key.name(), section.label);
+        }
     }
+    let jwt = &schema["properties"]["jwt"];
+    assert_eq!(
+        (&jwt["additionalProperties"], &schema["properties"]["general"]["additionalProperties"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+    assert_eq!(jwt["properties"]["leeway"]["maximum"], 3_600);
+    assert_eq!(jwt["properties"]["guard"]["enum"], serde_json::json!(["strict", "standard"]));
+    assert_eq!(schema["properties"]["general"]["properties"]["query_timeout"]["default"], i64::MAX);
 }
 
 #[test]
@@ -62,7 +108,7 @@ fn show_config_shows_every_key() {
     const ELSEWHERE: [&str; 3] = ["jwt_public_key_file", "jwt_jwks_url", "key_files"];
     let tokens = TOKENS.replace("jwt_public_key_file = \"public.pem\"", "jwt_jwks_url = \"https://a.example/jwks\"");
     let shown = crate::admin::config_names(&load(&tokens, "").config);
-    for (section, key) in honoured().iter().filter(|(section, _)| !section.starts_with("[[")) {
+    for (section, key) in honoured("").iter().filter(|(section, _)| !section.starts_with("[[")) {
         let name = section.trim_matches(['[', ']']);
         let found = shown.iter().any(|(in_section, of)| (*in_section, *of) == (name, *key));
         assert!(found || ELSEWHERE.contains(key), "{key} of {section} is not in SHOW CONFIG");

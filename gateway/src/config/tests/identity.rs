@@ -14,7 +14,7 @@ const CERTIFICATE: &str = "tls_server_certificate = \"g.pem\"\ntls_server_privat
 #[test]
 fn the_mode_and_what_goes_with_it() {
     let jwt = load(TOKENS, "").config.jwt.expect("token users");
-    assert_eq!((jwt.core.mode, jwt.login), (IdentityMode::Role, SubjectLogin::default()));
+    assert_eq!((jwt.core.mode, jwt.host.login), (IdentityMode::Role, SubjectLogin::default()));
 
     let text = tokens("mode = \"login\"").replace("[[databases]]", CERTIFICATE);
     let jwt = load(&text, "").config.jwt.expect("token users");
@@ -23,7 +23,7 @@ fn the_mode_and_what_goes_with_it() {
     let text = tokens("mode = \"login\"\nlogin_auth = \"password\"\nlogin_password = \"hunter2\"");
     let loaded = load(&text, "");
     assert_eq!((warnings(&loaded).len(), format!("{loaded:?}").contains("hunter2")), (0, false));
-    let login = loaded.config.jwt.expect("token users").login;
+    let login = loaded.config.jwt.expect("token users").host.login;
     assert_eq!(login.password.map(|password| password.expose().to_owned()).as_deref(), Some("hunter2"));
 
     let text = tokens("mode = \"passthrough\"");
@@ -34,7 +34,7 @@ fn the_mode_and_what_goes_with_it() {
 fn the_password_may_be_in_the_environment() {
     let text = tokens("mode = \"login\"\nlogin_auth = \"password\"");
     let env = [("PGDOG_JWT_LOGIN_PASSWORD", "hunter2")];
-    let login = load_with(&text, "", &env).expect("valid").config.jwt.expect("token users").login;
+    let login = load_with(&text, "", &env).expect("valid").config.jwt.expect("token users").host.login;
     assert!(login.password.is_some());
     assert!(error(&text, "").contains("PGDOG_JWT_LOGIN_PASSWORD"));
 }

@@ -99,20 +99,3 @@ fn what_does_not_fit_is_named_and_no_secret_is_shown() {
         assert!(!found.contains("the-secret"), "{found}");
     }
 }
-
-#[test]
-fn the_documents_have_every_key_of_an_issuer() {
-    let report = Report::default();
-    let text = format!("{GENERAL}{URL}{SECRET}");
-    let pgdog = Text { name: "pgdog.toml", text: &text };
-    read(pgdog, Text { name: "users.toml", text: "" }, &|_| None, &report);
-    let example = include_str!("../../../../example.pgdog.toml");
-    let reference = include_str!("../../../../docs/configuration.md");
-    let honoured = report.honoured.into_inner();
-    let keys: Vec<_> = honoured.iter().filter(|(section, _)| section == "[[jwt.issuers]]").collect();
-    assert!(keys.len() > 30, "{keys:?}");
-    for (_, key) in keys {
-        assert!(example.contains(&format!("\n# {key} = ")), "{key} is not in example.pgdog.toml");
-        assert!(reference.contains(&format!("\n| `{key}` |")), "{key} is not in docs/configuration.md");
-    }
-}

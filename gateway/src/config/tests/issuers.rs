@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgdog_jwt::config::{Algorithm, IdentityMode, Issuer, KeySource, RequiredClaim, Wanted};
+use pgdog_jwt::config::{Algorithm, BoundTokens, IdentityMode, Issuer, KeySource, RequiredClaim, Wanted};
 use serde_json::json;
 
 use super::*;
@@ -50,6 +50,20 @@ fn an_issuer_has_what_it_does_not_say_from_the_short_form() {
     };
     assert_eq!(source(a.keys), ("https://a/keys".to_owned(), 60, 700));
     assert_eq!(source(b.keys), ("https://b/keys".to_owned(), 7, 800));
+}
+
+#[test]
+fn tokens_that_are_bound_to_a_key_are_taken_only_where_that_is_written_and_said_aloud() {
+    let bound = |text: &str| issuers(text).iter().map(|issuer| issuer.bound_tokens).collect::<Vec<_>>();
+    assert_eq!(bound(&with("")), [BoundTokens::Refuse]);
+    assert_eq!(bound(&with("bound_tokens = \"as_bearer\"\n")), [BoundTokens::AsBearer]);
+    let both = format!("{}[jwt]\nbound_tokens = \"as_bearer\"\n", with(""))
+        + "[[jwt.issuers]]\nissuer = \"https://b\"\n\
+         audiences = [\"db\"]\nkey_files = [\"b.pem\"]\nbound_tokens = \"refuse\"\n";
+    assert_eq!(bound(&both), [BoundTokens::AsBearer, BoundTokens::Refuse]);
+    let loaded = load(&with("bound_tokens = \"as_bearer\"\n"), "");
+    assert!(warnings(&loaded).iter().any(|text| text.contains("whoever steals a token")), "{:?}", warnings(&loaded));
+    assert!(error(&with("bound_tokens = \"certificate\"\n"), "").contains("must be one of"));
 }
 
 #[test]

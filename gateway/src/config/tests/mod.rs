@@ -16,6 +16,7 @@ mod proof;
 mod provisioning;
 mod sections;
 mod session;
+mod shared;
 mod tenants;
 mod tokens;
 

@@ -3,7 +3,7 @@
 use pgdog_jwt::config::{Algorithm, Issuer, KeySource, Wanted};
 
 use super::*;
-use crate::config::presets::Preset;
+use pgdog_jwt::reader::Preset;
 
 const GENERAL: &str = "[general]\nauth_type = \"jwt\"\njwt_server_user = \"gateway\"\njwt_audience = \"of-the-short-form\"\n\
                        [[databases]]\nname = \"app\"\nhost = \"127.0.0.1\"\n[[jwt.issuers]]\n";
@@ -64,6 +64,14 @@ fn the_overview_has_every_preset() {
         assert!(overview.matches(&format!("| `{word}` |")).count() == 2, "{word}");
         assert!(config.contains(&format!("`{word}`")), "{word}");
         assert!(PAGES.iter().any(|(name, _)| name == word), "{word}");
+    }
+}
+
+/// What each page says of ID tokens is there, since the audience alone tells some of them apart.
+#[test]
+fn every_page_says_what_happens_with_id_tokens() {
+    for (name, page) in PAGES {
+        assert!(page.contains("- **ID tokens"), "{name}");
     }
 }
 

@@ -40,9 +40,17 @@ fn a_key_comes_from_the_file_a_variable_or_a_file_of_its_own() {
     };
     let literal = with(&format!("key = \"{KEY}\""));
     assert_eq!(literal[0].databases, Databases::All);
-    assert_eq!((literal[0].policy.key.id(), &literal[0].policy.claims, literal[0].policy.lifetime), ("1", &None, None));
+    assert_eq!((literal[0].policy.key.id(), literal[0].policy.lifetime), ("1", None));
     assert_eq!(with("key_env = \"PROOF_KEY\""), literal);
     assert_eq!(with(&format!("key_file = \"{}\"", file.display())), literal);
+}
+
+#[test]
+fn all_claims_are_proven_only_where_the_file_says_so() {
+    let claims = |line: &str| proofs(&format!("[jwt.proof]\nkey = \"{KEY}\"\n{line}\n"))[0].policy.claims.clone();
+    assert_eq!(claims(""), Some(vec!["iss".to_owned(), "sub".to_owned()]));
+    assert_eq!(claims("claims = [\"*\"]"), None);
+    assert_eq!(claims("claims = \"*\""), None);
 }
 
 #[test]
@@ -70,6 +78,7 @@ fn half_a_proof_is_an_error() {
         ),
         ("key = \"KEY\"\nkey_id = \"a b\"", "pgdog.toml:11: \"key_id\" in [jwt.proof] must be 1 to 64"),
         ("key = \"KEY\"\nclaims = []", "pgdog.toml:11: \"claims\" must name at least one"),
+        ("key = \"KEY\"\nclaims = [\"*\", \"sub\"]", "pgdog.toml:11: \"*\" in \"claims\" stands for all claims"),
         ("key = \"KEY\"\nlifetime = 0", "pgdog.toml:11: \"lifetime\" in [jwt.proof] must be a whole number from 1"),
         ("key = \"KEY\"\ndatabases = [\"ap\"]", "pgdog.toml:11: unknown database \"ap\" in [jwt.proof]; did you mean"),
         (

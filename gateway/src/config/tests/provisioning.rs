@@ -77,7 +77,9 @@ fn settings_that_cannot_work_are_refused() {
         ("roles = [\"public\"]", "\"public\" in \"roles\" cannot be given"),
         ("roles = [\"gateway\"]", "\"gateway\" in \"roles\" cannot be given"),
         ("roles = [\"maker\"]", "\"maker\" in \"roles\" cannot be given"),
+        ("roles = [\"postgres\"]", "\"postgres\" in \"roles\" cannot be given to subjects: it is in \"deny_roles\""),
         ("groups = [\"pg_*\"]", "\"pg_*\" in \"groups\" cannot be given"),
+        ("groups = {a = \"postgres\"}", "\"postgres\" in \"groups\" cannot be given"),
         ("groups = [\"*\"]", "\"*\" in \"groups\" must not stand for all roles"),
         ("groups = {\"a*\" = \"b\"}", "\"a*\" in \"groups\" and its role must both end"),
         ("groups = 7", "\"groups\" in [jwt.provisioning] must be a list of names"),
@@ -97,6 +99,46 @@ fn settings_that_cannot_work_are_refused() {
     assert!(message.contains("needs an account"), "{message}");
     let message = error(&format!("{TOKENS}{}", ON.replace("maker", "gateway")), "");
     assert!(message.contains("must be another account"), "{message}");
+}
+
+#[test]
+fn the_whole_deny_list_holds_for_roles_that_are_given() {
+    let tokens = format!("{TOKENS}[jwt]\ndeny_roles = [\"dba\", \"t_op*\"]\n");
+    for lines in
+        ["roles = [\"dba\"]", "groups = [\"dba\"]", "groups = {a = [\"b\", \"t_ops\"]}", "groups = [\"t_op*\"]"]
+    {
+        let message = error(&format!("{tokens}{ON}{lines}\n"), "");
+        assert!(message.contains("cannot be given to subjects: it is in \"deny_roles\""), "{lines}: {message}");
+    }
+    let accounts = "user = \"t_monitor\"\npassword = \"x\"\n";
+    let users = "[[users]]\nname = \"t_web\"\ndatabase = \"app\"\npassword = \"x\"\n\
+                 [[users]]\nname = \"job\"\ndatabase = \"app\"\npassword = \"x\"\nserver_user = \"t_job\"\n";
+    let text = format!("{TOKENS}{accounts}[jwt]\ndeny_roles = [\"dba\", \"t_op*\"]\n{ON}groups = [\"t_*\"]\n");
+    let rules = load(&text, users).config.jwt.and_then(|jwt| jwt.provisioning).expect("provisioning").groups;
+    let named = ["t_ops", "t_monitor", "t_web", "t_job", "t_a"].map(str::to_owned);
+    assert_eq!(rules.roles_of(&named).into_iter().collect::<Vec<_>>(), ["t_a"]);
+    let message = error(&format!("{TOKENS}{accounts}{ON}roles = [\"t_monitor\"]\n"), "");
+    assert!(message.contains("\"t_monitor\" in \"roles\" cannot be given"), "{message}");
+}
+
+#[test]
+fn groups_and_a_role_for_many_do_not_go_together() {
+    let groups = "groups = [\"readers\"]\n";
+    let mapping = "[[jwt.user_mappings]]\npattern = \".*\"\nuser = \"reports\"\n";
+    let message = error(&format!("{TOKENS}{ON}{groups}{mapping}"), "");
+    assert!(message.contains("needs a role for each subject") && message.contains("user \"reports\""), "{message}");
+    let level = "[jwt.claims]\npermission_level = \"level\"\npermission_levels = [\"refuse\", \"role:owner\"]\n";
+    let message = error(&format!("{TOKENS}{level}{ON}{groups}"), "");
+    assert!(message.contains("needs a role for each subject") && message.contains("role \"owner\""), "{message}");
+
+    let own = "[[jwt.user_mappings]]\npattern = \"(.*)@x\"\nuser = '\\1'\n";
+    for text in [
+        // Without groups, all have the same rights. Each their own, as far as the file tells: logins find out.
+        format!("{TOKENS}{ON}roles = [\"app_user\"]\n{mapping}"),
+        format!("{TOKENS}{ON}{groups}{own}"),
+    ] {
+        load(&text, "");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use error::HandshakeError;
 
+use super::unauthenticated;
 use crate::net::Stream;
 use crate::net::read::{Incoming, incoming, read_body, read_head};
 use crate::net::tls::ALPN;
@@ -126,6 +127,7 @@ async fn answer(stream: &mut Incoming, byte: u8) -> Result<(), HandshakeError> {
         return Err(HandshakeError::Stuffed);
     }
     stream.write_all(&[byte]).await?;
+    unauthenticated::goes_on();
     Ok(())
 }
 
@@ -133,7 +135,9 @@ async fn accept(
     socket: TcpStream,
     config: &Arc<rustls::ServerConfig>,
 ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, HandshakeError> {
-    TlsAcceptor::from(Arc::clone(config)).accept(socket).await.map_err(HandshakeError::Tls)
+    let session = TlsAcceptor::from(Arc::clone(config)).accept(socket).await.map_err(HandshakeError::Tls)?;
+    unauthenticated::goes_on();
+    Ok(session)
 }
 
 /// Reads one packet without a tag.

@@ -16,7 +16,7 @@ mod verifier;
 pub(crate) use bearer_message::challenge;
 pub(crate) use credentials::{Candidates, Secret};
 
-use super::refusal_delay;
+use super::{refusal_delay, unauthenticated};
 use crate::net::read::{Incoming, ReadError, read_message};
 use crate::wire::PgError;
 
@@ -107,7 +107,7 @@ pub(crate) async fn authenticate(
 
 /// Reads the answer to an authentication request into `body`.
 async fn response(stream: &mut Incoming, limit: usize, body: &mut Vec<u8>) -> Result<(), MethodError> {
-    let tag = read_message(stream, limit, body).await?;
+    let tag = unauthenticated::message(read_message(stream, limit, body)).await?;
     refusal_delay::credential_received();
     match tag {
         b'p' => Ok(()),

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use stringprep::saslprep;
 use subtle::{Choice, ConstantTimeEq};
 
 /// PostgreSQL's `scram_iterations`.
@@ -49,13 +50,15 @@ impl Verifier {
 
     /// The verifier of a password with the salt and the iterations of this one.
     ///
-    /// The password is used as it is. That is what SASLprep (RFC 4013) makes of every ASCII password and of text in
-    /// Unicode's composed form, which is how keyboards type it.
+    /// Clients prepare a password by SASLprep (RFC 4013) before they derive anything from it, and take it as it is where that is not
+    /// allowed or it is no UTF-8; so does PostgreSQL when it is set (PostgreSQL documentation, section "SCRAM-SHA-256 Authentication").
     pub(super) fn derive_alike(&self, password: &[u8]) -> Self {
         // PostgreSQL never lets an empty password in.
         if password.is_empty() {
             return self.of_nobody();
         }
+        let prepared = std::str::from_utf8(password).ok().and_then(|text| saslprep(text).ok());
+        let password = prepared.as_ref().map_or(password, |text| text.as_bytes());
         let mut salted = [0; KEY_SIZE];
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, self.iterations, &self.salt, password, &mut salted);
         Self {
@@ -121,6 +124,20 @@ mod tests {
         assert!(bool::from(verifier.is_of(b"pencil")));
         assert!(!bool::from(verifier.is_of(b"crayon")));
         assert!(Verifier::parse("SCRAM-SHA-256$0:c2FsdA==$AA==:AA==").is_none());
+    }
+
+    /// What PostgreSQL stores of a password is what is derived of it here, in whatever form it is typed.
+    #[test]
+    fn a_password_is_prepared_as_postgresql_does() {
+        for password in ["½cup", "naïve", "nai\u{308}ve", "\u{fb01}sh", "a\u{a0}b", "x\u{ad}y", "ascii", "\u{7}bell"]
+        {
+            let stored = Verifier::parse(&postgres_protocol::password::scram_sha_256(password.as_bytes())).unwrap();
+            assert!(bool::from(stored.is_of(password.as_bytes())), "{password:?}");
+        }
+        let model = Verifier::unsatisfiable(b"salt".to_vec());
+        let same = |one: &str, other: &str| bool::from(model.derive_alike(one.as_bytes()).is_of(other.as_bytes()));
+        assert!(same("½cup", "1\u{2044}2cup") && same("nai\u{308}ve", "naïve") && !same("½cup", "½cups"));
+        assert!(bool::from(model.derive_alike(b"\xff").is_of(b"\xff")));
     }
 
     #[test]

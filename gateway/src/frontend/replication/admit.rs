@@ -68,7 +68,9 @@ fn check(kind: Kind, pools: &Membership, who: &Who, generation: &Generation) -> 
         return Err(PgError::fatal("42501", "physical replication is not for users that come with a token")
             .hint("Use replication=database, or a user of users.toml with a password."));
     }
-    if who.is_guarded() && generation.config.jwt.as_ref().is_none_or(|jwt| jwt.guard != Guard::Strict) {
+    if who.watch(&generation.config, false).is_guarded()
+        && generation.config.jwt.as_ref().is_none_or(|jwt| jwt.guard != Guard::Strict)
+    {
         return Err(PgError::fatal("0A000", "users that come with a token may replicate only with guard = \"strict\"")
             .hint("Set it in [jwt]."));
     }

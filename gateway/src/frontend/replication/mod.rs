@@ -1,11 +1,10 @@
 //! Replication connections (PostgreSQL documentation, chapter "Streaming Replication Protocol"). Each has a server
 //! connection of its own, which was never in a pool and is closed at the end.
 //!
-//! `kind` reads what the client asks for, `admit` says who gets it, `command` is the guard's part, `stream` moves bytes
+//! `kind` reads what the client asks for, `admit` says who gets it, `stream` moves bytes
 //! along two `lane`s.
 
 mod admit;
-mod command;
 mod kind;
 mod lane;
 mod stream;

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pgdog_jwt_guard::replication::{Language, language};
+use pgdog_jwt_guard::{Effects, Verdict, Watch};
 use tokio::time::MissedTickBehavior;
 
-use super::command::{Language, language};
 use super::lane::{Frame, Lane};
 use crate::app::state::App;
-use crate::app::worker::{self, Watch};
+use crate::app::worker;
 use crate::backend::dedicated::Dedicated;
 use crate::config::{Guard, OnExpiry};
 use crate::frontend::audit;
+use crate::frontend::cancelling::Cancelling;
 use crate::frontend::deadline::{Deadline, token_expired};
 use crate::frontend::session::Opening;
 use crate::frontend::sessions::{Signal, shutting_down};
-use crate::router::{Effects, Verdict};
 use crate::wire::fields::Fields;
 use crate::wire::{Header, PgError, ProtocolViolation};
 
@@ -47,6 +48,8 @@ pub(crate) struct Replication {
     streaming: bool,
     /// The client has said goodbye: what it sent before is still passed on.
     leaving: bool,
+    /// A cancel request is on its way to the server.
+    cancelling: Option<Cancelling>,
 }
 
 /// Why it ended.
@@ -70,7 +73,18 @@ impl Replication {
         let life = opening.generation.config.jwt.as_ref().map(|jwt| jwt.life.on_expiry);
         let matters = life.is_some_and(|rule| rule != OnExpiry::Ignore);
         let ends = opening.who.grant().filter(|_| matters).map(|grant| Deadline::new(grant.valid_until));
-        Self { app, opening, server, ends, upstream, downstream, asked: 0, streaming: false, leaving: false }
+        Self {
+            app,
+            opening,
+            server,
+            ends,
+            upstream,
+            downstream,
+            asked: 0,
+            streaming: false,
+            leaving: false,
+            cancelling: None,
+        }
     }
 
     /// Runs until one side leaves or the client is cut off. `greeting` is what the client still has to be told of its login.
@@ -183,20 +197,24 @@ impl Replication {
         Ok(true)
     }
 
+    fn watch(&self) -> Watch {
+        self.opening.who.watch(&self.opening.generation.config, false)
+    }
+
     /// Statements are read where the guard has to; otherwise none is.
     fn longest_read(&self) -> usize {
         let jwt = self.opening.generation.config.jwt.as_ref();
-        jwt.filter(|_| self.opening.who.is_guarded()).map_or(0, |jwt| jwt.max_statement_size)
+        jwt.filter(|_| self.watch().is_guarded()).map_or(0, |jwt| jwt.max_statement_size)
     }
 
     /// Judges what the client sends. What is refused ends the session: whoever replicates sends the same few commands each
     /// time, and has no use for a connection on which one of them failed.
     fn request(&mut self, frame: &Frame) -> Result<(), End> {
-        let guarded = self.opening.who.is_guarded();
+        let guarded = self.watch().is_guarded();
         match frame.header.tag {
             b'X' => self.leaving = true,
             b'Q' => {
-                if guarded {
+                if self.watch().is_guarded() {
                     self.judge(frame)?;
                 }
                 self.opening.registration.meter.query();
@@ -232,7 +250,7 @@ impl Replication {
             Language::Refused => {
                 return refused("42501", "physical replication is not for users that come with a token");
             }
-            Language::Sql => worker::with_classifier(&self.opening.generation, Watch::Guarded, |it| it.classify(text)),
+            Language::Sql => worker::with_classifier(&self.opening.generation, self.watch(), |it| it.classify(text)),
         };
         match class.verdict {
             Verdict::Allow if !class.effects.intersects(Effects::DISCARD_ALL) => Ok(()),
@@ -248,6 +266,7 @@ impl Replication {
 
     /// Notes what the server says of the session.
     fn reply(&mut self, frame: &Frame) -> Result<(), End> {
+        let guarded = self.watch().is_guarded();
         let connection = &mut self.server.connection;
         let meter = &mut self.opening.registration.meter;
         match frame.header.tag {
@@ -264,7 +283,7 @@ impl Replication {
             b'E' => meter.server_error(&frame.body),
             b'S' => {
                 connection.note_parameter(&frame.body);
-                if self.opening.who.is_guarded() && connection.hides_quotes() {
+                if guarded && connection.hides_quotes() {
                     let text = "the server no longer reads strings as the gateway does";
                     return Err(End::Fatal(PgError::fatal("42501", text)));
                 }
@@ -281,7 +300,7 @@ impl Replication {
 
     /// Does what another task asked of this session.
     fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        if (signal.cancel || signal.revoked) && self.asked > 0 {
+        if (signal.cancel || signal.revoked || signal.terminate) && self.asked > 0 {
             self.cancel();
         }
         if signal.terminate {
@@ -297,11 +316,17 @@ impl Replication {
     }
 
     /// The connection is this session's to its end, so a request that comes late hits nobody else.
-    fn cancel(&self) {
+    fn cancel(&mut self) {
+        if self.cancelling.as_ref().is_some_and(Cancelling::again) {
+            return;
+        }
         let connection = &self.server.connection;
         let (process, key) = (connection.process, connection.key.clone());
         let node = self.server.pool.node.clone();
-        tokio::spawn(async move { node.cancel(process, &key).await });
+        self.cancelling = Some(Cancelling::begin(move || {
+            let (node, key) = (node.clone(), key.clone());
+            async move { node.cancel(process, &key).await }
+        }));
     }
 
     /// Whether the configuration still lets the client do what it does: another one, since the last look, must give it the
@@ -323,7 +348,8 @@ impl Replication {
                 && pools.identity() == self.opening.pools.identity()
         });
         let strict = generation.config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Strict);
-        match same.filter(|_| strict || !self.opening.who.is_guarded()) {
+        let guarded = self.opening.who.watch(&generation.config, false).is_guarded();
+        match same.filter(|_| strict || !guarded) {
             Some(pools) => {
                 self.opening.pools = pools;
                 self.opening.generation = generation;

@@ -1,10 +1,14 @@
 //! What a statement is to the gateway: whether the guard lets it pass, and on which server it may run.
 
+use pgdog_jwt_guard::{
+    Access, Class, PgQuery, Refusal, SyntaxError, TOO_LONG, Transaction, Verdict, side, syntax_error,
+};
+
 use super::requests::{Next, Step};
 use super::{End, Session};
 use crate::app::worker;
 use crate::config::PoolerMode;
-use crate::router::{Access, Class, ROLE_SETTING, Refusal, Transaction, Verdict, side};
+use crate::dialect::ROLE_SETTING;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, ProtocolViolation};
@@ -29,13 +33,14 @@ impl Session {
         Ok(Ok(self.classify(text)))
     }
 
+    #[inline]
     pub(super) fn classify(&self, text: &[u8]) -> Class {
         worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.classify(text))
     }
 
     pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
         match class.verdict {
-            Verdict::Refuse(refusal) if self.rules.guarded => Some(refusal),
+            Verdict::Refuse(refusal) => Some(refusal),
             _ => None,
         }
     }
@@ -70,20 +75,29 @@ impl Session {
         }
     }
 
-    /// Records that the guard refuses the message that is next in the input; its text begins `offset` bytes into the body.
-    pub(super) fn audit_refusal(&self, refusal: &Refusal, header: Header, offset: usize, class: Class) {
+    /// The error for the message that is next in the input, which the guard refuses; its text begins `offset` bytes into the
+    /// body. It is recorded.
+    pub(super) fn refuse_by_guard(&self, refusal: &Refusal, header: Header, offset: usize) -> PgError {
         let here = header.size.min(self.input.len());
         let body = self.input.bytes().get(HEADER_SIZE + offset..here);
         let text = body.map(|body| Fields(body).cstr().unwrap_or(body));
-        self.record_refused(text, class, refusal.sqlstate, refusal.message);
+        let error = match text.filter(|_| refusal.is_about_syntax()) {
+            Some(text) => cannot_be_read(text, refusal),
+            None => refused(refusal),
+        };
+        // What the parser says repeats some of the text.
+        self.record_refused(text, &error.code, refusal.message);
+        error
     }
 }
 
-static TOO_LONG: Refusal = Refusal {
-    sqlstate: "54000",
-    message: "statement is longer than the gateway reads",
-    hint: "Send data with COPY or as parameters, or raise max_statement_size in [jwt].",
-};
+/// As PostgreSQL says it, where that is known.
+fn cannot_be_read(text: &[u8], refusal: &Refusal) -> PgError {
+    match syntax_error(&PgQuery, text) {
+        Some(SyntaxError { sqlstate, message, position }) => PgError::error(sqlstate, message).position(position),
+        None => refused(refusal),
+    }
+}
 
 /// The error that a client hears for a refused statement.
 pub(super) fn refused(refusal: &Refusal) -> PgError {

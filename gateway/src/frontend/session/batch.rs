@@ -1,44 +1,42 @@
 //! Batches of the extended protocol: what a Sync ends. A batch runs on one server; after an error in it everything up to
 //! its Sync is discarded.
 
-use super::expect::{Expect, Parse, Undo};
+use super::Session;
+use super::pending::{Parse, Pending, Undo};
 use super::requests::{REFUSED_SQL, Step};
-use super::{Barrier, Batch, Session};
-use crate::router::{Access, Class, Transaction};
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, message};
+use pgdog_jwt_guard::{Access, Class, Transaction};
+use pgdog_jwt_protocol::{Batch, Request};
 
 impl Session {
     /// A reply of the gateway's own: now, or when those before it have come.
     pub(super) fn expect_reply(&mut self, reply: &'static [u8], undo: Option<Undo>) {
         // Not into the middle of a message that is on its way.
-        if self.expected.is_empty() && self.replying == 0 && self.carry.is_empty() {
+        if self.conversation.is_empty() && self.replying == 0 && self.carry.is_empty() {
             self.flush_forward_into_out();
             self.out.extend_from_slice(reply);
         } else {
-            self.expected.push(Expect::Reply(reply, undo.map(Box::new)));
+            self.conversation.answers_itself(Pending::Reply(reply, undo.map(Box::new)));
         }
     }
 
     /// Makes sure of a server for the batch that this message belongs to.
     pub(super) fn open_batch(&mut self, access: Access) -> Option<Step> {
-        if self.barrier == Barrier::Sent && self.batch == Batch::Open {
-            // DISCARD ALL was executed in this batch: who the connection is will be known again after its Sync.
-            let error = PgError::error("25001", "DISCARD ALL must be the last statement before Sync");
+        if self.forgetting.is_pending() {
             let header = Header::parse(self.input.bytes()).ok().flatten()?;
-            return Some(self.refuse(header, error));
+            return Some(self.forget_before(header));
         }
         if let Some(lost) = self.lost.take() {
             self.say(&lost);
-            self.batch = Batch::Refused;
+            self.refused = true;
             let header = Header::parse(self.input.bytes()).ok().flatten()?;
             return Some(self.drop_request(header));
         }
         if let Some(wait) = self.server_for(access) {
             return Some(Step::Wait(wait));
         }
-        self.batch = Batch::Open;
         None
     }
 
@@ -47,21 +45,20 @@ impl Session {
     pub(super) fn refuse(&mut self, header: Header, error: PgError) -> Step {
         if self.server.is_none() {
             self.say(&error);
-            self.batch = Batch::Refused;
+            self.refused = true;
             return self.drop_request(header);
         }
-        self.batch = Batch::Open;
         message::parse(&mut self.requests, b"", REFUSED_SQL, &[0, 0]);
         let unnamed = Some(self.overwrite_unnamed());
         let parse = Parse { unnamed, own: true, refusal: Some(Box::new(error)), ..Parse::default() };
-        self.expected.push(Expect::Parse(Box::new(parse)));
+        self.owe(Request::Parse, Pending::Parse(Box::new(parse)));
         self.asked();
         self.drop_request(header)
     }
 
     /// What the first message of a batch needs; later ones go where the batch is.
     pub(super) fn opening_access(&self) -> Access {
-        if self.batch == Batch::None { self.batch_access() } else { Access::Read }
+        if self.conversation.batch() == Batch::None { self.batch_access() } else { Access::Read }
     }
 
     /// What the whole batch needs, as far as its messages have arrived: a batch runs on one server, so one statement

@@ -7,11 +7,19 @@ use std::pin::pin;
 
 use super::requests::Step;
 use super::turn::closed;
-use super::{Batch, End, Session};
+use super::{End, Session};
 use crate::backend::conversation::ConversationError;
-use crate::router::{Access, Class, Transaction, Verdict};
 use crate::wire::frame::HEADER_SIZE;
-use crate::wire::{Header, Severity, message};
+use crate::wire::{Header, PgError, Severity, message};
+use pgdog_jwt_guard::{Access, Class, Transaction, Verdict};
+use pgdog_jwt_protocol::Batch;
+
+/// A BEGIN that no server has heard yet.
+pub(super) struct Begun {
+    text: Box<str>,
+    /// Its first statement was cancelled while there was no server: the client knows that the transaction has failed.
+    has_failed: bool,
+}
 
 impl Session {
     /// Whether a simple query is a BEGIN that waits for the statement behind it.
@@ -20,16 +28,17 @@ impl Session {
             && self.rules.first_statement_decides
             && self.server.is_none()
             && self.begun.is_none()
-            && self.batch == Batch::None
+            && self.conversation.batch() == Batch::None
             && class.wish.is_none()
             && class.verdict == Verdict::Allow
     }
 
     /// Answers BEGIN in PostgreSQL's place.
     pub(super) fn hold_back(&mut self, header: Header, class: Class) -> Step {
-        self.record_answered(header, class, None);
+        self.record_answered(header, None);
         let text = self.input.bytes().get(HEADER_SIZE..header.size - 1).unwrap_or_default();
-        self.begun = Some(String::from_utf8_lossy(text).into());
+        let text = String::from_utf8_lossy(text).into();
+        self.begun = Some(Box::new(Begun { text, has_failed: false }));
         let start = matches!(class.transaction, Transaction::Begin { start: true, .. });
         self.forget_unnamed();
         self.registration.meter.query();
@@ -53,7 +62,9 @@ impl Session {
             b'F' => Access::Write,
             b'S' => {
                 self.flush_forward_into_out();
-                message::ready_for_query(&mut self.out, b'T');
+                let has_failed = self.begun.as_ref().is_some_and(|begun| begun.has_failed);
+                message::ready_for_query(&mut self.out, if has_failed { b'E' } else { b'T' });
+                self.refused = false;
                 return Ok(Some(self.drop_request(header)));
             }
             // Flush, or data of a COPY: nobody waits for an answer.
@@ -62,13 +73,29 @@ impl Session {
         Ok(self.server_for(access).map(Step::Wait))
     }
 
+    /// The first statement was cancelled: the transaction has failed, for the client at once, and on the server that will be
+    /// asked to end it.
+    pub(super) fn fail_begun(&mut self, error: &PgError) -> Result<(), End> {
+        let Some(header) = Header::parse(self.input.bytes())? else { return Ok(()) };
+        if header.tag == b'Q' {
+            self.record_answered(header, Some(&error.code));
+        }
+        self.say(error);
+        if let Some(begun) = &mut self.begun {
+            begun.has_failed = true;
+        }
+        self.end_failed(header, b'E');
+        Ok(())
+    }
+
     /// Begins the transaction on the server that was chosen for it. When PostgreSQL will not, the request that is next in
     /// the input hears why, and there is no transaction.
     pub(super) async fn begin(&mut self) -> Result<(), End> {
-        let (Some(text), Some(mut server)) = (self.begun.take(), self.server.take()) else { return Ok(()) };
+        let (Some(begun), Some(mut server)) = (self.begun.take(), self.server.take()) else { return Ok(()) };
         let limit = server.pool().spec.limits.connect_timeout;
         let begin = pin!(async {
-            let begun = tokio::time::timeout(limit, server.begin(&text)).await;
+            let begin = server.begin(&begun.text, begun.has_failed);
+            let begun = tokio::time::timeout(limit, begin).await;
             (server, begun)
         });
         let (mut server, begun) = self.while_waiting(begin).await?;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use pgdog_jwt_guard::Access;
 use tokio::net::UnixStream;
 
 use super::requests::Next;
@@ -14,7 +15,6 @@ use crate::bench::{Failure, Gateway, Pools, Subject};
 use crate::frontend::{sessions, welcome};
 use crate::net::buffer::{BUFFER_SIZE, Chunk};
 use crate::net::stream::Stream;
-use crate::router::Access;
 use crate::wire::startup::Version;
 
 /// See the module.

@@ -1,14 +1,16 @@
 //! Getting a server for the next request.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
+use pgdog_jwt_guard::Access;
 use tracing::{debug, warn};
 
 use super::expiry::Due;
-use super::{Barrier, Batch, End, Rules, Session};
+use super::forgetting::Forgetting;
+use super::{End, Rules, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::choose::Need;
 use crate::backend::cluster::{Membership, NoServer, PoolSet};
@@ -16,8 +18,11 @@ use crate::backend::pool::Wish;
 use crate::backend::server::Server;
 use crate::frontend::deadline::token_expired;
 use crate::frontend::sessions::Signal;
-use crate::router::{Access, Class};
+use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, message};
+
+/// The SQLSTATE of `query_canceled`.
+const CANCELED: &str = "57014";
 
 /// Servers that are tried when one turns out to be gone at the moment it is needed.
 const ATTEMPTS: usize = 3;
@@ -34,10 +39,15 @@ impl Session {
     #[inline]
     pub(super) fn try_acquire(&mut self, access: Access) -> bool {
         let now = Instant::now();
-        let Some(server) = self.pools.try_check_out(self.need(access), &self.pools.wish, now) else { return false };
+        let need = self.need(access);
+        let Some(server) = self.pools.try_check_out(need, &self.pools.wish, now) else { return false };
         let (identity, settings) = (self.pools.identity(), &self.settings);
         let confirmed = server.confirm_now(identity, settings);
-        match confirmed.or_else(|server| server.confirm_with_request(identity, settings)) {
+        let confirmed = match confirmed {
+            Err(server) if need.may_pipeline => server.confirm_with_request(identity, settings),
+            confirmed => confirmed,
+        };
+        match confirmed {
             Ok(server) => {
                 self.hold(server);
                 self.registration.meter.asked_at(now);
@@ -58,7 +68,6 @@ impl Session {
         self.server = Some(server);
         self.carry.clear();
         self.replying = 0;
-        self.copy_in = false;
         // Of one that is the client's only with the first request, that is known when the request is answered.
         self.is_untold = self.server.as_ref().is_some_and(Server::is_unproven);
         if !self.is_untold {
@@ -73,6 +82,7 @@ impl Session {
                 self.hold(server);
                 Ok(())
             }
+            Err(error) if self.begun.is_some() && error.code == CANCELED => self.fail_begun(&error),
             Err(error) => self.fail_request(&error),
         }
     }
@@ -85,7 +95,8 @@ impl Session {
             let settings = self.settings.clone();
             let (need, wish) = (self.need(access), self.pools.wish.clone());
             let checkout = pin!(check_out(&pools, need, &wish, &settings));
-            match self.while_waiting(checkout).await? {
+            let Some(found) = self.wait(checkout).await? else { return Ok(Err(canceled())) };
+            match found {
                 Ok(server) => return Ok(Ok(server)),
                 Err(NoServer::Checkout(CheckoutError::Closed)) if attempt < ATTEMPTS => self.find_pools_again()?,
                 Err(error) if error.is_gone() && attempt < ATTEMPTS => debug!(%error, "a free server was gone"),
@@ -111,13 +122,15 @@ impl Session {
         let generation = self.app.state();
         let database = &self.pools.key.database;
         let pools = self.who.pools(&generation.registry, database).ok();
-        // Under other rules (read-only, another mode, another guard) it would be another session.
         let reads = self.audited.is_some() || self.person.is_some();
-        let same = |pools: &Membership| Rules::new(&generation, &self.who, pools).reading(reads) == self.rules;
-        match pools.filter(same) {
-            Some(pools) => {
+        let rules = |pools: &Membership| Rules::new(&generation, &self.who, pools).reading(reads);
+        match pools.map(|pools| (rules(&pools), pools)).filter(|(rules, _)| self.may_follow(rules)) {
+            Some((rules, pools)) => {
                 self.pools = pools;
                 self.generation = generation;
+                if rules != self.rules {
+                    self.follow(rules);
+                }
                 Ok(())
             }
             None => Err(End::Fatal(PgError::fatal(
@@ -127,9 +140,48 @@ impl Session {
         }
     }
 
-    /// Waits for a server; meanwhile the client gets what it is owed.
+    /// Whether the session may go on under these rules. Read-only, under another guard, it would be another session.
+    fn may_follow(&self, rules: &Rules) -> bool {
+        let has_unnamed = self.unnamed.is_some() && !self.replaces_unnamed();
+        let has_sql = self.sql.as_ref().is_some_and(|sql| !sql.is_empty());
+        let has_statements = self.names.len() > 0 || has_unnamed || has_sql;
+        let has_more = self.begun.is_some() || !self.conversation.is_idle() || self.pins.is_pinned();
+        *rules == self.rules || (!has_more && self.rules.may_become(rules, has_statements))
+    }
+
+    /// Whether the request that is next in the input ends the unnamed statement, or puts another in its place.
+    fn replaces_unnamed(&self) -> bool {
+        let next = Header::parse(self.input.bytes()).ok().flatten();
+        let name = self.input.bytes().get(HEADER_SIZE);
+        next.is_some_and(|next| next.tag == b'Q' || (next.tag == b'P' && name == Some(&0)))
+    }
+
+    /// Goes on under them.
+    fn follow(&mut self, rules: Rules) {
+        if rules.follows_statements != self.rules.follows_statements {
+            self.forget_unnamed();
+        }
+        if rules.follows_sql != self.rules.follows_sql {
+            self.sql = rules.follows_sql.then(Box::default);
+        }
+        self.rules = rules;
+        self.pipelines = self.may_pipeline();
+    }
+
+    /// Waits for something; meanwhile the client gets what it is owed. A cancel request is for what the client has sent and the
+    /// session has not dealt with.
     pub(super) async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = pin!(work);
+        loop {
+            match self.wait(work.as_mut()).await? {
+                Some(done) => return Ok(done),
+                None => self.cancel_in_time(),
+            }
+        }
+    }
+
+    /// The same; `None` when a cancel request comes.
+    async fn wait<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<Option<T>, End> {
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -145,8 +197,13 @@ impl Session {
             })
             .await;
             match event {
-                Ok(done) => return Ok(done),
-                Err(Meanwhile::Signal(signal)) => self.signal(signal)?,
+                Ok(done) => return Ok(Some(done)),
+                Err(Meanwhile::Signal(signal)) => {
+                    self.signal(Signal { cancel: false, ..signal })?;
+                    if signal.cancel {
+                        return Ok(None);
+                    }
+                }
                 Err(Meanwhile::Expiry(due)) => {
                     self.note_expiry(due)?;
                     if self.is_over() {
@@ -163,18 +220,28 @@ impl Session {
     pub(super) fn fail_request(&mut self, error: &PgError) -> Result<(), End> {
         let Some(header) = Header::parse(self.input.bytes())? else { return Ok(()) };
         if header.tag == b'Q' {
-            self.record_answered(header, Class::UNKNOWN, Some(&error.code));
+            self.record_answered(header, Some(&error.code));
         }
         self.say(error);
-        self.barrier = Barrier::None;
+        self.forgetting = Forgetting::default();
         self.begun = None;
-        match header.tag {
-            b'Q' | b'F' => message::ready_for_query(&mut self.out, b'I'),
-            _ => self.batch = Batch::Refused,
-        }
-        self.discard(header.size);
+        self.end_failed(header, b'I');
         Ok(())
     }
+
+    /// What follows the error of a request that has no server. Of a batch, everything up to its Sync is dropped.
+    pub(super) fn end_failed(&mut self, header: Header, status: u8) {
+        match header.tag {
+            b'Q' | b'F' => message::ready_for_query(&mut self.out, status),
+            _ => self.refused = true,
+        }
+        self.discard(header.size);
+    }
+}
+
+/// What a client hears whose statement was cancelled before a server had it.
+pub(super) fn canceled() -> PgError {
+    PgError::error(CANCELED, "canceling statement due to user request")
 }
 
 /// Checks a server out and makes it the client's.

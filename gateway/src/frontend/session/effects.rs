@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 
-use super::{Batch, End, Session};
+use pgdog_jwt_guard::names::{resets_settings, settings_named};
+use pgdog_jwt_guard::{Class, Effects, PgQuery};
+
+use super::{End, Session, notifications};
+use crate::backend::conversation::ConversationError;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
+use crate::dialect::ROLE_SETTING;
 use crate::frontend::person::APPLICATION_NAME;
-use crate::router::{Class, Effects, ROLE_SETTING, resets_settings, settings_named};
 use crate::wire::PgError;
 
 /// Effects that live on one server connection and cannot follow the client to another.
@@ -36,6 +40,11 @@ pub(super) struct Inquiries {
 }
 
 impl Inquiries {
+    /// There is nothing to ask; settings of the start-up packet may have been reset, or not.
+    pub(super) fn resetting(resets: bool) -> Self {
+        Self { resets, ..Self::default() }
+    }
+
     /// Whether anything has to be asked, or made what it was.
     #[inline]
     pub(super) fn are_due(&self) -> bool {
@@ -45,14 +54,20 @@ impl Inquiries {
 
 impl Session {
     /// Notes what a statement may leave on the server. An error refuses the statement.
-    pub(super) fn take_effects(&mut self, class: Class, text: impl FnOnce(&Self) -> Vec<u8>) -> Option<PgError> {
+    pub(super) fn take_effects(&mut self, class: Class, text: impl Fn(&Self) -> Vec<u8>) -> Option<PgError> {
+        self.note_code(class.code, &text);
         let effects = class.effects;
         self.changes_schema |= effects.intersects(Effects::SCHEMA);
         if effects.is_empty() {
             return None;
         }
-        let text = effects.intersects(Effects::SETTINGS | Effects::RESETS_ALL).then(|| text(self));
-        self.inquiries.resets |= self.startup.len() > 0 && text.as_deref().is_some_and(resets_settings);
+        let text = effects.intersects(Effects::SETTINGS | Effects::RESETS_ALL).then(|| match self.forgets(class) {
+            // What is prepared in its place says nothing of it.
+            Some(forgets) => forgets.sql().into(),
+            None => text(self),
+        });
+        self.inquiries.resets |=
+            !self.startup.is_empty() && text.as_deref().is_some_and(|text| resets_settings(&PgQuery, text));
         if self.rules.mode == PoolerMode::Session {
             return None;
         }
@@ -82,7 +97,7 @@ impl Session {
     /// Remembers to ask for the settings; `false` when they are known to the server alone.
     fn note_settings(&mut self, text: &[u8]) -> bool {
         self.inquiries.settings = true;
-        let Some(names) = settings_named(text) else { return false };
+        let Some(names) = settings_named(&PgQuery, text) else { return false };
         for name in names {
             if name == "session_authorization" {
                 return false;
@@ -107,10 +122,10 @@ impl Session {
         self.pins.pin(&self.pools)
     }
 
-    /// Whether the next request has to wait until settings are what they were when the client came.
+    /// Whether the next batch has to wait until settings are what they were when the client came.
     #[inline]
     pub(super) fn awaits_reset(&self) -> bool {
-        self.inquiries.resets && self.batch == Batch::None && !self.expected.is_empty()
+        self.inquiries.resets
     }
 
     /// RESET leads back to what the client asked for when it logged in (PostgreSQL documentation, RESET): not to what the
@@ -132,7 +147,7 @@ impl Session {
         self.tell_asides(&mut server);
         match outcome {
             Ok(Ok(())) => self.server = Some(server),
-            Ok(Err(error)) => return Err(self.inquiry_failed(&error)),
+            Ok(Err(error)) => return self.lost_with_settings(&error),
             Err(late) => return Err(self.inquiry_failed(&late)),
         }
         self.tell_parameters();
@@ -189,9 +204,35 @@ impl Session {
                 self.settings = Arc::new(settings);
                 Ok(())
             }
-            Ok(Err(error)) => Err(self.inquiry_failed(&error)),
+            Ok(Err(error)) => self.lost_with_settings(&error),
             Err(late) => Err(self.inquiry_failed(&late)),
         }
+    }
+
+    /// A server has ended before it said what settings the session has. The session goes on with those that were known, and its
+    /// next request hears so, unless it is held to its server.
+    fn lost_with_settings(&mut self, error: &ConversationError) -> Result<(), End> {
+        if !error.is_lost() || self.rules.mode == PoolerMode::Session || self.pins.is_pinned() {
+            return Err(self.inquiry_failed(error));
+        }
+        tracing::warn!(
+            event = "server_lost",
+            user = self.who.user(),
+            database = self.pools.key.database,
+            reason = %error,
+            "a server was lost before it said what settings a session has"
+        );
+        self.registration.meter.lost();
+        self.special_names.clear_portals();
+        let named = std::mem::take(&mut self.inquiries.named);
+        self.inquiries = Inquiries { named, ..Inquiries::default() };
+        let error = PgError::error(
+            "08006",
+            "the connection to the server was lost, and the settings of the last statement with it",
+        )
+        .hint("The session goes on with the settings that it had before: make them again.");
+        self.lost = Some(Box::new(error));
+        Ok(())
     }
 
     async fn ask_pin(&mut self) -> Result<(), End> {
@@ -222,7 +263,8 @@ impl Session {
         let asides = server.take_asides();
         if !asides.is_empty() {
             self.flush_forward_into_out();
-            self.out.extend_from_slice(&asides);
+            let (own, shown) = (server.connection().process, self.registration.process());
+            notifications::write_all(&asides, own, shown, &mut self.out);
         }
     }
 

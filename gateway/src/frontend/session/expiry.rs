@@ -13,12 +13,13 @@ use pgdog_jwt::config::IdentityMode;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::requests::{Next, Step};
-use super::{Batch, End, Session};
+use super::{End, Session};
 use crate::config::{Life, OnExpiry};
 use crate::frontend::audit;
 use crate::frontend::deadline::{Deadline, token_expired};
 use crate::frontend::grant::Who;
 use crate::wire::{Header, PgError, message};
+use pgdog_jwt_protocol::Batch;
 
 /// Between two looks at the clock on the wall, which may have been set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -155,7 +156,7 @@ impl Session {
     #[inline]
     pub(super) fn is_over(&self) -> bool {
         let Some(expiry) = self.expiry.as_ref().filter(|expiry| expiry.ends_session()) else { return false };
-        let rests = self.is_quiet() && !self.is_moving() && !self.copy_in;
+        let rests = self.is_quiet() && !self.is_moving() && !self.conversation.is_copying_in();
         rests && (expiry.rule == Rule::Strict || !self.in_transaction())
     }
 
@@ -164,12 +165,12 @@ impl Session {
         let Some(rule) = self.expiry.as_ref().filter(|expiry| expiry.ends_session()).map(|expiry| expiry.rule) else {
             return Ok(None);
         };
-        let in_batch = matches!(self.batch, Batch::Open | Batch::Failed);
-        if self.copy_in || (rule == Rule::Disconnect && in_batch) {
+        let in_batch = self.conversation.batch() != Batch::None;
+        if self.conversation.is_copying_in() || (rule == Rule::Disconnect && in_batch) {
             return Ok(None);
         }
         if !self.owes_nothing() {
-            if self.batch == Batch::Open {
+            if self.conversation.batch() == Batch::Open {
                 // Without it the server may keep its answers back until a Sync that will not be read.
                 message::flush(&mut self.requests);
             }
@@ -185,7 +186,7 @@ impl Session {
     pub(super) fn refuse_expired(&mut self, header: Header) -> Option<Step> {
         let refuses = self.expiry.as_ref().is_some_and(|expiry| expiry.has_ended() && expiry.rule == Rule::Refuse);
         let begins = matches!(header.tag, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F');
-        if !refuses || !begins || self.copy_in || self.batch == Batch::Open {
+        if !refuses || !begins || self.conversation.is_copying_in() || self.conversation.batch() == Batch::Open {
             return None;
         }
         if !self.owes_nothing() {
@@ -200,7 +201,7 @@ impl Session {
     }
 
     fn owes_nothing(&self) -> bool {
-        self.expected.is_empty() && self.carry.is_empty() && self.replying == 0
+        self.conversation.is_empty() && self.carry.is_empty() && self.replying == 0
     }
 
     /// Whether a transaction is open, as far as is known while replies are owed.

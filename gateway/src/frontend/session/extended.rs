@@ -2,21 +2,29 @@
 //! are its own: each stands for a statement that every server knows under another name, and that is prepared on a server
 //! when it is needed there.
 
-use super::access::refused;
-use super::expect::{Close, Expect, Parse, Undo};
+use super::assertion::Runs;
+use super::forgetting::{Forgets, STAND_IN};
 use super::names::{Found, Name};
+use super::pending::{Bound, Close, Parse, Pending, Undo};
 use super::requests::{Next, Step};
+use super::special::{Named, Special, may_copy, too_many_special};
 use super::unnamed::no_unnamed;
-use super::{Barrier, End, Session};
-use crate::router::{Access, Class};
+use super::{End, Session};
+use crate::config::PoolerMode;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
-use crate::wire::{Header, PgError, ProtocolViolation};
+use crate::wire::{Header, PgError, ProtocolViolation, message};
+use pgdog_jwt_guard::{Access, Class};
+use pgdog_jwt_protocol::Request;
 
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
 
-/// Longest names of a portal and a statement together, in bytes. PostgreSQL uses 63 of each.
-const MAX_NAMES: usize = 8 * 1024;
+/// Longest Describe, Execute or Close, in bytes, as in PostgreSQL (`PQ_SMALL_MESSAGE_LIMIT`, which does not count the type): what
+/// a client cannot describe, run or close is not a name that it uses. PostgreSQL itself looks at 63 bytes of one.
+const MAX_SMALL: usize = 10_000 + 1;
+
+/// Longest names of a portal and a statement together, in bytes.
+const MAX_NAMES: usize = 2 * MAX_SMALL;
 
 /// `S` (statement) or `P` (portal), and its name.
 type Target = (u8, Box<[u8]>);
@@ -24,16 +32,12 @@ type Target = (u8, Box<[u8]>);
 impl Session {
     pub(super) fn parse(&mut self, header: Header) -> Result<Step, End> {
         let follows = self.rules.follows_statements;
-        if !follows && !self.rules.reads_sql {
-            // Nothing depends on the text: it may be of any size.
-            if let Some(step) = self.open_batch(Access::Write) {
-                return Ok(step);
-            }
-            self.forward_request(header);
-            self.expected.push(Expect::Parse(Box::default()));
-            return Ok(Step::Done);
-        }
         let guarded = self.rules.guarded;
+        let is_huge = header.size > self.rules.max_statement && self.rules.mode == PoolerMode::Session;
+        if !follows && (!self.rules.reads_sql || (is_huge && !guarded)) {
+            // Of the text only one thing matters, so it may be of any size.
+            return self.parse_unread(header);
+        }
         if header.size > self.rules.max_statement && (guarded || follows) {
             let error = PgError::error("54000", "statement is longer than the gateway reads")
                 .hint("Send data with COPY or as parameters, or raise max_statement_size in [jwt].");
@@ -49,10 +53,11 @@ impl Session {
         let text = fields.cstr().ok_or_else(malformed)?;
         let text_size = text.len();
         let class = if self.rules.reads_sql { self.classify(text) } else { Class::UNKNOWN };
+        let class = Class { code: class.code.with_parameters(fields.0), ..class };
 
         if let Some(refusal) = self.refusal(class) {
-            self.audit_refusal(refusal, header, name_size + 1, class);
-            return Ok(self.refuse(header, refused(refusal)));
+            let error = self.refuse_by_guard(refusal, header, name_size + 1);
+            return Ok(self.refuse(header, error));
         }
         if self.sql.is_some() {
             let text = self.text_of_parse(header, name_size, text_size);
@@ -64,28 +69,69 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
-        let renamed = self.parse_with_name(class, header, name_size, text_size);
+        if !follows && let Some(step) = self.awaits_special(self.special(class).is_some()) {
+            return Ok(step);
+        }
+        self.assert_identity_if_ran();
+        let name = || self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size).unwrap_or_default().to_vec();
+        let parsed = self.rules.verifies.then(name);
+        let renamed = match self.forgets(class) {
+            None => self.parse_with_name(class, header, name_size, text_size),
+            Some(_) => Some(self.parse_with_text(STAND_IN, header, name_size, text_size)),
+        };
         if !follows {
             // The statement may be executed at any time from now on, under a name that is the server's own.
             let text = |session: &Self| session.text_of_parse(header, name_size, text_size);
             if let Some(error) = self.take_effects(class, text) {
                 return Ok(self.refuse(header, error));
             }
-            let Some(clears) = self.note_barrier_name(class, name_size) else {
-                let error = PgError::error("53400", "too many prepared statements that discard the session");
-                return Ok(self.refuse(header, error));
+            let name = self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size).unwrap_or_default().to_vec();
+            let Some(marks) = self.mark_name(&name, self.special(class)) else {
+                return Ok(self.refuse(header, too_many_special()));
             };
-            let audit = self.record_parse(name_size, text_size, class);
+            let audit = self.record_parse(name_size, text_size);
             match &renamed {
                 Some(renamed) => self.forward_renamed_parse(header, name_size, renamed),
                 None => self.forward_request(header),
             }
-            self.expected.push(Expect::Parse(Box::new(Parse { clears, audit, ..Parse::default() })));
+            self.owe(Request::Parse, Pending::Parse(Box::new(Parse { marks, audit, ..Parse::default() })));
         } else if name_size == 0 {
             self.parse_unnamed(header, class, renamed.as_ref());
         } else if let wait @ Step::Wait(_) = self.parse_named(header, name_size, text_size, class, renamed.as_ref()) {
             return Ok(wait);
         }
+        if let Some(name) = parsed {
+            self.has_parsed(&name);
+        }
+        self.asked();
+        Ok(Step::Done)
+    }
+
+    /// Where nothing else depends on the text, which may be of any size.
+    fn parse_unread(&mut self, header: Header) -> Result<Step, End> {
+        let here = self.input.len().min(header.size);
+        let mut fields = Fields(self.input.bytes().get(HEADER_SIZE..here).unwrap_or_default());
+        let Some(name) = fields.cstr().map(<[u8]>::to_vec) else {
+            if here == header.size || here > MAX_NAMES {
+                return Err(ProtocolViolation::Malformed('P').into());
+            }
+            self.input.make_room(MAX_NAMES);
+            return Ok(Step::Wait(Next::Input));
+        };
+        // Of a text that is not here as a whole nobody knows.
+        let copies = here < header.size || may_copy(fields.0);
+        if let Some(step) = self.open_batch(Access::Write) {
+            return Ok(step);
+        }
+        if let Some(step) = self.awaits_special(copies) {
+            return Ok(step);
+        }
+        let Some(marks) = self.mark_name(&name, copies.then_some(Special::Copies)) else {
+            return Ok(self.refuse(header, too_many_special()));
+        };
+        self.has_parsed(&name);
+        self.forward_request(header);
+        self.owe(Request::Parse, Pending::Parse(Box::new(Parse { marks, ..Parse::default() })));
         self.asked();
         Ok(Step::Done)
     }
@@ -119,12 +165,6 @@ impl Session {
         if !named && !self.is_unnamed_settled() {
             return Ok(Step::Wait(Next::Answers));
         }
-        if self.barrier == Barrier::None
-            && let Some(discards) = self.barrier_of(name, found.as_ref().map(|(_, statement)| &**statement))
-        {
-            self.barrier = Barrier::Bound;
-            self.barrier_discards = discards;
-        }
         let class = found.as_ref().map_or_else(|| self.unnamed_class(), |(_, statement)| statement.class);
         if let Some((_, statement)) = &found
             && let Some(step) = self.settle_names_of_batch(class, statement.text())
@@ -134,6 +174,22 @@ impl Session {
         let access = self.opening_access();
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
+        }
+        let is_special = self.special(class).is_some();
+        if let Some(step) = self.awaits_special(is_special) {
+            return Ok(step);
+        }
+        let is_noted = is_special || !self.special_names.is_empty() || self.rules.verifies;
+        let (portal, special) = match is_noted {
+            false => (None, None),
+            true => match self.portal_of_bind(portal_size, name_size, class, named && found.is_none()) {
+                Some((portal, special)) => (Some(portal), special),
+                None => return Ok(self.refuse(header, too_many_special())),
+            },
+        };
+        if self.rules.verifies {
+            let name = self.input.bytes().get(name_at..name_at + name_size).unwrap_or_default().to_vec();
+            self.assert_identity(Runs::Bind(&name));
         }
         let audit = match &self.audited {
             None => None,
@@ -164,12 +220,43 @@ impl Session {
                     }
                     self.note_name(class, Self::unnamed_text);
                 }
+                self.note_unseen_statement();
                 self.forward_request(header);
             }
         }
-        self.expected.push(Expect::Bind(found.map(|(name, statement)| (name, statement.id)), audit));
+        let portal = match portal {
+            None => None,
+            Some(portal) => {
+                self.has_bound(&portal);
+                self.note_portal(portal, special)
+            }
+        };
+        let bound = (audit.is_some() || portal.is_some()).then(|| Box::new(Bound { audit, portal }));
+        self.owe(Request::Bind, Pending::Bind(found.map(|(name, statement)| (name, statement.id)), bound));
         self.asked();
         Ok(Step::Done)
+    }
+
+    /// The portal that is to be bound, and what is special about its statement; `None` when there are too many of those.
+    #[cold]
+    fn portal_of_bind(
+        &self,
+        portal_size: usize,
+        name_size: usize,
+        class: Class,
+        is_missing: bool,
+    ) -> Option<(Box<[u8]>, Option<Special>)> {
+        let names = self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + portal_size + 1 + name_size).unwrap_or_default();
+        let (portal, name) = (names.get(..portal_size)?, names.get(portal_size + 1..)?);
+        let special = match self.rules.follows_statements {
+            _ if is_missing => None,
+            true => self.special(class),
+            false => self.special_names.get(Named::Statement, name),
+        };
+        let fits = special.is_none()
+            || self.special_names.has_room(Named::Portal)
+            || self.special_names.get(Named::Portal, portal).is_some();
+        fits.then(|| (portal.into(), special))
     }
 
     /// Forwards a message with another name in place of the one at `at`, the rest as it comes.
@@ -222,41 +309,94 @@ impl Session {
                 if let Some(step) = self.provide(header, statement) {
                     return Ok(step);
                 }
+                // PostgreSQL looks at it anew where a table has changed.
+                self.note_code(statement.class.code, &|_: &Self| statement.text().to_vec());
                 self.forward_renamed(header, HEADER_SIZE + 1, name.len(), statement.server_name().as_bytes());
             }
             None if follows && name.is_empty() => {
                 if !self.restore_unnamed() {
                     return Ok(self.refuse(header, no_unnamed()));
                 }
+                self.note_code(self.unnamed_class().code, &Self::unnamed_text);
                 self.forward_request(header);
             }
             None if follows => self.forward_missing(header, HEADER_SIZE + 1, &name),
-            None => self.forward_request(header),
+            None => {
+                if kind == b'S' {
+                    self.note_unseen_statement();
+                }
+                self.forward_request(header);
+            }
         }
-        self.expected.push(Expect::Describe(found));
+        if kind == b'S' {
+            self.has_parsed(&name);
+        }
+        let request = if kind == b'S' { Request::DescribeStatement } else { Request::DescribePortal };
+        self.owe(request, Pending::Describe(found));
         self.asked();
         Ok(Step::Done)
     }
 
     pub(super) fn execute(&mut self, header: Header) -> Result<Step, End> {
+        if header.size > MAX_SMALL {
+            return Err(ProtocolViolation::Malformed('E').into());
+        }
         let access = self.opening_access();
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
-        if self.barrier == Barrier::Bound {
-            self.barrier = Barrier::Sent;
+        if let Some(step) = self.awaits_special(false) {
+            return Ok(step);
         }
-        self.names.executed();
-        let audit = match self.audited.is_some() {
-            false => None,
-            true if !self.whole(header) => return Ok(Step::Wait(Next::Input)),
-            true => self.record_execute(header),
+        let is_noted = !self.special_names.is_empty() || self.rules.verifies;
+        if (is_noted || self.audited.is_some()) && !self.whole(header) {
+            return Ok(Step::Wait(Next::Input));
+        }
+        let (portal, special) = match is_noted {
+            false => (None, None),
+            true => self.portal_of_execute(header),
         };
+        if special == Some(Special::Forgets(Forgets::Everything)) {
+            match self.refuses_to_discard() {
+                Ok(None) => {}
+                Ok(Some(error)) => return Ok(self.refuse(header, error)),
+                Err(wait) => return Ok(wait),
+            }
+        }
+        self.assert_identity(portal.as_deref().map_or(Runs::Other, Runs::Execute));
+        let forgets = match special {
+            Some(Special::Forgets(forgets)) => Some(forgets),
+            Some(Special::Copies) | None => None,
+        };
+        if forgets.is_some() {
+            self.forgetting.is_sent = true;
+            self.forgetting.is_behind = self.ran_in_batch && self.is_outside_transaction();
+        }
+        if let (Some(portal), Some(_)) = (&portal, special) {
+            // It runs only once.
+            self.special_names.remove(Named::Portal, portal);
+        }
+        let mark = portal.filter(|_| special.is_some()).map(|portal| Box::new((portal, special)));
+        self.names.executed();
+        let audit = self.record_execute(header);
         self.forward_request(header);
         self.registration.meter.query();
-        self.expected.push(Expect::Execute(audit));
+        let may_copy = special == Some(Special::Copies);
+        self.owe(Request::Execute { may_copy }, Pending::Execute(audit, forgets, mark));
+        if may_copy {
+            // PostgreSQL may keep the answer back otherwise, and nothing else is sent before it is there.
+            message::flush(&mut self.requests);
+        }
+        self.has_run();
         self.asked();
         Ok(Step::Done)
+    }
+
+    /// The portal that is to be executed, and what is special about it.
+    fn portal_of_execute(&self, header: Header) -> (Option<Box<[u8]>>, Option<Special>) {
+        let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
+        let portal = Fields(body).cstr().unwrap_or_default();
+        (Some(portal.into()), self.special_names.get(Named::Portal, portal))
     }
 
     pub(super) fn close(&mut self, header: Header) -> Result<Step, End> {
@@ -290,10 +430,13 @@ impl Session {
         if let Some(step) = self.open_batch(access) {
             return Ok(step);
         }
+        if let Some(step) = self.awaits_special(false) {
+            return Ok(step);
+        }
         let unnamed = (kind == b'S' && name.is_empty()).then(|| self.end_unnamed());
         self.forward_request(header);
-        let clears = (kind == b'S' && self.barrier_names.contains(&name)).then_some(name);
-        self.expected.push(Expect::Close(Box::new(Close { own: None, clears, unnamed })));
+        let marks = if kind == b'S' { self.mark_name(&name, None).flatten() } else { None };
+        self.owe(Request::Close, Pending::Close(Box::new(Close { own: None, marks, unnamed })));
         self.asked();
         Ok(Step::Done)
     }
@@ -301,7 +444,7 @@ impl Session {
     /// What a Describe or Close is about; `None` when the message is not whole.
     fn kind_and_name(&mut self, header: Header) -> Result<Option<Target>, End> {
         let malformed = ProtocolViolation::Malformed(char::from(header.tag));
-        if header.size > MAX_NAMES {
+        if header.size > MAX_SMALL {
             return Err(malformed.into());
         }
         if !self.whole(header) {

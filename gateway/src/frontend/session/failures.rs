@@ -2,13 +2,17 @@
 
 use tracing::warn;
 
-use super::expect::{Expect, Undo};
-use super::replies::Fate;
-use super::{Barrier, Batch, End, Session};
+use pgdog_jwt_protocol::{Batch, Failed, Received};
+
+use super::assertion::changed_role;
+use super::forgetting::Forgetting;
+use super::pending::{Instead, Pending, Undo};
+use super::replies::{Fate, desynchronized, lost};
+use super::{End, Session};
 use crate::backend::statements;
 use crate::config::PoolerMode;
 use crate::wire::frame::{self, HEADER_SIZE};
-use crate::wire::{ErrorFields, PgError, Severity, message};
+use crate::wire::{ErrorFields, Header, PgError, Severity, message};
 
 impl Session {
     /// An error of the server: what the client hears, and what does not come any more.
@@ -21,7 +25,7 @@ impl Session {
         let renamed = self.with_own_names(body);
         self.note_changed_result(body);
         self.record_error(body);
-        match (self.failed(), renamed) {
+        match (self.failed(body), renamed) {
             (Fate::Forward, Some(body)) => {
                 let mut frame = Vec::with_capacity(body.len() + HEADER_SIZE);
                 frame::push(&mut frame, b'E', &body);
@@ -34,9 +38,9 @@ impl Session {
     /// "cached plan must not change result type": what the server holds is of no use any more, nor is the statement to
     /// anyone who prepares it from now on.
     fn note_changed_result(&mut self, body: &[u8]) {
-        let id = match self.expected.front() {
-            Some(Expect::Bind(Some((_, id)), _)) => *id,
-            Some(Expect::Describe(Some(described))) => described.1.id,
+        let id = match self.conversation.front() {
+            Some(Pending::Bind(Some((_, id)), _)) => *id,
+            Some(Pending::Describe(Some(described))) => described.1.id,
             _ => return,
         };
         if ErrorFields::is_changed_result(body) {
@@ -47,64 +51,108 @@ impl Session {
         }
     }
 
-    /// What an error does to the replies that are expected.
-    pub(super) fn failed(&mut self) -> Fate {
-        self.copy_in = false;
-        if matches!(self.expected.front(), Some(Expect::Query { .. })) && self.expected.len() == 1 {
-            // If this was DISCARD ALL, it has taken nothing with it.
-            self.barrier_discards = false;
+    /// What an error does to the requests that wait for their replies.
+    pub(super) fn failed(&mut self, body: &[u8]) -> Fate {
+        match self.conversation.received(b'E') {
+            Ok(Received::Failing) => {
+                self.forgetting.undo();
+                match self.conversation.front_mut() {
+                    Some(Pending::Query { instead, .. }) => match instead.take().map(|instead| *instead) {
+                        Some(Instead::Refusal(refusal)) => Fate::Replace(Box::new(refusal)),
+                        _ => Fate::Forward,
+                    },
+                    Some(Pending::OwnSync { .. }) => self.fail_own_sync(body),
+                    _ => Fate::Forward,
+                }
+            }
+            Ok(Received::Failed(Failed { failed, skipped })) => self.fail_batch(failed, skipped),
+            Ok(Received::BatchFailed) => {
+                self.forgetting.undo();
+                self.forgetting.is_sent = false;
+                Fate::Forward
+            }
+            Ok(Received::Doubtful) => {
+                self.forgetting.undo();
+                self.doubt(body)
+            }
+            Ok(_) => Fate::Lost(Box::new(lost("an error that is none"))),
+            Err(desync) => desynchronized(desync),
         }
-        match self.expected.front_mut() {
-            Some(Expect::Query { refusal, .. }) => refusal.take().map_or(Fate::Forward, Fate::Replace),
-            Some(Expect::FunctionCall(_) | Expect::Sync) | None => Fate::Forward,
-            Some(_) => self.fail_batch(),
+    }
+
+    /// The transaction of a batch could not be committed. For the client that is an error in the middle of its batch, or of the
+    /// simple request that ends it, which waits.
+    fn fail_own_sync(&mut self, body: &[u8]) -> Fate {
+        match (self.simple_request(), self.conversation.front_mut()) {
+            (Some(next), Some(Pending::OwnSync { fails_next })) => {
+                *fails_next = true;
+                self.record_answered(next, Some(&ErrorFields::parse(body).code));
+            }
+            _ => self.refused = true,
         }
+        Fate::Forward
     }
 
     /// PostgreSQL discards the rest of the batch: its replies will not come.
-    fn fail_batch(&mut self) -> Fate {
-        let mut failed = self.expected.pop();
-        let mut skipped = Vec::new();
-        // Also a simple query or a function call: PostgreSQL discards everything up to Sync.
-        while !matches!(self.expected.front(), Some(Expect::Sync) | None) {
-            skipped.extend(self.expected.pop());
+    fn fail_batch(&mut self, mut failed: Pending, skipped: Vec<Pending>) -> Fate {
+        self.forgetting.undo();
+        if self.conversation.open() <= 1 {
+            self.forgetting.is_sent = false;
         }
-        if self.expected.is_empty() {
-            self.batch = Batch::Failed;
+        if matches!(self.conversation.front(), Some(Pending::OwnSync { .. })) {
+            // For the client the batch goes on to a Sync of its own.
+            self.refused = true;
         }
-        let last = failed.iter().chain(&skipped).any(|expect| matches!(expect, Expect::Execute(_)));
-        if last && self.expected.len() <= 1 {
-            // DISCARD ALL is executed last in its batch: it has failed, or was skipped.
-            self.barrier = Barrier::None;
+        for pending in skipped.into_iter().rev() {
+            self.skipped(pending);
         }
-        for expect in skipped.into_iter().rev() {
-            self.skipped(expect);
-        }
-        let Some(Expect::Parse(parse)) = &mut failed else {
-            self.skipped_some(failed);
-            return Fate::Forward;
+        let replacement = match &mut failed {
+            Pending::Parse(parse) => {
+                if let Some(change) = parse.unnamed.take() {
+                    self.failed_unnamed(&change, parse.own);
+                }
+                parse.refusal.take()
+            }
+            Pending::Assertion => Some(Box::new(changed_role())),
+            _ => None,
         };
-        if let Some(change) = parse.unnamed.take() {
-            self.failed_unnamed(&change, parse.own);
+        match &mut failed {
+            Pending::Parse(parse) => {
+                if let Some(mark) = parse.marks.take() {
+                    self.unmark_name(mark, true);
+                }
+            }
+            // A portal that has failed cannot be run again.
+            Pending::Execute(_, _, portal) => *portal = None,
+            _ => {}
         }
-        let refusal = parse.refusal.take();
-        self.skipped_some(failed);
-        refusal.map_or(Fate::Forward, Fate::Replace)
-    }
-
-    fn skipped_some(&mut self, expect: Option<Expect>) {
-        if let Some(expect) = expect {
-            self.skipped(expect);
-        }
+        self.skipped(failed);
+        replacement.map_or(Fate::Forward, Fate::Replace)
     }
 
     /// A request has not been carried out: what the gateway did ahead of the answer is undone.
-    fn skipped(&mut self, expect: Expect) {
+    pub(super) fn skipped(&mut self, mut expect: Pending) {
+        let marks = match &mut expect {
+            Pending::Parse(parse) => parse.marks.take(),
+            Pending::Close(close) => close.marks.take(),
+            _ => None,
+        };
+        if let Some(mark) = marks {
+            self.unmark_name(mark, false);
+        }
+        let portal = match &mut expect {
+            Pending::Bind(_, Some(bound)) => bound.portal.take(),
+            Pending::Execute(_, _, portal) => portal.take().map(|portal| *portal),
+            _ => None,
+        };
+        if let Some(mark) = portal {
+            self.unmark_portal(mark);
+        }
         let (undo, unnamed, held) = match expect {
-            Expect::Reply(_, undo) => (undo.map(|undo| *undo), None, 0),
-            Expect::Parse(parse) => (parse.undo, parse.unnamed, parse.statement),
-            Expect::Close(close) => (None, close.unnamed, close.own.unwrap_or(0)),
-            Expect::Query { unnamed, .. } => (None, unnamed, 0),
+            Pending::Reply(_, undo) => (undo.map(|undo| *undo), None, 0),
+            Pending::Parse(parse) => (parse.undo, parse.unnamed, parse.statement),
+            Pending::Close(close) => (None, close.unnamed, close.own.unwrap_or(0)),
+            Pending::Query { unnamed, .. } => (None, unnamed, 0),
             _ => return,
         };
         if let Some(Undo { name, before }) = undo {
@@ -141,9 +189,9 @@ impl Session {
         self.requests.clear();
         self.requests_at = 0;
         self.carry.clear();
-        self.copy_in = false;
         self.asked_at = None;
-        self.barrier = Barrier::None;
+        self.forgetting = Forgetting::default();
+        self.special_names.clear_portals();
         if self.passing > 0 {
             self.passing_to_nobody = true;
         }
@@ -155,22 +203,32 @@ impl Session {
         }
         // A cancel request that is on its way concerns nothing that is still the session's.
         self.cancelling = None;
+        self.held_cancel = None;
         self.provided.clear();
-        if self.expected.is_empty() && self.batch == Batch::None {
+        self.ran_in_batch = false;
+        self.unasserted = None;
+        if self.conversation.is_idle() {
             if in_transaction {
                 self.lost = Some(Box::new(error));
             }
             return Ok(());
         }
-        let mut told = self.batch == Batch::Failed && self.expected.is_empty();
-        let owed = self.expected.take();
-        self.record_lost(&owed, &error.code);
-        let replies = owed.iter().filter(|expect| !matches!(expect, Expect::CopyEnd));
-        let replies: Vec<_> = replies.map(Expect::ends_with_ready).collect();
-        for expect in owed.into_iter().rev() {
-            self.skipped(expect);
+        let batch = self.conversation.batch();
+        let owed = self.conversation.lost();
+        let mut told = batch == Batch::Skipping && owed.is_empty();
+        self.record_lost(owed.iter().map(|(pending, _)| pending), &error.code);
+        let own_sync = owed.iter().find_map(|(pending, _)| match pending {
+            Pending::OwnSync { fails_next } => Some(*fails_next),
+            _ => None,
+        });
+        let mut readies = Vec::with_capacity(owed.len());
+        for (pending, ready) in owed.into_iter().rev() {
+            if !matches!(pending, Pending::OwnSync { .. }) {
+                readies.push(ready);
+            }
+            self.skipped(pending);
         }
-        for ready in replies {
+        for ready in readies.into_iter().rev() {
             if !std::mem::replace(&mut told, true) {
                 self.say(&error);
             }
@@ -179,12 +237,25 @@ impl Session {
                 told = false;
             }
         }
-        if matches!(self.batch, Batch::Open | Batch::Failed) {
-            if !told {
+        if own_sync.is_some() || batch != Batch::None {
+            if !told && own_sync != Some(true) {
                 self.say(&error);
             }
-            self.batch = Batch::Refused;
+            // A simple request that waits for the gateway's own Sync ends the batch that has failed.
+            match self.simple_request().filter(|_| own_sync.is_some()) {
+                Some(next) => {
+                    message::ready_for_query(&mut self.out, b'I');
+                    self.forget_unnamed();
+                    self.discard(next.size);
+                }
+                None => self.refused = true,
+            }
         }
         Ok(())
+    }
+
+    /// The simple request that is next in the input.
+    fn simple_request(&self) -> Option<Header> {
+        Header::parse(self.input.bytes()).ok().flatten().filter(|next| matches!(next.tag, b'Q' | b'F'))
     }
 }

@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pgdog_jwt_protocol::Batch;
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
+use super::Session;
 use super::turn::closed;
-use super::{Batch, Session};
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::net::buffer::Chunk;
@@ -21,9 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// this is more than the sockets between it and a client hold, so that no statement is cut off that would have finished.
 const UNHEARD: usize = 16 << 20;
 
+/// Between two cancel requests for a session that does nothing more.
+const CANCEL_EVERY: Duration = Duration::from_millis(100);
+
+/// How a client and its session part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// The client leaves, and may still hear its answers.
+    Farewell,
+    /// It was told why it is cut off. What it has sent is carried out, as PostgreSQL does for a client that leaves.
+    CutOff,
+    /// It was told that an administrator ends it: nothing more of what it has sent is carried out.
+    Stop,
+}
+
 /// What became of the replies that a server owed.
 enum Finished {
     All,
+    /// One more request is answered, and others wait.
+    One,
     /// More of them than anybody would have taken.
     TooMany,
     TooLate,
@@ -31,6 +48,8 @@ enum Finished {
 
 /// Who hears the last replies.
 struct Audience {
+    /// Requests that are not answered; `None`: however many there are.
+    open: Option<usize>,
     /// Whether the client still takes them.
     listening: bool,
     /// Bytes that nobody took.
@@ -38,27 +57,27 @@ struct Audience {
 }
 
 impl Session {
-    /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, then goes back.
-    /// `listening`: the client is still to hear the answers.
-    pub(super) async fn leave(mut self: Box<Self>, listening: bool) {
+    /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, or is told to stop; then it
+    /// goes back.
+    pub(super) async fn leave(mut self: Box<Self>, parting: Parting) {
+        let listening = parting == Parting::Farewell;
         if !listening {
             let _ = tokio::time::timeout(PATIENCE, self.client.shutdown()).await;
         }
         if let Some(server) = self.server.take() {
-            self.leave_server(server, listening).await;
+            self.leave_server(server, parting).await;
         }
         if listening && self.has_output() {
             let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| self.poll_client_write(cx))).await;
         }
-        let owed = self.expected.take();
-        self.record_lost(&owed, "08006");
+        self.record_lost(self.conversation.iter(), "08006");
         if let Some(cancelling) = self.cancelling.take() {
             // The statement of a server that was given up: the gateway does not end before it was told.
-            let _ = cancelling.await;
+            cancelling.over().await;
         }
     }
 
-    async fn leave_server(&mut self, mut server: Server, listening: bool) {
+    async fn leave_server(&mut self, mut server: Server, parting: Parting) {
         // What the last statements left was not asked for any more: nobody knows what the server has.
         let unsettled = (self.ran && self.rules.verifies) || self.awaits_inquiry();
         if self.rules.mode == PoolerMode::Session || self.pins.is_pinned() || unsettled {
@@ -69,12 +88,17 @@ impl Session {
             self.clean(server, cancelling);
             return;
         }
-        if self.copy_in || self.batch != Batch::None || self.passing > 0 {
+        if self.conversation.is_copying_in() || self.conversation.batch() != Batch::None || self.passing > 0 {
             // Half a request cannot be finished: closing the connection makes PostgreSQL forget it.
             return;
         }
+        if parting == Parting::Stop {
+            self.server = Some(server);
+            self.stop().await;
+            return;
+        }
         self.server = Some(server);
-        let mut audience = Audience { listening, unheard: 0 };
+        let mut audience = Audience { open: None, listening: parting == Parting::Farewell, unheard: 0 };
         let mut finished = self.finish(&mut audience).await;
         if self.server.as_ref().is_some_and(Server::has_refused) {
             // It has finished nothing yet. Without another, the client hears why.
@@ -92,10 +116,10 @@ impl Session {
                 }
             }
             Err(error) => debug!(%error, "a server was lost after its client"),
-            Ok(Finished::TooMany | Finished::TooLate) => {
+            Ok(Finished::One | Finished::TooMany | Finished::TooLate) => {
                 self.cancel();
                 if let Some(cancelling) = self.cancelling.take() {
-                    let _ = cancelling.await;
+                    cancelling.over().await;
                 }
             }
         }
@@ -106,6 +130,38 @@ impl Session {
         let limit = self.generation.config.general.rollback_timeout;
         let finishing = poll_fn(|cx| self.poll_finish(cx, audience));
         tokio::time::timeout(limit, finishing).await.unwrap_or(Ok(Finished::TooLate))
+    }
+
+    /// Cancels what the server was asked, one request after the other, until it owes nothing; the connection is closed when that
+    /// takes too long, or when it has not been sent all of it.
+    async fn stop(&mut self) {
+        let limit = self.generation.config.general.rollback_timeout;
+        let stopped = tokio::time::timeout(limit, self.stop_all()).await.unwrap_or(false);
+        let (Some(server), cancelling) = (self.server.take(), self.cancelling.take()) else { return };
+        if stopped {
+            self.clean(server, cancelling);
+        } else if let Some(cancelling) = cancelling {
+            let _ = tokio::time::timeout(limit, cancelling.over()).await;
+        }
+    }
+
+    /// Whether the server owes nothing any more.
+    async fn stop_all(&mut self) -> bool {
+        if !self.requests.is_empty() {
+            // The rest is not sent.
+            self.cancel();
+            return false;
+        }
+        loop {
+            self.cancel();
+            let mut audience = Audience { open: Some(self.conversation.open()), listening: false, unheard: 0 };
+            let finishing = poll_fn(|cx| self.poll_finish(cx, &mut audience));
+            match tokio::time::timeout(CANCEL_EVERY, finishing).await {
+                // One that it has not heard, or that was for the request before.
+                Err(_) | Ok(Ok(Finished::One)) => {}
+                Ok(finished) => return matches!(finished, Ok(Finished::All)),
+            }
+        }
     }
 
     /// Reads what the server still owes, for the client while it listens.
@@ -125,6 +181,15 @@ impl Session {
             }
             if self.is_quiet() && !self.is_moving() {
                 return Poll::Ready(Ok(Finished::All));
+            }
+            if self.conversation.is_copying_in()
+                || (self.conversation.is_empty() && self.conversation.batch() != Batch::None)
+            {
+                // Nobody will send its data, or the Sync that the rest waits for.
+                return Poll::Ready(Err(Box::new(closed())));
+            }
+            if audience.open.is_some_and(|open| self.conversation.open() < open) {
+                return Poll::Ready(Ok(Finished::One));
             }
             if audience.unheard > UNHEARD {
                 return Poll::Ready(Ok(Finished::TooMany));

@@ -5,26 +5,31 @@
 //! something has to be decided, `checkout` gets servers and `settle` gives them back, `begin` opens transactions late.
 
 mod access;
+mod assertion;
 mod attached;
-mod barriers;
 mod batch;
 mod begin;
 pub(crate) mod bench;
 mod checkout;
+mod doubt;
 mod effects;
-mod expect;
 mod expiry;
 mod extended;
 mod failures;
+mod foreign;
+mod forgetting;
+mod held_cancel;
 mod leave;
 mod name;
 mod names;
 mod new_token;
 mod no_server;
+mod notifications;
 mod own_requests;
 mod own_statements;
 mod own_writes;
 mod parameters;
+mod pending;
 mod pins;
 mod recorded;
 mod renewal;
@@ -35,6 +40,7 @@ mod resting;
 mod rules;
 mod settle;
 mod signals;
+mod special;
 mod sql_statements;
 mod statement_audit;
 mod statements;
@@ -44,13 +50,16 @@ mod unnamed;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use pgdog_jwt_protocol::Conversation;
+
 use crate::app::state::{App, Generation};
 use crate::audit::StatementPolicy;
 use crate::backend::cluster::Membership;
 use crate::backend::server::Server;
 use crate::backend::settings::Settings;
-use crate::config::PoolerMode;
+use crate::config::{PoolerMode, ServerCleaning};
 use crate::frontend::audit;
+use crate::frontend::cancelling::Cancelling;
 use crate::frontend::grant::Who;
 use crate::frontend::person::Person;
 use crate::frontend::sessions::Registration;
@@ -58,15 +67,21 @@ use crate::net::buffer::Chunk;
 use crate::net::stream::Stream;
 use crate::wire::{PgError, Severity};
 
+use assertion::Unasserted;
+use begin::Begun;
 use effects::Inquiries;
-use expect::Expected;
 use expiry::Expiry;
+use forgetting::Forgetting;
+use held_cancel::HeldCancel;
+use leave::Parting;
 use names::Names;
 use own_statements::OwnStatements;
 use own_writes::OwnWrites;
+use pending::Pending;
 use pins::Pin;
 use recorded::Statements;
 use rules::Rules;
+use special::SpecialNames;
 use sql_statements::SqlStatements;
 use unnamed::Unnamed;
 
@@ -132,21 +147,23 @@ pub(crate) struct Session {
     /// Bytes of a reply that is forwarded without being looked at.
     replying: usize,
 
-    expected: Expected,
-    batch: Batch,
-    /// The next request must wait until the server is idle and its identity is confirmed.
-    barrier: Barrier,
-    /// It is DISCARD ALL, which also takes statements and settings; not RESET ALL.
-    barrier_discards: bool,
-    /// RESET ALL has taken the variables that carry identity, in a transaction that goes on.
-    variables_reset: bool,
-    copy_in: bool,
+    /// What the server owes.
+    conversation: Conversation<Pending>,
+    /// The batch was answered with an error of the gateway's: everything up to its Sync is dropped.
+    refused: bool,
+    /// A portal was run in the batch.
+    ran_in_batch: bool,
+    /// What may have changed the identity since it was asked for, where that is verified.
+    unasserted: Option<Box<Unasserted>>,
+    /// The client is told that the server is ready when the settings are what they were when it came.
+    is_ready_due: bool,
+    forgetting: Forgetting,
     /// Whether state that cannot follow it holds the session to its server.
     pins: Pin,
     inquiries: Inquiries,
     own_writes: OwnWrites,
     /// The BEGIN that the client was answered and no server has heard yet.
-    begun: Option<Box<str>>,
+    begun: Option<Box<Begun>>,
     /// A server was lost while nothing was asked of it: the next request hears why.
     lost: Option<Box<PgError>>,
     /// A server may become the session's identity with the session's request.
@@ -154,7 +171,9 @@ pub(crate) struct Session {
     /// So has this one, and what it reported meanwhile was not compared with what the client was told.
     is_untold: bool,
     /// A cancel request is on its way to the server.
-    cancelling: Option<tokio::task::JoinHandle<()>>,
+    cancelling: Option<Box<Cancelling>>,
+    /// One that has come before its request.
+    held_cancel: Option<Box<HeldCancel>>,
     /// What runs may change what statements give.
     changes_schema: bool,
     /// The server was asked something since its identity was confirmed.
@@ -174,34 +193,14 @@ pub(crate) struct Session {
     sql: Option<Box<SqlStatements>>,
     /// Prepared statements about the session's token.
     own: Option<Box<OwnStatements>>,
-    /// Names of statements that are DISCARD ALL, where names are not followed.
-    barrier_names: Vec<Box<[u8]>>,
+    /// Statements that are special, where names are not followed; and portals of such statements.
+    special_names: SpecialNames,
     /// Present where statements are recorded.
     audited: Option<Box<Statements>>,
 }
 
-/// Where an extended batch (the messages up to a Sync) stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Batch {
-    /// No message since the last Sync.
-    None,
-    /// Sent to the server, Sync not yet.
-    Open,
-    /// PostgreSQL answered with an error and discards everything up to Sync; so does the gateway.
-    Failed,
-    /// As `Failed`, but nothing was sent: the gateway itself answers the Sync.
-    Refused,
-}
-
-/// DISCARD ALL, from its request until the identity is confirmed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Barrier {
-    None,
-    /// Bound in the open batch, to be executed.
-    Bound,
-    /// Sent: nothing else may follow in the batch, and the next request waits.
-    Sent,
-}
+/// The SQLSTATE of `admin_shutdown`: what the client has sent is not carried out.
+const ADMIN_SHUTDOWN: &str = "57P01";
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -229,7 +228,7 @@ impl Session {
         let audited = recorded.map(|policy| Box::new(Statements::new(policy)));
         registration.meter.received(ahead.len());
         let rules = Rules::new(&generation, &who, &pools).reading(audited.is_some() || person.is_some());
-        let pools_are_shared = pools.spec.shared;
+        let pipelines = pipelines(&generation, &pools, &rules);
         let reads_own_writes = generation.config.general.read_your_writes && pools.routes();
         let own_writes = OwnWrites::new(reads_own_writes && rules.mode != PoolerMode::Session);
         Self {
@@ -258,20 +257,21 @@ impl Session {
             requests_at: 0,
             carry: Vec::new(),
             replying: 0,
-            expected: Expected::default(),
-            batch: Batch::None,
-            barrier: Barrier::None,
-            barrier_discards: false,
-            variables_reset: false,
-            copy_in: false,
+            conversation: Conversation::default(),
+            refused: false,
+            ran_in_batch: false,
+            unasserted: None,
+            is_ready_due: false,
+            forgetting: Forgetting::default(),
             pins: Pin::default(),
             inquiries: Inquiries::default(),
             own_writes,
             begun: None,
             lost: None,
-            pipelines: pools_are_shared && rules.mode != PoolerMode::Session && !rules.follows_sql,
+            pipelines,
             is_untold: false,
             cancelling: None,
+            held_cancel: None,
             changes_schema: false,
             ran: false,
             asked_at: None,
@@ -282,9 +282,14 @@ impl Session {
             changed: 0,
             sql: rules.follows_sql.then(Box::default),
             own: None,
-            barrier_names: Vec::new(),
+            special_names: SpecialNames::default(),
             audited,
         }
+    }
+
+    /// Whether servers may become the session's identity with its requests.
+    fn may_pipeline(&self) -> bool {
+        pipelines(&self.generation, &self.pools, &self.rules)
     }
 
     /// Runs until the client leaves or is cut off.
@@ -299,15 +304,23 @@ impl Session {
             Ok(()) | Err(End::Left) => None,
             Err(End::Fatal(error)) => {
                 let error = error.with_severity(Severity::Fatal);
+                if error.code == ADMIN_SHUTDOWN {
+                    self.cancel();
+                }
                 self.tell(&error).await;
                 Some(error)
             }
             Err(End::Broken(error)) => Some(error),
         };
+        let parting = match &reason {
+            None => Parting::Farewell,
+            Some(error) if error.code == ADMIN_SHUTDOWN => Parting::Stop,
+            Some(_) => Parting::CutOff,
+        };
         if self.generation.config.general.log_disconnections || reason.is_some() {
             audit::disconnected(&self.registration, reason.as_ref());
         }
-        self.leave(reason.is_none()).await;
+        self.leave(parting).await;
     }
 
     /// The conversation: deal with what the client sent, get what that needs, move bytes, again. All but the turns is boxed:
@@ -324,6 +337,11 @@ impl Session {
                 Next::Silence => Until::Silence,
                 Next::Rest => Until::Rest,
                 Next::Quiet => Until::Quiet,
+                Next::Copy => Until::Copy,
+                Next::Forget => {
+                    Box::pin(self.forget_at_once()).await?;
+                    continue;
+                }
                 Next::Server(access) => {
                     self.registration.meter.waits();
                     // Many may wait, each for long.
@@ -354,7 +372,7 @@ impl Session {
     /// Whether the server owes nothing and no batch is open.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.expected.is_empty() && matches!(self.batch, Batch::None | Batch::Refused)
+        self.conversation.is_idle()
     }
 
     /// Whether a message is on its way between client and server, or to be sent to the server.
@@ -378,6 +396,11 @@ impl Session {
             self.forward = Chunk::default();
         }
     }
+}
+
+fn pipelines(generation: &Generation, pools: &Membership, rules: &Rules) -> bool {
+    let changes_hands = pools.spec.shared || generation.config.general.server_cleaning != ServerCleaning::Never;
+    changes_hands && rules.mode != PoolerMode::Session && !rules.follows_sql
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `SET application_name`, where a template makes the name: the statement goes on with the name that is made, so that at no
 //! moment PostgreSQL sees another.
 
+use pgdog_jwt_guard::names::own_name;
+use pgdog_jwt_guard::{Class, Effects, PgQuery};
+
 use super::Session;
 use crate::backend::settings::quote_literal;
-use crate::router::{Class, Effects, own_name};
 use crate::wire::Header;
 use crate::wire::frame::{self, HEADER_SIZE};
 
@@ -23,7 +25,7 @@ impl Session {
         }
         let body = self.input.bytes().get(HEADER_SIZE + offset..header.size)?;
         let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
-        let (own, is_local) = own_name(text)?;
+        let (own, is_local) = own_name(&PgQuery, text)?;
         let person = self.person.as_mut()?;
         let name = person.name(&own);
         let scope = if is_local { "LOCAL" } else { "SESSION" };
@@ -40,11 +42,14 @@ impl Session {
         name_size: usize,
         text_size: usize,
     ) -> Option<Renamed> {
-        let mut body = self.with_name(class, header, name_size + 1)?;
-        let types = self.input.bytes().get(HEADER_SIZE + name_size + 1 + text_size..header.size)?;
-        let text_size = body.len();
-        body.extend_from_slice(types);
-        Some(Renamed { body, text_size })
+        let text = self.with_name(class, header, name_size + 1)?;
+        Some(self.parse_with_text(&text, header, name_size, text_size))
+    }
+
+    /// The same Parse with another text, of which the types of the parameters stay.
+    pub(super) fn parse_with_text(&self, text: &[u8], header: Header, name_size: usize, text_size: usize) -> Renamed {
+        let types = self.input.bytes().get(HEADER_SIZE + name_size + 1 + text_size..header.size);
+        Renamed { body: [text, types.unwrap_or_default()].concat(), text_size: text.len() }
     }
 
     /// Sends a Parse with another text.
@@ -63,7 +68,7 @@ impl Session {
         if self.person.is_none() || !class.effects.intersects(Effects::OWN_NAME) {
             return;
         }
-        let made = own_name(&text(self)).map(|(name, _)| name);
+        let made = own_name(&PgQuery, &text(self)).map(|(name, _)| name);
         if let (Some(person), Some(name)) = (&mut self.person, made) {
             person.sends(name);
         }

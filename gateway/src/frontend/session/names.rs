@@ -12,6 +12,16 @@ use crate::backend::statements::Statement;
 /// A name, as the client typed it.
 pub(super) type Name = Arc<[u8]>;
 
+/// PostgreSQL compares so many bytes of a name: `NAMEDATALEN` less one (PostgreSQL documentation, section "Identifiers and Key
+/// Words").
+const SIGNIFICANT: usize = 63;
+
+/// The part of a name of a statement or portal that PostgreSQL looks at.
+#[inline]
+pub(super) fn significant(name: &[u8]) -> &[u8] {
+    name.get(..SIGNIFICANT).unwrap_or(name)
+}
+
 /// What a name stands for.
 pub(super) enum Found {
     Statement(Name, Arc<Statement>),
@@ -63,6 +73,8 @@ struct Entry {
     changed_in: u64,
     /// Which change that was.
     change: u64,
+    /// It is among those that were closed.
+    is_listed: bool,
 }
 
 impl Names {
@@ -79,9 +91,13 @@ impl Names {
                 return Found::Clearing;
             }
         }
-        match list.entries.get_key_value(name) {
+        match list.entries.get_key_value(significant(name)) {
             Some((_, entry)) if !self.is_settled(entry.changed_in, open) => Found::Unsettled,
-            Some((name, Entry { statement: Some(statement), .. })) => Found::Statement(name.clone(), statement.clone()),
+            Some((known, Entry { statement: Some(statement), .. })) => {
+                // Errors show the name as the client types it now.
+                let name = if name.len() > SIGNIFICANT { name.into() } else { known.clone() };
+                Found::Statement(name, statement.clone())
+            }
             _ => Found::Nothing,
         }
     }
@@ -96,6 +112,9 @@ impl Names {
         let list = self.list.get_or_insert_default();
         list.changes += 1;
         let change = list.changes;
+        if name.len() > SIGNIFICANT {
+            return list.put(&significant(name).into(), statement, change, self.batch);
+        }
         list.put(name, statement, change, self.batch)
     }
 
@@ -103,7 +122,7 @@ impl Names {
     pub(super) fn restore(&mut self, name: &Name, before: Before) {
         let list = self.list.get_or_insert_default();
         match before.filter(|(_, change)| *change > list.cleared) {
-            Some((statement, change)) => list.put(name, Some(statement), change, self.batch),
+            Some((statement, change)) => list.put(&significant(name).into(), Some(statement), change, self.batch),
             None => self.set(name, None),
         };
     }
@@ -183,16 +202,17 @@ impl Names {
 
 impl List {
     fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.entries.get(name).and_then(|entry| entry.statement.as_ref())
+        self.entries.get(significant(name)).and_then(|entry| entry.statement.as_ref())
     }
 
     fn put(&mut self, name: &Name, statement: Option<Arc<Statement>>, change: u64, batch: u64) -> Before {
         self.size += statement.as_ref().map_or(0, |statement| statement.size());
-        if statement.is_none() {
+        let was_listed = self.entries.get(name).is_some_and(|entry| entry.is_listed);
+        if statement.is_none() && !was_listed {
             self.closed.push(name.clone());
         }
-        let entry = Entry { statement, changed_in: batch, change };
-        let before = self.entries.insert(name.clone(), entry)?;
+        let is_listed = was_listed || statement.is_none();
+        let before = self.entries.insert(name.clone(), Entry { statement, changed_in: batch, change, is_listed })?;
         let statement = before.statement?;
         self.size -= statement.size();
         Some((statement, before.change))
@@ -201,8 +221,9 @@ impl List {
     fn settle(&mut self) {
         self.clearing = None;
         for name in std::mem::take(&mut self.closed) {
-            if self.get(&name).is_none() {
-                self.entries.remove(&name);
+            match self.entries.get_mut(&name) {
+                Some(entry) if entry.statement.is_some() => entry.is_listed = false,
+                _ => _ = self.entries.remove(&name),
             }
         }
     }
@@ -218,7 +239,7 @@ impl List {
 mod tests {
     use super::*;
     use crate::backend::statements::intern;
-    use crate::router::Class;
+    use pgdog_jwt_guard::Class;
 
     fn statement(text: &[u8]) -> Arc<Statement> {
         let body = [text, b"\0\0\0"].concat();
@@ -299,6 +320,18 @@ mod tests {
         names.cleared();
         names.restore(&name, before);
         assert!(names.get(b"a").is_none());
+    }
+
+    #[test]
+    fn names_are_compared_as_postgresql_compares_them() {
+        let mut names = Names::default();
+        let long = |end: u8| Name::from([&[b'a'; SIGNIFICANT][..], &[end]].concat());
+        names.set(&long(b'x'), Some(statement(b"SELECT 1")));
+        assert!(matches!(names.find(&long(b'y'), 0, true), Found::Statement(..)));
+        let before = names.set(&long(b'z'), None);
+        assert!(names.get(&long(b'x')).is_none());
+        names.restore(&long(b'w'), before);
+        assert!(names.get(&long(b'x')).is_some());
     }
 
     #[test]

@@ -6,14 +6,17 @@
 //! requests of a batch, which is such a transaction.
 
 use pgdog_jwt::config::Secret;
+use pgdog_jwt_guard::PgQuery;
+use pgdog_jwt_guard::names::deallocated_name;
 
 use super::own_statements::{Portal, Says};
 use super::requests::{Next, Step};
-use super::{Batch, End, Session};
-use crate::router::{deallocated_name, own_setting};
+use super::{End, Session};
+use crate::dialect::own_setting;
 use crate::wire::fields::Fields;
 use crate::wire::frame::{self, HEADER_SIZE};
 use crate::wire::{Header, PgError, ProtocolViolation, message};
+use pgdog_jwt_protocol::Batch;
 
 const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
@@ -81,7 +84,7 @@ impl Session {
         const WORD: &[u8] = b"deallocate";
         let text = self.own_body(header).cstr()?.trim_ascii_start();
         let named = text.get(..WORD.len()).is_some_and(|word| word.eq_ignore_ascii_case(WORD));
-        let name = if named { deallocated_name(text) } else { None };
+        let name = if named { deallocated_name(&PgQuery, text) } else { None };
         let own = self.own.as_mut()?;
         own.close_portals();
         own.forget(b"");
@@ -245,7 +248,7 @@ impl Session {
             )
             .hint("Renew the token between two transactions.")
         };
-        if self.batch == Batch::Open {
+        if self.conversation.batch() == Batch::Open {
             return Some(self.refuse_in_place(header, error()));
         }
         if !self.is_quiet() || self.is_moving() {
@@ -265,10 +268,7 @@ impl Session {
         if self.server.is_none() {
             return self.answer(header, &error);
         }
-        self.end_unnamed();
-        self.batch = Batch::None;
         self.refuse_query(header, error);
-        self.names.end_batch();
         Step::Done
     }
 }

@@ -3,7 +3,8 @@
 use pgdog_jwt::config::Secret;
 
 use super::access::refused;
-use crate::router::OwnSetting;
+use super::names::significant;
+use crate::dialect::OwnSetting;
 use crate::wire::PgError;
 
 /// Statements that one client may keep. Drivers prepare each text under a name of its own, and forget to close it.
@@ -93,18 +94,21 @@ impl OwnStatements {
 
     /// What a statement asks for.
     pub(super) fn says(&self, name: &[u8]) -> Option<Says> {
-        self.prepared.iter().find(|prepared| *prepared.name == *name).map(|prepared| prepared.says)
+        self.prepared
+            .iter()
+            .find(|prepared| significant(&prepared.name) == significant(name))
+            .map(|prepared| prepared.says)
     }
 
     /// The token of a statement, once.
     pub(super) fn take_token(&mut self, name: &[u8]) -> Option<Secret> {
-        self.prepared.iter_mut().find(|prepared| *prepared.name == *name)?.token.take()
+        self.prepared.iter_mut().find(|prepared| significant(&prepared.name) == significant(name))?.token.take()
     }
 
     /// Whether there was one of this name.
     pub(super) fn forget(&mut self, name: &[u8]) -> bool {
         let before = self.prepared.len();
-        self.prepared.retain(|prepared| *prepared.name != *name);
+        self.prepared.retain(|prepared| significant(&prepared.name) != significant(name));
         self.prepared.len() < before
     }
 
@@ -113,12 +117,12 @@ impl OwnStatements {
     }
 
     pub(super) fn portal(&mut self, name: &[u8]) -> Option<&mut Portal> {
-        self.portal.as_mut().filter(|portal| *portal.name == *name)
+        self.portal.as_mut().filter(|portal| significant(&portal.name) == significant(name))
     }
 
     /// A portal of this name is another's now, or none.
     pub(super) fn close_portal(&mut self, name: &[u8]) {
-        self.portal = self.portal.take().filter(|portal| *portal.name != *name);
+        self.portal = self.portal.take().filter(|portal| significant(&portal.name) != significant(name));
     }
 
     /// The end of a batch.

@@ -1,9 +1,10 @@
 //! Reading one's own writes (`read_your_writes`): after the session has written, PostgreSQL is asked how far its
 //! write-ahead log goes, and the session's reads go only to replicas that have replayed as much.
 
+use pgdog_jwt_guard::Access;
+
 use super::{End, Session};
 use crate::backend::choose::Need;
-use crate::router::Access;
 
 /// What a session remembers of its writes. A position is a `pg_lsn` as a number.
 #[derive(Debug)]

@@ -1,12 +1,19 @@
 //! What the server answers. Replies are told apart by their header and forwarded as they lie in the buffer; bodies are
 //! read only of those that say something about the session.
 
-use super::expect::Expect;
-use super::{Barrier, Batch, Session};
+use std::mem::ManuallyDrop;
+
+use pgdog_jwt_protocol::{Desync, Received};
+
+use super::Session;
+use super::doubt::take_error;
+use super::forgetting::Forgets;
+use super::pending::Pending;
 use crate::net::buffer::Chunk;
+use crate::stats::events;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
-use crate::wire::{Header, PgError};
+use crate::wire::{Header, PgError, message};
 
 /// Replies that are read are gathered whole up to this size; a larger one is forwarded unread.
 const MAX_READ: usize = 512 * 1024;
@@ -48,19 +55,12 @@ impl Session {
             };
             let end = at + header.size;
             let body = rest.get(HEADER_SIZE..header.size);
-            if body.is_none() && is_read(header) {
+            if body.is_none() && (is_read(header) || matches!(self.part_of(Fate::Forward), Fate::Drop)) {
                 break;
             }
             let fate = match body {
                 Some(body) => self.reply(header.tag, body),
-                None => {
-                    if header.tag == b'E' {
-                        // Too long to be read: an error of the statement's own making, never the server's last word.
-                        self.record_error(rest.get(HEADER_SIZE..).unwrap_or_default());
-                        self.failed();
-                    }
-                    Fate::Forward
-                }
+                None => self.unread(header.tag, rest.get(HEADER_SIZE..).unwrap_or_default()),
             };
             match fate {
                 Fate::Forward => {}
@@ -103,10 +103,19 @@ impl Session {
     /// Gives the replies of the gateway's own whose turn it is, behind what lies before `at`.
     #[inline]
     fn own_replies(&mut self, bytes: &[u8], from: &mut usize, at: usize) {
-        while let Some(reply) = self.expected.pop_reply() {
-            self.out_segment(bytes, *from, at);
-            self.out.extend_from_slice(reply);
-            *from = at;
+        if self.conversation.owns_next() {
+            self.give_own_replies(bytes, from, at);
+        }
+    }
+
+    #[inline(never)]
+    fn give_own_replies(&mut self, bytes: &[u8], from: &mut usize, at: usize) {
+        while let Some(own) = self.conversation.pop_own() {
+            if let Pending::Reply(reply, _) = own {
+                self.out_segment(bytes, *from, at);
+                self.out.extend_from_slice(reply);
+                *from = at;
+            }
         }
     }
 
@@ -128,110 +137,211 @@ impl Session {
     /// Deals with one whole reply.
     #[inline]
     fn reply(&mut self, tag: u8, body: &[u8]) -> Fate {
-        match tag {
-            b'D' | b'd' => Fate::Forward,
-            b'C' | b'I' | b's' => {
-                if matches!(self.expected.front(), Some(Expect::Execute(_))) {
-                    if let Some(Expect::Execute(audit @ Some(_))) = self.expected.pop() {
-                        self.record_executed(audit, (tag == b'C').then_some(body));
-                    }
-                } else if self.audited.is_some() && tag == b'C' {
-                    self.record_command(body);
-                }
-                if tag == b'C' && (self.names.may_be_cleared() || self.sql.is_some()) {
-                    self.note_names(body);
-                }
-                Fate::Forward
+        if tag == b'E' {
+            return self.error(body);
+        }
+        // Of a part there is nothing to drop, and most replies are one.
+        let received = ManuallyDrop::new(self.conversation.received(tag));
+        if matches!(&*received, Ok(Received::Part)) {
+            return self.part(tag, body);
+        }
+        match ManuallyDrop::into_inner(received) {
+            Ok(Received::Part) => self.part(tag, body),
+            Ok(Received::Ready(done)) => self.ready(done, body),
+            Ok(Received::Completed(done)) => self.completed(done, tag, body),
+            Ok(Received::Unasked) => self.unasked(tag, body),
+            Ok(Received::CopyIn) => Fate::Forward,
+            Ok(Received::Probed) => Fate::Drop,
+            Ok(Received::Skipped(pending)) => self.skipped_in_doubt(pending, body),
+            // These are what an error means.
+            Ok(Received::Failing | Received::Failed(_) | Received::BatchFailed | Received::Doubtful) => {
+                Fate::Lost(Box::new(lost("an error that is none")))
             }
-            b'Z' => self.ready(body),
-            b'2' => {
-                if matches!(self.expected.front(), Some(Expect::Bind(..)))
-                    && let Some(Expect::Bind(_, audit @ Some(_))) = self.expected.pop()
-                {
-                    self.record_bound(audit);
-                }
-                Fate::Forward
-            }
-            b'T' | b'n' => self.description((tag == b'T').then_some(body)),
-            b't' if matches!(self.expected.front(), Some(Expect::Check(_))) => Fate::Drop,
-            b'1' | b'3' => match self.expected.pop() {
-                Some(Expect::Parse(parse)) if parse.fails.is_some() => {
-                    Fate::Lost(Box::new(lost("a statement was replaced by another of the same name")))
-                }
-                Some(Expect::Parse(parse)) => {
-                    self.record_named(parse.audit);
-                    self.completed(parse.clears.as_deref(), parse.own)
-                }
-                Some(Expect::Close(close)) => self.completed(close.clears.as_deref(), close.own.is_some()),
-                _ => Fate::Lost(Box::new(lost("a reply that nobody asked for"))),
-            },
-            b'E' => self.error(body),
-            b'S' => self.parameter(body),
-            b'G' => {
-                self.copy_in = true;
-                if matches!(self.expected.front(), Some(Expect::Execute(_))) {
-                    self.copy_in = !self.expected.begin_copy();
-                    if self.copy_in {
-                        self.batch = Batch::Open;
-                    }
-                }
-                Fate::Forward
-            }
-            _ => Fate::Forward,
+            Err(desync) => desynchronized(desync),
         }
     }
 
-    /// What a Describe gives: the body of RowDescription, or none. A simple query gives it unasked.
-    fn description(&mut self, row: Option<&[u8]>) -> Fate {
-        if !matches!(self.expected.front(), Some(Expect::Describe(_) | Expect::Check(_))) {
+    /// Deals with a reply that is too long to be read, of which this is the start.
+    fn unread(&mut self, tag: u8, start: &[u8]) -> Fate {
+        if tag == b'E' {
+            // An error of the statement's own making, never the server's last word.
+            self.record_error(start);
+            return match self.failed(&[]) {
+                fate @ (Fate::Forward | Fate::Lost(_)) => fate,
+                _ => Fate::Lost(Box::new(lost("an error that is longer than it can be"))),
+            };
+        }
+        match self.conversation.received(tag) {
+            Ok(Received::Part) => self.part_of(Fate::Forward),
+            Ok(Received::Unasked) => Fate::Forward,
+            Ok(_) => Fate::Lost(Box::new(lost("a reply that is longer than it can be"))),
+            Err(desync) => desynchronized(desync),
+        }
+    }
+
+    /// A part of an answer that goes on.
+    #[inline]
+    fn part(&mut self, tag: u8, body: &[u8]) -> Fate {
+        if tag == b'C' {
+            if self.audited.is_some() {
+                self.record_command(body);
+            }
+            self.command(body);
             return Fate::Forward;
         }
-        match self.expected.pop() {
-            Some(Expect::Describe(Some(described))) => {
-                self.described(&described.1, row);
-            }
-            Some(Expect::Check(statement)) => {
-                self.changed = if self.described(&statement, row) { 0 } else { statement.id };
-                return Fate::Drop;
-            }
-            _ => {}
-        }
-        Fate::Forward
+        self.part_of(Fate::Forward)
     }
 
-    /// A Parse or Close succeeded; the gateway's own are not for the client.
-    fn completed(&mut self, clears: Option<&[u8]>, own: bool) -> Fate {
-        if let Some(name) = clears {
-            self.barrier_names.retain(|known| **known != *name);
+    /// The client hears nothing of what answers a question of the gateway's own.
+    #[inline]
+    fn part_of(&self, fate: Fate) -> Fate {
+        match self.conversation.front() {
+            Some(Pending::Check(_) | Pending::Assertion) => Fate::Drop,
+            _ => fate,
         }
-        if own { Fate::Drop } else { Fate::Forward }
     }
 
-    fn ready(&mut self, body: &[u8]) -> Fate {
-        let done = self.expected.pop();
-        if !done.as_ref().is_some_and(Expect::ends_with_ready) {
-            return Fate::Lost(Box::new(lost("the server is ready without having been asked")));
+    /// A statement has completed, with this tag.
+    #[inline]
+    fn command(&mut self, tag: &[u8]) {
+        if self.names.may_be_cleared() || self.sql.is_some() {
+            self.note_names(tag);
         }
-        if self.audited.is_some() {
-            self.record_ready(done, body.first().copied());
-        }
-        let told = if self.is_untold { self.told_late(body) } else { None };
-        self.copy_in = false;
-        self.end_names();
-        if let (Some(server), Some(&status)) = (&mut self.server, body.first()) {
-            self.registration.meter.ready(status);
-            server.set_status(status);
-            if self.barrier == Barrier::Sent && self.expected.is_empty() {
-                match (status, self.barrier_discards) {
-                    (b'I', true) => server.doubt_identity(),
-                    (b'I', false) => server.doubt_role(),
-                    // It was RESET ALL: DISCARD ALL fails inside a transaction.
-                    (b'T', _) => self.variables_reset = true,
-                    _ => {}
+    }
+
+    /// A request is answered.
+    #[inline]
+    fn completed(&mut self, done: Pending, tag: u8, body: &[u8]) -> Fate {
+        match done {
+            Pending::Execute(audit, forgets, _) => {
+                let is_done = tag == b'C';
+                if audit.is_some() {
+                    self.record_executed(audit, is_done.then_some(body));
+                }
+                if is_done {
+                    self.command(body);
+                }
+                match forgets.filter(|_| is_done) {
+                    Some(forgets) => self.has_forgotten(forgets),
+                    None => Fate::Forward,
                 }
             }
+            Pending::Bind(_, bound) => {
+                if let Some(bound) = bound {
+                    self.record_bound(bound.audit);
+                }
+                Fate::Forward
+            }
+            Pending::Describe(described) => {
+                if let Some(described) = described {
+                    self.described(&described.1, (tag == b'T').then_some(body));
+                }
+                Fate::Forward
+            }
+            Pending::Check(statement) => {
+                let is_same = self.described(&statement, (tag == b'T').then_some(body));
+                self.changed = if is_same { 0 } else { statement.id };
+                Fate::Drop
+            }
+            Pending::Parse(parse) if parse.fails.is_some() => {
+                Fate::Lost(Box::new(lost("a statement was replaced by another of the same name")))
+            }
+            Pending::Parse(parse) => {
+                self.record_named(parse.audit);
+                if parse.own { Fate::Drop } else { Fate::Forward }
+            }
+            Pending::Close(close) => {
+                if close.own.is_some() {
+                    Fate::Drop
+                } else {
+                    Fate::Forward
+                }
+            }
+            Pending::Assertion => Fate::Drop,
+            Pending::Query { .. }
+            | Pending::FunctionCall { .. }
+            | Pending::Sync
+            | Pending::OwnSync { .. }
+            | Pending::Reply(..) => Fate::Forward,
         }
-        told.map_or(Fate::Forward, Fate::Rewrite)
+    }
+
+    /// A portal has run that makes the session forget: that has its effect when nothing is owed.
+    #[cold]
+    fn has_forgotten(&mut self, forgets: Forgets) -> Fate {
+        self.forgetting.due = self.forgetting.due.max(Some(forgets));
+        rewritten(|out| message::command_complete(out, forgets.tag()))
+    }
+
+    #[inline]
+    fn ready(&mut self, mut done: Pending, body: &[u8]) -> Fate {
+        let &[status @ (b'I' | b'T' | b'E')] = body else {
+            return Fate::Lost(Box::new(lost("the server is in a state that there is not")));
+        };
+        if self.audited.is_some() {
+            self.record_ready(&mut done, status);
+        }
+        self.end_names();
+        if let Some(server) = &mut self.server {
+            self.registration.meter.ready(status);
+            server.set_status(status);
+        }
+        if status == b'I' && !self.special_names.is_empty() && self.conversation.is_empty() {
+            // Portals end with their transaction.
+            self.special_names.clear_portals();
+        }
+        match done {
+            Pending::Sync | Pending::Query { instead: None, .. } if !self.is_untold && !self.awaits_reset() => {
+                Fate::Forward
+            }
+            done => self.ready_for_more(done, body),
+        }
+    }
+
+    /// ReadyForQuery is for the gateway alone, or something goes in front of it.
+    #[cold]
+    fn ready_for_more(&mut self, done: Pending, body: &[u8]) -> Fate {
+        let error = match done {
+            Pending::OwnSync { fails_next: false } => return Fate::Drop,
+            Pending::OwnSync { fails_next: true } => {
+                if let Ok(Some(next)) = Header::parse(self.input.bytes()) {
+                    self.forget_unnamed();
+                    self.discard(next.size);
+                }
+                None
+            }
+            done => take_error(done),
+        };
+        let told = if self.is_untold { self.told_late(body) } else { None };
+        if self.awaits_reset() && self.conversation.is_empty() && body != b"E" {
+            // The client must not send anything before it knows in which encoding.
+            self.is_ready_due = true;
+            let mut front = error.unwrap_or_default();
+            if let Some(told) = told {
+                let ready = HEADER_SIZE + body.len();
+                front.extend_from_slice(told.get(..told.len().saturating_sub(ready)).unwrap_or_default());
+            }
+            return if front.is_empty() { Fate::Drop } else { Fate::Rewrite(front) };
+        }
+        match (error, told) {
+            (None, told) => told.map_or(Fate::Forward, Fate::Rewrite),
+            (Some(mut error), told) => {
+                match (told, body) {
+                    (Some(told), _) => error.extend_from_slice(&told),
+                    (None, body) => message::ready_for_query(&mut error, body.first().copied().unwrap_or(b'E')),
+                }
+                Fate::Rewrite(error)
+            }
+        }
+    }
+
+    /// What may come at any time.
+    fn unasked(&mut self, tag: u8, body: &[u8]) -> Fate {
+        match tag {
+            b'S' => self.parameter(body),
+            b'A' => self.notification(body),
+            _ => Fate::Forward,
+        }
     }
 
     fn parameter(&mut self, body: &[u8]) -> Fate {
@@ -255,10 +365,24 @@ impl Session {
 
 /// Whether a reply must be whole before it can be dealt with: all but the ones that carry data.
 fn is_read(header: Header) -> bool {
-    !matches!(header.tag, b'D' | b'd' | b'N' | b'A' | b'V') && header.size <= MAX_READ
+    !matches!(header.tag, b'D' | b'd' | b'N' | b'V') && header.size <= MAX_READ
+}
+
+/// The client hears this message in place of the reply.
+fn rewritten(write: impl FnOnce(&mut Vec<u8>)) -> Fate {
+    let mut out = Vec::new();
+    write(&mut out);
+    Fate::Rewrite(out)
+}
+
+/// A reply that PostgreSQL does not give here: nothing that the server says is believed any more (S4).
+#[cold]
+pub(super) fn desynchronized(desync: Desync) -> Fate {
+    events::desync();
+    Fate::Lost(Box::new(lost(desync.to_string())))
 }
 
 /// The error for a server that broke the protocol.
-fn lost(reason: impl Into<String>) -> PgError {
+pub(super) fn lost(reason: impl Into<String>) -> PgError {
     PgError::error("08P01", "the connection to the server was lost").detail(reason.into())
 }

@@ -3,11 +3,15 @@
 
 use std::num::NonZeroU64;
 
+use pgdog_jwt_guard::functions::refused_call;
+use pgdog_jwt_guard::{Access, Class, Effects};
+use pgdog_jwt_protocol::{Admit, Batch, Request, Silent};
+
 use super::access::refused;
-use super::expect::Expect;
-use super::{Barrier, Batch, End, Session};
+use super::pending::{Instead, Pending};
+use super::special;
+use super::{End, Session};
 use crate::frontend::audit;
-use crate::router::{Access, Effects, allowed_function_call};
 use crate::stats::clock;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
@@ -41,6 +45,10 @@ pub(super) enum Next {
     Rest,
     /// The server to be done with what it was asked.
     Quiet,
+    /// It to be known whether a request becomes a COPY, which reads what comes behind it as data.
+    Copy,
+    /// The session to forget what the next request says.
+    Forget,
     /// The server to have the statements of SQL `PREPARE` that the next request names.
     Names,
     /// A server for this kind of statement.
@@ -76,9 +84,9 @@ impl Session {
             if self.requests.len() - self.requests_at > HIGH_WATER {
                 return Ok(Next::Room);
             }
-            if self.expected.len() >= MAX_EXPECTED {
+            if self.conversation.len() >= MAX_EXPECTED {
                 // Without it a server may keep replies back until the Sync that has not been read yet.
-                if self.batch == Batch::Open {
+                if self.conversation.batch() == Batch::Open {
                     message::flush(&mut self.requests);
                 }
                 return Ok(Next::Replies);
@@ -107,11 +115,45 @@ impl Session {
         self.passing == 0
     }
 
+    /// What becomes of a message now, as far as the conversation with the server decides that.
+    fn admit(&self, tag: u8) -> Admit {
+        if self.refused && tag != b'S' {
+            // The batch was refused: everything up to its Sync is dropped, also simple queries (PostgreSQL documentation,
+            // section "Extended Query").
+            return Admit::Discard;
+        }
+        match tag {
+            b'S' => self.conversation.admit(Request::Sync),
+            b'H' => self.conversation.admit_silent(Silent::Flush),
+            b'd' => self.conversation.admit_silent(Silent::CopyData),
+            b'c' | b'f' => self.conversation.admit_silent(Silent::CopyEnd),
+            // Whichever it is.
+            _ => self.conversation.admit(Request::Parse),
+        }
+    }
+
+    /// A message that the conversation with the server does not let through just so; `None`: it may be sent.
+    #[inline(never)]
+    fn held_up(&mut self, header: Header) -> Result<Option<Step>, End> {
+        match self.admit(header.tag) {
+            Admit::Send => Ok(None),
+            Admit::Hold => Ok(Some(Step::Wait(Next::Copy))),
+            Admit::Discard => Ok(Some(self.drop_request(header))),
+            Admit::EndCopy => {
+                // PostgreSQL's own words, and what becomes of such a session there. The server forgets its COPY when it is closed.
+                let text = format!("unexpected message type 0x{:02X} during COPY from stdin", header.tag);
+                self.say(&PgError::error("08P01", text));
+                let text = "terminating connection because protocol synchronization was lost";
+                Err(End::Fatal(PgError::fatal("08P01", text)))
+            }
+        }
+    }
+
+    #[inline]
     fn request(&mut self, header: Header) -> Result<Step, End> {
-        // After an error in a batch everything up to Sync is discarded, also simple queries (PostgreSQL documentation,
-        // section "Extended Query").
-        if matches!(self.batch, Batch::Failed | Batch::Refused) && header.tag != b'S' {
-            return Ok(self.drop_request(header));
+        let may_be_sent = !self.refused && self.conversation.admits_all() && !matches!(header.tag, b'd' | b'c' | b'f');
+        if !may_be_sent && let Some(step) = self.held_up(header)? {
+            return Ok(step);
         }
         if self.begun.is_some()
             && let Some(step) = self.choose_for_transaction(header)?
@@ -133,6 +175,10 @@ impl Session {
             b'D' => self.describe(header),
             b'E' => self.execute(header),
             b'C' => self.close(header),
+            // PostgreSQL would answer it with an error that no request has.
+            b'S' | b'H' if header.size != HEADER_SIZE => {
+                Err(ProtocolViolation::Malformed(char::from(header.tag)).into())
+            }
             b'S' => self.sync(header),
             b'H' => Ok(self.flush(header)),
             b'd' | b'c' | b'f' => Ok(self.copy(header)),
@@ -165,15 +211,20 @@ impl Session {
         }
         let refusal = self.refusal(class);
         if let (Some(refusal), None) = (&refusal, &self.server) {
-            self.audit_refusal(refusal, header, 0, class);
-            return Ok(self.answer_query(header, &refused(refusal)));
+            let error = self.refuse_by_guard(refusal, header, 0);
+            self.forget_unnamed();
+            return Ok(self.answer_query(header, &error));
         }
-        if self.barrier == Barrier::Sent && self.batch == Batch::Open {
-            // The Sync that would end the batch of DISCARD ALL is missing: there is nothing to wait for.
-            return Err(ProtocolViolation::Unexpected('Q').into());
+        if self.forgetting.is_pending() {
+            return Ok(self.forget_before(header));
         }
         if self.is_held_back(class) {
             return Ok(self.hold_back(header, class));
+        }
+        let forgets = self.forgets(class).filter(|_| refusal.is_none());
+        if forgets.is_some() && self.server.is_none() && self.begun.is_none() {
+            // It goes to no server, so none can become the session's with it.
+            return Ok(Step::Wait(Next::Forget));
         }
         if let Some(wait) = self.server_for(self.access(class)) {
             return Ok(Step::Wait(wait));
@@ -185,55 +236,89 @@ impl Session {
                 Err(step) => return Ok(step),
             },
         };
+        if let Some(forgets) = forgets {
+            return Ok(self.forget_by_query(header, forgets));
+        }
+        if let Some(step) = self.confirm_before_query() {
+            return Ok(step);
+        }
         self.registration.meter.query();
+        self.ends_batch_without_sync();
+        if let Some(refusal) = refusal {
+            let error = self.refuse_by_guard(refusal, header, 0);
+            self.refuse_query(header, error);
+            return Ok(Step::Done);
+        }
+        let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
+        if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
+            self.record_answered(header, Some(&error.code));
+            self.refuse_query(header, error);
+            return Ok(Step::Done);
+        }
         // A simple query ends an extended batch that has no Sync yet, and the unnamed statement (PostgreSQL documentation,
         // section "Extended Query").
-        let unnamed = if self.expected.is_empty() {
+        let unnamed = if self.conversation.is_empty() {
             self.forget_unnamed();
             None
         } else {
             // An error that is still to come may make PostgreSQL skip it.
             Some(self.end_unnamed())
         };
-        self.batch = Batch::None;
-        match refusal {
-            Some(refusal) => {
-                self.audit_refusal(refusal, header, 0, class);
-                self.refuse_query(header, refused(refusal));
+        let may_copy = self.query_may_copy(header, class);
+        let audit = self.record_query(header);
+        match self.with_name(class, header, 0) {
+            Some(text) => {
+                message::query(&mut self.requests, &text);
+                self.discard(header.size);
             }
-            None => {
-                let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
-                if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
-                    self.record_answered(header, class, Some(&error.code));
-                    self.refuse_query(header, error);
-                    self.names.end_batch();
-                    return Ok(Step::Done);
-                }
-                if self.is_barrier_class(class) {
-                    self.barrier = Barrier::Sent;
-                    self.barrier_discards = class.effects.intersects(Effects::DISCARD_ALL);
-                }
-                let audit = self.record_query(header, class);
-                match self.with_name(class, header, 0) {
-                    Some(text) => {
-                        message::query(&mut self.requests, &text);
-                        self.discard(header.size);
-                    }
-                    None => self.forward_request(header),
-                }
-                self.expected.push(Expect::Query { refusal: None, unnamed, audit });
-            }
+            None => self.forward_request(header),
         }
-        self.names.end_batch();
+        self.owe_query(may_copy, unnamed, audit);
+        self.end_batch();
         self.asked();
         Ok(Step::Done)
     }
 
-    /// Refuses a request in its place in the order of things.
+    /// Whether a simple query may become a COPY. Where its text is not read otherwise, and is not here as a whole, it may.
+    #[inline]
+    fn query_may_copy(&self, header: Header, class: Class) -> bool {
+        if self.rules.reads_sql {
+            return class.effects.intersects(Effects::COPY_IN | Effects::EXECUTES);
+        }
+        self.input.bytes().get(HEADER_SIZE..header.size).is_none_or(special::may_copy)
+    }
+
+    /// A batch was sent whole, or a simple request.
+    #[inline]
+    pub(super) fn end_batch(&mut self) {
+        self.names.end_batch();
+        self.ran_in_batch = false;
+        // What comes behind the batch waits until the identity is confirmed.
+        self.unasserted = None;
+    }
+
+    /// A simple request ends a batch that has no Sync. PostgreSQL 18 may be left by that in a state in which the next
+    /// statement fails, whoever sends it: the server is cleaned, or closed when it cannot be.
+    #[inline]
+    fn ends_batch_without_sync(&mut self) {
+        if self.conversation.batch() == Batch::Open
+            && let Some(server) = &mut self.server
+            && server.connection().major_version().is_none_or(|version| version >= 17)
+        {
+            server.mark_dirty();
+        }
+    }
+
+    /// Refuses a simple query or a function call in its place in the order of things, which ends the batch.
     pub(super) fn refuse_query(&mut self, header: Header, error: PgError) {
+        // What is sent in its place ends the server's unnamed statement; a function call would not end the client's.
+        let unnamed = if header.tag == b'F' { self.overwrite_unnamed() } else { self.end_unnamed() };
         message::query(&mut self.requests, REFUSED_SQL);
         self.discard(header.size);
-        self.expected.push(Expect::Query { refusal: Some(Box::new(error)), unnamed: None, audit: None });
+        let (instead, unnamed) = (Some(Box::new(Instead::Refusal(error))), Some(unnamed));
+        let pending = Pending::Query { instead, unnamed, audit: None };
+        self.owe(Request::Query { may_copy: false }, pending);
+        self.end_batch();
         self.asked();
     }
 
@@ -244,7 +329,7 @@ impl Session {
             return self.answer_query(header, error);
         }
         self.say(error);
-        self.batch = Batch::Refused;
+        self.refused = true;
         self.drop_request(header)
     }
 
@@ -261,63 +346,64 @@ impl Session {
             return Ok(Step::Wait(Next::Input));
         }
         let oid = Fields(self.input.bytes().get(HEADER_SIZE..).unwrap_or_default()).u32().unwrap_or(0);
-        let allowed = !self.rules.guarded || allowed_function_call(oid);
-        let refused = PgError::error("42501", "this function may not be called by number")
-            .hint("Call it in a SELECT, where the gateway can read what it does.");
-        if !allowed {
-            audit::statement_refused(&self.registration, &refused.code, &refused.message, None);
+        let refusal = refused_call(oid).filter(|_| self.rules.guarded);
+        if let Some(refusal) = refusal {
+            audit::statement_refused(&self.registration, refusal.sqlstate, refusal.message, None);
         }
-        match (allowed, &self.server) {
-            (false, None) => return Ok(self.answer_query(header, &refused)),
-            (false, Some(_)) => self.refuse_query(header, refused),
-            (true, _) => {
+        match (refusal, &self.server) {
+            (Some(refusal), None) => return Ok(self.answer_query(header, &refused(refusal))),
+            (Some(refusal), Some(_)) => {
+                self.refuse_query(header, refused(refusal));
+                return Ok(Step::Done);
+            }
+            (None, _) => {
+                if self.forgetting.is_pending() {
+                    return Ok(self.forget_before(header));
+                }
                 if let Some(wait) = self.server_for(Access::Write) {
                     return Ok(Step::Wait(wait));
+                }
+                if let Some(step) = self.confirm_before_query() {
+                    return Ok(step);
                 }
                 if let Some(server) = &mut self.server {
                     server.mark_dirty();
                 }
                 self.forward_request(header);
                 self.registration.meter.query();
-                self.expected.push(Expect::FunctionCall(self.record_function(oid)));
+                let audit = self.record_function(oid);
+                self.owe(Request::FunctionCall, Pending::FunctionCall { audit, instead: None });
             }
         }
-        self.names.end_batch();
+        self.end_batch();
         self.asked();
         Ok(Step::Done)
     }
 
-    /// Data of a COPY. PostgreSQL ignores it when no COPY runs: it may have failed while the data was on its way.
+    /// Data of a COPY, or its end.
     fn copy(&mut self, header: Header) -> Step {
-        if self.server.is_none() {
-            return self.drop_request(header);
-        }
-        if header.tag != b'd' {
-            self.copy_in = false;
-            if !self.expected.is_empty() {
-                self.expected.push(Expect::CopyEnd);
-            }
-        }
+        self.conversation.sent_silently(if header.tag == b'd' { Silent::CopyData } else { Silent::CopyEnd });
         self.forward_request(header);
         Step::Done
     }
 
     fn flush(&mut self, header: Header) -> Step {
-        if self.server.is_none() || self.copy_in {
+        if self.server.is_none() {
             return self.drop_request(header);
         }
         // What comes behind it in the batch was not looked at when the batch got its server.
         self.own_writes.note(Access::Write);
+        self.conversation.sent_silently(Silent::Flush);
         self.forward_request(header);
         Step::Done
     }
 
     fn sync(&mut self, header: Header) -> Result<Step, End> {
-        if self.batch == Batch::Refused || self.server.is_none() {
+        if self.server.is_none() {
             if !self.is_quiet() {
                 return Ok(Step::Wait(Next::Quiet));
             }
-            self.batch = Batch::None;
+            self.refused = false;
             if let Some(lost) = self.lost.take() {
                 self.say(&lost);
             }
@@ -325,13 +411,10 @@ impl Session {
             message::ready_for_query(&mut self.out, b'I');
             return Ok(self.drop_request(header));
         }
-        if self.copy_in {
-            return Ok(self.drop_request(header));
-        }
-        self.batch = Batch::None;
+        self.refused = false;
         self.forward_request(header);
-        self.expected.push(Expect::Sync);
-        self.names.end_batch();
+        self.owe(Request::Sync, Pending::Sync);
+        self.end_batch();
         self.asked();
         Ok(Step::Done)
     }
@@ -339,7 +422,11 @@ impl Session {
     /// Makes sure that a server is held that may run the next request; what to wait for, if not.
     #[inline]
     pub(super) fn server_for(&mut self, access: Access) -> Option<Next> {
-        if self.barrier == Barrier::Sent || self.awaits_reset() {
+        // It would be a batch of its own, behind requests that are not answered, or not dealt with because a part of a message
+        // has come behind their answers.
+        let is_behind = self.conversation.batch() == Batch::None
+            && (!self.conversation.is_empty() || !self.carry.is_empty() || self.replying > 0);
+        if self.forgetting.is_pending() || (is_behind && (self.awaits_reset() || self.awaits_confirmation())) {
             return Some(Next::Quiet);
         }
         self.own_writes.note(access);
@@ -350,11 +437,7 @@ impl Session {
             return Some(Next::Begin);
         }
         let server = self.server.as_ref()?;
-        if self.batch == Batch::None
-            && !self.expected.is_empty()
-            && !self.pools.allows(server.pool(), access)
-            && server.status() == b'I'
-        {
+        if is_behind && !self.pools.allows(server.pool(), access) && server.status() == b'I' {
             // Whether it stays on this server depends on what is still to be answered.
             return Some(Next::Quiet);
         }
@@ -390,6 +473,9 @@ impl Session {
     pub(super) fn asked(&mut self) {
         self.registration.meter.asked();
         self.ran = true;
+        if let Some(held) = &mut self.held_cancel {
+            held.is_owed = true;
+        }
         if self.asked_at.is_none() && self.generation.has_query_timeout {
             self.asked_at = NonZeroU64::new(clock());
         }

@@ -1,14 +1,19 @@
 //! Requests whose server would not become the client's: PostgreSQL has run none of them, and they go to another, which becomes
 //! it beforehand.
 
+use pgdog_jwt_guard::Access;
 use tracing::{debug, warn};
 
+use super::checkout::canceled;
 use super::turn::closed;
 use super::{End, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::NoServer;
-use crate::router::Access;
-use crate::wire::PgError;
+use crate::backend::identity::IdentityError;
+use crate::wire::{PgError, Severity};
+
+/// `query_canceled`: by a time limit or a cancel request.
+const CANCELED: &str = "57014";
 
 impl Session {
     /// Sends them again, or answers them with the reason why not.
@@ -22,7 +27,7 @@ impl Session {
         let unsent = Box::pin(async move {
             if let Some(cancelling) = cancelling {
                 // The server must not be another client's while a cancel request for it is on its way (S11).
-                let _ = cancelling.await;
+                cancelling.over().await;
             }
             tokio::time::timeout(limit, server.into_unsent()).await
         });
@@ -30,7 +35,7 @@ impl Session {
             return self.answer_owed(closed(), false);
         };
         if is_canceled {
-            return self.answer_owed(PgError::error("57014", "canceling statement due to user request"), false);
+            return self.answer_owed(canceled(), false);
         }
         // A subject that is refused each time waits for each refusal only once.
         self.pipelines &= unsent.may_repeat;
@@ -64,6 +69,8 @@ impl Session {
     pub(super) fn not_proven(&mut self) -> PgError {
         match self.server.as_mut().and_then(|server| server.mismatch()) {
             None => closed(),
+            // It was cut short, and nothing was run.
+            Some(IdentityError::Refused(fields)) if fields.code == CANCELED => fields.into_error(Severity::Error),
             Some(error) => {
                 warn!(event = "identity", user = self.who.user(), reason = %error, "identity could not be confirmed");
                 NoServer::Checkout(CheckoutError::from(error)).for_client()

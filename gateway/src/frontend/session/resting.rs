@@ -4,8 +4,10 @@
 
 use std::cell::RefCell;
 
+use pgdog_jwt_protocol::Conversation;
+
 use super::Session;
-use super::expect::Expected;
+use super::pending::Pending;
 use crate::net::buffer::Chunk;
 
 /// Sets that a worker keeps for reuse.
@@ -19,7 +21,7 @@ thread_local! {
 struct Set {
     out: Vec<u8>,
     requests: Vec<u8>,
-    expected: Expected,
+    conversation: Conversation<Pending>,
 }
 
 impl Session {
@@ -29,10 +31,10 @@ impl Session {
         self.input = Chunk::take();
         if self.requests.capacity() == 0
             && self.out.capacity() == 0
-            && self.expected.is_empty()
+            && self.conversation.is_idle()
             && let Some(set) = SETS.with_borrow_mut(Vec::pop)
         {
-            (self.out, self.requests, self.expected) = (set.out, set.requests, set.expected);
+            (self.out, self.requests, self.conversation) = (set.out, set.requests, set.conversation);
         }
     }
 
@@ -41,14 +43,14 @@ impl Session {
     pub(super) fn rest(&mut self) {
         self.input = Chunk::default();
         let has_set = self.requests.capacity() > 0 || self.out.capacity() > 0;
-        if has_set && self.expected.is_empty() && !self.is_moving() {
+        if has_set && self.conversation.is_idle() && !self.is_moving() {
             self.give_back();
         }
     }
 
     fn give_back(&mut self) {
         let (out, requests) = (std::mem::take(&mut self.out), std::mem::take(&mut self.requests));
-        let set = Set { out, requests, expected: std::mem::take(&mut self.expected) };
+        let set = Set { out, requests, conversation: std::mem::take(&mut self.conversation) };
         SETS.with_borrow_mut(|sets| {
             if sets.len() < STOCK {
                 sets.push(set);

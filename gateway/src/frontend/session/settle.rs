@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use super::{Barrier, End, Session};
+use super::{End, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::NoServer;
 use crate::backend::held;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
-use crate::wire::PgError;
+use crate::frontend::cancelling::Cancelling;
+use crate::wire::{PgError, message};
 
 impl Session {
     /// When the server owes nothing: confirms its identity where that is in doubt, gives it back where nothing keeps the
@@ -42,9 +43,8 @@ impl Session {
             (true, true) => self.is_confirmed(server),
             (true, false) => server.is_clean() && server.identity_known() && !self.own_writes.are_due(),
         };
-        let is_as_it_was =
-            self.barrier == Barrier::None && !self.variables_reset && !self.changes_schema && !self.inquiries.are_due();
-        let doubts_role = self.rules.verifies && idle;
+        let is_as_it_was = !self.forgetting.is_pending() && !self.changes_schema && !self.inquiries.are_due();
+        let doubts_role = self.rules.verifies && server.status() != b'E';
         if !is_settled || !is_as_it_was || doubts_role {
             return None;
         }
@@ -63,47 +63,58 @@ impl Session {
     #[inline]
     fn forget_requests(&mut self) {
         self.asked_at = None;
+        self.forget_held_cancel();
         self.names.settle();
         self.provided.clear();
     }
 
     /// The same when the server owes nothing, whatever there is to be done.
-    async fn settle_after_all(&mut self) -> Result<bool, End> {
+    pub(super) async fn settle_after_all(&mut self) -> Result<bool, End> {
+        let settled = self.settle_thoroughly().await?;
+        if std::mem::take(&mut self.is_ready_due) {
+            self.flush_forward_into_out();
+            let status = self.server.as_ref().map_or(b'I', |server| server.status());
+            message::ready_for_query(&mut self.out, status);
+        }
+        Ok(settled)
+    }
+
+    async fn settle_thoroughly(&mut self) -> Result<bool, End> {
         if self.server.take_if(|server| server.is_unproven()).is_some() {
             // Nothing was asked of it, so it has not become the client's: nobody's, then (S4).
             self.registration.meter.lost();
             return Ok(true);
         }
         self.forget_requests();
+        if let Some(cancelling) = self.cancelling.take() {
+            // One that comes late would end what the gateway asks now, and the client's transaction with it.
+            self.while_waiting(Box::pin(cancelling.over())).await?;
+            if let Some(server) = &mut self.server {
+                server.mark_dirty();
+            }
+        }
         if self.changes_schema {
             // For the session itself at once, for others when it is committed.
             held::schema_changed();
             self.changes_schema = self.server.as_ref().is_some_and(|server| server.status() != b'I');
         }
         let idle = self.server.as_ref().is_some_and(|server| server.status() == b'I');
-        if self.barrier == Barrier::Sent && idle && self.barrier_discards {
-            // DISCARD ALL took the client's statements with it, and whatever pinned the session.
-            self.names.clear();
-            if let Some(sql) = &mut self.sql {
-                sql.clear();
-            }
-            self.barrier_names.clear();
-            self.own = None;
-            self.unnamed = None;
-            self.pins.unpin();
-            self.settings = self.startup.clone();
-            self.inquiries = super::Inquiries::default();
-        }
-        self.barrier = Barrier::None;
-        if std::mem::take(&mut self.variables_reset) {
-            self.keep_variables().await?;
+        if self.forgetting.is_pending() {
+            self.forget_what_is_due().await?;
         }
         if std::mem::take(&mut self.ran)
             && self.rules.verifies
-            && idle
             && let Some(server) = &mut self.server
         {
-            server.doubt_role();
+            match server.status() {
+                b'I' => server.doubt_role(),
+                b'T' => self.confirm_in_transaction().await?,
+                // PostgreSQL runs nothing but the end of the transaction.
+                _ => {}
+            }
+        }
+        if self.is_ready_due && idle && self.server.as_ref().is_some_and(|server| !server.identity_known()) {
+            self.confirm_again().await?;
         }
         if self.server.as_ref().is_some_and(Server::identity_known) {
             self.reset_to_startup().await?;
@@ -160,25 +171,44 @@ impl Session {
         }
     }
 
+    /// The same in the middle of a transaction, which goes on as the identity.
+    async fn confirm_in_transaction(&mut self) -> Result<(), End> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        let identity = self.pools.identity().clone();
+        let limit = server.pool().spec.limits.connect_timeout;
+        let confirm = Box::pin(async {
+            let outcome = tokio::time::timeout(limit, server.confirm_in_transaction(&identity)).await;
+            (server, outcome)
+        });
+        let (mut server, outcome) = self.while_waiting(confirm).await?;
+        self.tell_asides(&mut server);
+        match outcome {
+            Ok(Ok(())) => self.server = Some(server),
+            Ok(Err(error)) => return Err(self.inquiry_failed(&error)),
+            Err(late) => return Err(self.inquiry_failed(&late)),
+        }
+        Ok(())
+    }
+
     /// Gives the server back: as it is, or by way of a cleaning that nobody waits for.
     #[inline]
     fn release(&mut self, now: Instant) {
         self.note_parameters();
         let Some(server) = self.server.take() else { return };
         self.registration.meter.release();
-        self.expected.shrink();
+        self.conversation.shrink();
         match self.cancelling.take() {
             None if server.is_clean() => server.check_in_at(now),
             cancelling => self.clean(server, cancelling),
         }
     }
 
-    pub(super) fn clean(&self, mut server: Server, cancelling: Option<tokio::task::JoinHandle<()>>) {
+    pub(super) fn clean(&self, mut server: Server, cancelling: Option<Box<Cancelling>>) {
         let limit = self.generation.config.general.rollback_timeout;
         tokio::spawn(async move {
             if let Some(cancelling) = cancelling {
                 // The server must not be another client's while a cancel request for it is on its way (S11).
-                let _ = cancelling.await;
+                cancelling.over().await;
                 server.mark_dirty();
             }
             server.clean(limit).await;

@@ -1,14 +1,17 @@
 //! What others ask of a session: to cancel its statement, to end.
 
 use super::{End, Session};
+use crate::frontend::cancelling::Cancelling;
 use crate::frontend::sessions::{Signal, shutting_down};
 
 impl Session {
     /// Does what another task asked of this session.
     pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        // Nothing more is done for a token that was revoked.
-        if signal.cancel || signal.revoked {
+        // Nothing more is done for a session that ends now: it hears so when PostgreSQL does.
+        if signal.revoked || signal.terminate {
             self.cancel();
+        } else if signal.cancel {
+            self.cancel_in_time();
         }
         if signal.terminate {
             return Err(End::Fatal(signal.last_words()));
@@ -30,16 +33,16 @@ impl Session {
 
     /// Passes a cancel request on, if something of this session runs (S11).
     pub(super) fn cancel(&mut self) {
-        let Some(server) = self.server.as_ref().filter(|_| !self.expected.is_empty()) else { return };
+        let Some(server) = self.server.as_ref().filter(|_| !self.conversation.is_empty()) else { return };
+        if self.cancelling.as_ref().is_some_and(|cancelling| cancelling.again()) {
+            return;
+        }
         let connection = server.connection();
         let (process, key) = (connection.process, connection.key.clone());
         let node = server.pool().node.clone();
-        let earlier = self.cancelling.take();
-        self.cancelling = Some(tokio::spawn(async move {
-            if let Some(earlier) = earlier {
-                let _ = earlier.await;
-            }
-            node.cancel(process, &key).await;
-        }));
+        self.cancelling = Some(Box::new(Cancelling::begin(move || {
+            let (node, key) = (node.clone(), key.clone());
+            async move { node.cancel(process, &key).await }
+        })));
     }
 }

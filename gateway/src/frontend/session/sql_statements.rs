@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use pgdog_jwt_guard::names::{SqlStatement, sql_statement};
+use pgdog_jwt_guard::{Class, Effects, PgQuery};
 
 use super::requests::{Next, Step};
-use super::{Batch, End, Session};
+use super::{End, Session};
 use crate::backend::conversation::ConversationError;
-use crate::router::{Class, Effects, SqlStatement, sql_statement};
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, Severity, message};
+use pgdog_jwt_protocol::Batch;
 
 /// Statements of SQL `PREPARE` that one client may keep.
 const MAX_STATEMENTS: usize = 1000;
@@ -64,6 +66,10 @@ impl SqlStatements {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     /// DISCARD ALL has run.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -88,7 +94,7 @@ impl Session {
             // What its bytes mean depends on the client's encoding at that moment.
             _ => return Ok(class),
         };
-        let Some(statement) = sql_statement(text.as_bytes()) else { return Ok(class) };
+        let Some(statement) = sql_statement(&PgQuery, text.as_bytes()) else { return Ok(class) };
         if let Some(step) = self.settle_names(class, &statement) {
             return Err(step);
         }
@@ -102,7 +108,6 @@ impl Session {
                 let error = PgError::error("53400", "too many prepared statements in one session")
                     .hint("DEALLOCATE those that are no longer used.");
                 self.refuse_query(header, error);
-                self.names.end_batch();
                 return Err(Step::Done);
             }
             SqlStatement::Prepare(name) => (Some(Change::Prepare(name, Prepared { text, effects })), Effects::NONE),
@@ -125,10 +130,13 @@ impl Session {
 
     /// Sees to the names that a batch executes, before it begins.
     pub(super) fn settle_names_of_batch(&mut self, class: Class, text: &[u8]) -> Option<Step> {
-        if self.sql.is_none() || self.batch != Batch::None || !class.effects.intersects(Effects::EXECUTES) {
+        if self.sql.is_none()
+            || self.conversation.batch() != Batch::None
+            || !class.effects.intersects(Effects::EXECUTES)
+        {
             return None;
         }
-        let statement = sql_statement(text)?;
+        let statement = sql_statement(&PgQuery, text)?;
         self.settle_names(class, &statement)
     }
 
@@ -137,12 +145,12 @@ impl Session {
         if let Some(wait) = self.server_for(self.access(class)) {
             return Some(Step::Wait(wait));
         }
-        if self.batch == Batch::Open {
+        if self.conversation.batch() == Batch::Open {
             // A simple query that ends the batch, in place of its Sync.
             if statement.names().is_empty() {
                 return None;
             }
-            if !self.expected.is_empty() {
+            if !self.conversation.is_empty() {
                 return Some(self.await_answers());
             }
         } else if !self.is_quiet() || self.is_moving() {
@@ -187,7 +195,7 @@ impl Session {
                 if header.tag == b'Q' {
                     message::ready_for_query(&mut self.out, status);
                 } else {
-                    self.batch = Batch::Failed;
+                    self.refused = true;
                 }
                 self.discard(header.size);
             }

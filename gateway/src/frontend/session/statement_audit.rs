@@ -1,19 +1,18 @@
 //! Statements on record: each request that runs one carries what is known of it to its reply. What a name or a portal
 //! stands for is decided by the replies as well, because only they say which request came true.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
 use super::Session;
-use super::expect::Expect;
+use super::pending::Pending;
 use super::recorded::{Binding, Naming, Parameters, Running, Source, Statements, What, values};
 use crate::app::worker;
 use crate::audit::{Event, Record, Statement};
 use crate::frontend::audit;
-use crate::router::Class;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{ErrorFields, Header};
@@ -23,11 +22,10 @@ const MAX_BIND: usize = 256 * 1024;
 
 impl Session {
     /// The statement with this text, where statements are recorded.
-    fn describe_text(&self, text: &[u8], class: Class) -> Option<Statement> {
+    fn describe_text(&self, text: &[u8]) -> Option<Statement> {
         let audited = self.audited.as_ref()?;
-        let fingerprint =
-            worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.fingerprint(text));
-        Some(audited.policy.describe(text, class, fingerprint))
+        let masked = worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.masked(text));
+        Some(audited.policy.describe(masked))
     }
 
     /// What a simple query or function call carries.
@@ -38,18 +36,18 @@ impl Session {
 
     /// For a simple query that is next in the input.
     #[inline]
-    pub(super) fn record_query(&self, header: Header, class: Class) -> Option<Box<Running>> {
+    pub(super) fn record_query(&self, header: Header) -> Option<Box<Running>> {
         self.audited.as_ref()?;
         let text = self.input.bytes().get(HEADER_SIZE..header.size - 1);
-        let statement = text.and_then(|text| self.describe_text(text, class));
+        let statement = text.and_then(|text| self.describe_text(text));
         let statement = statement.or_else(|| self.audited.as_ref().map(|audited| audited.policy.unknown()))?;
         Some(self.carry_statement(statement))
     }
 
     /// For a statement that the gateway answers or refuses in PostgreSQL's place.
     #[inline]
-    pub(super) fn record_answered(&self, header: Header, class: Class, code: Option<&str>) {
-        if let Some(mut running) = self.record_query(header, class) {
+    pub(super) fn record_answered(&self, header: Header, code: Option<&str>) {
+        if let Some(mut running) = self.record_query(header) {
             running.code = code.map(str::to_owned);
             self.record(*running);
         }
@@ -59,18 +57,17 @@ impl Session {
     #[inline]
     pub(super) fn record_function(&self, number: u32) -> Option<Box<Running>> {
         self.audited.as_ref()?;
-        let statement = Statement { command: Some(format!("FUNCTION {number}")), ..Statement::default() };
-        Some(self.carry_statement(statement))
+        Some(self.carry_statement(Statement::of_function(number)))
     }
 
     /// For a Parse, where names are the server's own: `name_size` and `text_size` bytes of the message in the input.
     #[inline]
-    pub(super) fn record_parse(&self, name_size: usize, text_size: usize, class: Class) -> Option<Box<Naming>> {
+    pub(super) fn record_parse(&self, name_size: usize, text_size: usize) -> Option<Box<Naming>> {
         self.audited.as_ref()?;
         let body = self.input.bytes().get(HEADER_SIZE..)?;
         let name = body.get(..name_size)?.into();
         let text = body.get(name_size + 1..name_size + 1 + text_size)?;
-        Some(Box::new(Naming { name, statement: Arc::new(self.describe_text(text, class)?) }))
+        Some(Box::new(Naming { name, statement: Arc::new(self.describe_text(text)?) }))
     }
 
     /// Whether the whole of a Bind has to be read, because its parameters are recorded.
@@ -80,13 +77,13 @@ impl Session {
     }
 
     /// For a Bind that is next in the input. `known` is the statement's text, where names follow the client.
-    fn record_bind(&self, header: Header, known: Option<(&[u8], Class)>) -> Option<Box<Binding>> {
+    fn record_bind(&self, header: Header, known: Option<&[u8]>) -> Option<Box<Binding>> {
         let audited = self.audited.as_ref()?;
         let body = self.input.bytes().get(HEADER_SIZE..header.size.min(self.input.len()))?;
         let mut fields = Fields(body);
         let (portal, name) = (fields.cstr()?.into(), fields.cstr()?);
         let source = match known {
-            Some((text, class)) => Source::Statement(Arc::new(self.describe_text(text, class)?)),
+            Some(text) => Source::Statement(Arc::new(self.describe_text(text)?)),
             None => Source::Name(name.into()),
         };
         let parameters = match audited.policy.parameters {
@@ -105,11 +102,11 @@ impl Session {
         found: Option<&crate::backend::statements::Statement>,
     ) -> Option<Box<Binding>> {
         if let Some(statement) = found {
-            return self.record_bind(header, Some((statement.text(), statement.class)));
+            return self.record_bind(header, Some(statement.text()));
         }
         // One that was too large to be kept is not known.
         let text = if self.rules.follows_statements && name_size == 0 { self.unnamed_text() } else { Vec::new() };
-        self.record_bind(header, (!text.is_empty()).then(|| (text.as_slice(), self.unnamed_class())))
+        self.record_bind(header, (!text.is_empty()).then_some(text.as_slice()))
     }
 
     /// For an Execute that is next in the input.
@@ -137,7 +134,7 @@ impl Session {
 
     /// CommandComplete, in the middle of a simple query.
     pub(super) fn record_command(&mut self, body: &[u8]) {
-        if let Some(Expect::Query { audit: Some(running), .. }) = self.expected.front_mut()
+        if let Some(Pending::Query { audit: Some(running), .. }) = self.conversation.front_mut()
             && let (What::Statement(statement), Some(tag)) = (&mut running.what, tag(body))
         {
             statement.completed(&tag);
@@ -162,11 +159,12 @@ impl Session {
             return;
         }
         let code = ErrorFields::code(body).map(|code| String::from_utf8_lossy(code).into_owned());
-        match self.expected.front_mut() {
-            Some(Expect::Query { audit: Some(running), .. } | Expect::FunctionCall(Some(running))) => {
+        match self.conversation.front_mut() {
+            Some(Pending::Query { audit: Some(running), .. } | Pending::FunctionCall { audit: Some(running), .. }) => {
                 running.code = code;
             }
-            Some(Expect::Query { .. } | Expect::FunctionCall(_) | Expect::Sync) | None => {}
+            Some(Pending::Query { .. } | Pending::FunctionCall { .. } | Pending::Sync | Pending::OwnSync { .. })
+            | None => {}
             Some(_) => self.record_failed_batch(code),
         }
     }
@@ -177,13 +175,17 @@ impl Session {
         let Some(audited) = &self.audited else { return };
         let (mut namings, mut portals) = (Vec::new(), HashMap::<_, _, RandomState>::default());
         let mut running = None;
-        for expect in self.expected.until_sync() {
-            match expect {
-                Expect::Parse(parse) => namings.extend(parse.audit.as_deref()),
-                Expect::Bind(_, Some(binding)) => {
-                    portals.insert(&binding.portal, audited.bind(binding, &namings));
+        for pending in
+            self.conversation.iter().take_while(|pending| !matches!(pending, Pending::Sync | Pending::OwnSync { .. }))
+        {
+            match pending {
+                Pending::Parse(parse) => namings.extend(parse.audit.as_deref()),
+                Pending::Bind(_, Some(bound)) => {
+                    if let Some(binding) = &bound.audit {
+                        portals.insert(&binding.portal, audited.bind(binding, &namings));
+                    }
                 }
-                Expect::Execute(Some(first)) => {
+                Pending::Execute(Some(first), ..) => {
                     let statement = match &first.what {
                         What::Portal(portal) => portals.get(portal).map(|statement| (**statement).clone()),
                         What::Statement(_) => None,
@@ -202,22 +204,24 @@ impl Session {
     }
 
     /// ReadyForQuery: the simple query or function call has ended, and portals end with their transaction.
-    pub(super) fn record_ready(&mut self, expect: Option<Expect>, status: Option<u8>) {
-        if let Some(Expect::Query { audit: Some(running), .. } | Expect::FunctionCall(Some(running))) = expect {
+    pub(super) fn record_ready(&mut self, done: &mut Pending, status: u8) {
+        if let Pending::Query { audit, .. } | Pending::FunctionCall { audit, .. } = done
+            && let Some(running) = audit.take()
+        {
             self.record(*running);
         }
-        if let Some(audited) = self.audited.as_mut().filter(|_| status == Some(b'I')) {
+        if let Some(audited) = self.audited.as_mut().filter(|_| status == b'I') {
             audited.portals.clear();
         }
     }
 
     /// No reply will come any more: what became of these is not known.
-    pub(super) fn record_lost(&self, owed: &VecDeque<Expect>, code: &str) {
+    pub(super) fn record_lost<'a>(&self, owed: impl Iterator<Item = &'a Pending>, code: &str) {
         let Some(audited) = &self.audited else { return };
-        for expect in owed {
-            let (Expect::Query { audit: Some(running), .. }
-            | Expect::FunctionCall(Some(running))
-            | Expect::Execute(Some(running))) = expect
+        for pending in owed {
+            let (Pending::Query { audit: Some(running), .. }
+            | Pending::FunctionCall { audit: Some(running), .. }
+            | Pending::Execute(Some(running), ..)) = pending
             else {
                 continue;
             };
@@ -227,8 +231,11 @@ impl Session {
     }
 
     /// A refused statement: what is said of it beside the guard's reason.
-    pub(super) fn record_refused(&self, text: Option<&[u8]>, class: Class, code: &str, why: &str) {
-        let statement = text.and_then(|text| self.describe_text(text, class));
+    pub(super) fn record_refused(&self, text: Option<&[u8]>, code: &str, why: &str) {
+        let mut statement = text.and_then(|text| self.describe_text(text));
+        if let (Some(audited), Some(statement)) = (&self.audited, &mut statement) {
+            audited.policy.failed(statement);
+        }
         audit::statement_refused(&self.registration, code, why, statement.as_ref());
     }
 
@@ -240,7 +247,10 @@ impl Session {
     }
 
     fn record(&self, running: Running) {
-        let Running { started, what: What::Statement(statement), code } = running else { return };
+        let Running { started, what: What::Statement(mut statement), code } = running else { return };
+        if let (Some(audited), Some(_)) = (&self.audited, &code) {
+            audited.policy.failed(&mut statement);
+        }
         let record = Record::of_session(Event::Statement, self.registration.process(), self.registration.meter.card());
         record.statement(Some(&statement)).sqlstate(code.as_deref()).took(started.elapsed()).send();
     }

@@ -2,28 +2,29 @@
 
 use std::sync::Arc;
 
-use super::expect::{Close, Expect, Parse, Undo};
+use super::Session;
+use super::forgetting::Forgets;
 use super::name::Renamed;
 use super::names::{Found, Name};
+use super::pending::{Close, Parse, Pending, Undo};
 use super::requests::{Next, Step};
-use super::{Batch, Session};
 use crate::backend::held::Holds;
-use crate::backend::statements::{self, PREFIX, Statement};
-use crate::router::{Class, deallocated_name};
+use crate::backend::statements::{self, Statement};
+use crate::dialect::STATEMENT_PREFIX;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, message};
+use pgdog_jwt_guard::names::deallocated_name;
+use pgdog_jwt_guard::{Class, PgQuery};
+use pgdog_jwt_protocol::{Batch, Request};
 
 const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
-
-/// Prepared statements that one client may keep.
-const MAX_STATEMENTS: usize = 10_000;
-
-/// Bytes of all statements that one client keeps.
-const MAX_SIZE: usize = 64 << 20;
 
 /// What a statement's name becomes on the way to the server when the client has prepared nothing under it. There is no
 /// such statement, and PostgreSQL says so.
 pub(super) const MISSING: &str = "__pgdog_jwt_missing_";
+
+/// So often an error's text says the name of a statement, at most.
+const MOST_NAMED: usize = 4;
 
 /// The name under which PostgreSQL is asked whether it would prepare a statement.
 const PROBE: &str = "__pgdog_jwt_0";
@@ -47,16 +48,23 @@ impl Session {
         match self.find(&name) {
             Found::Unsettled => return Step::Wait(Next::Answers),
             Found::Clearing => return self.await_answers(),
-            Found::Statement(name, _) => return self.parse_in_vain(header, name),
+            Found::Statement(name, _) => return self.parse_in_vain(header, name, name_size),
             Found::Nothing => {}
         }
-        if self.names.len() >= MAX_STATEMENTS || self.names.size() + rest.len() > MAX_SIZE {
-            let error = PgError::error("53400", "too many prepared statements in one session")
-                .hint("Close statements that are no longer used.");
+        let general = &self.generation.config.general;
+        let (most, size) = (general.client_statements_limit, general.client_statements_size);
+        if self.names.len() >= most || self.names.size().saturating_add(rest.len()) > size {
+            let error = PgError::error("53400", "too many prepared statements in one session").hint(
+                "Close statements that are no longer used, or raise client_statements_limit or client_statements_size.",
+            );
             return self.refuse(header, error);
         }
-        let path = self.settings.get("search_path").unwrap_or_default();
-        let mut statement = statements::intern(rest, text_size, path, class);
+        let intern = |session: &Self| {
+            let path = session.forgets(class).map(Forgets::path);
+            let path = path.or_else(|| session.settings.get("search_path")).unwrap_or_default();
+            statements::intern(rest, text_size, path, class)
+        };
+        let mut statement = intern(self);
         if !self.is_provided(&statement) {
             return Step::Wait(Next::Answers);
         }
@@ -67,11 +75,11 @@ impl Session {
                 return self.check(&statement);
             }
             statement.retire();
-            statement = statements::intern(rest, text_size, path, class);
+            statement = intern(self);
             holds = Holds::No;
         }
         if holds == Holds::Yes {
-            if self.expected.open() > 0 {
+            if self.conversation.open() > 0 {
                 // Whether the transaction has failed by now, or the statement was prepared at all, is not known yet.
                 return Step::Wait(Next::Answers);
             }
@@ -95,7 +103,7 @@ impl Session {
     /// What a name stands for.
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Found {
-        self.names.find(name, self.expected.open(), self.expected.is_empty())
+        self.names.find(name, self.conversation.open(), self.conversation.is_empty())
     }
 
     /// Lets the server answer what it was sent of the open batch.
@@ -109,21 +117,21 @@ impl Session {
     /// already.
     fn probe(&mut self, statement: &Statement, undo: Undo) {
         message::parse(&mut self.requests, PROBE.as_bytes(), statement.text(), statement.types());
-        self.expected.push(Expect::Parse(Box::new(Parse { undo: Some(undo), ..Parse::default() })));
+        self.owe(Request::Parse, Pending::Parse(Box::new(Parse { undo: Some(undo), ..Parse::default() })));
         message::close_statement(&mut self.requests, PROBE.as_bytes());
-        self.expected.push(Expect::Close(Box::new(Close { own: Some(0), ..Close::default() })));
+        self.owe(Request::Close, Pending::Close(Box::new(Close { own: Some(0), ..Close::default() })));
     }
 
     /// Lets PostgreSQL say what is wrong with a Parse of a name that is taken: for that reason, or for one that comes
     /// first. Whatever the client's name stands for may not be possible to prepare any more, so another taken name has to
     /// do.
-    fn parse_in_vain(&mut self, header: Header, name: Name) -> Step {
+    fn parse_in_vain(&mut self, header: Header, name: Name, name_size: usize) -> Step {
         message::close_statement(&mut self.requests, TAKEN.as_bytes());
-        self.expected.push(Expect::Close(Box::new(Close { own: Some(0), ..Close::default() })));
+        self.owe(Request::Close, Pending::Close(Box::new(Close { own: Some(0), ..Close::default() })));
         message::parse(&mut self.requests, TAKEN.as_bytes(), b"", &[0, 0]);
-        self.expected.push(Expect::Parse(Box::new(Parse { own: true, ..Parse::default() })));
-        self.forward_renamed(header, HEADER_SIZE, name.len(), TAKEN.as_bytes());
-        self.expected.push(Expect::Parse(Box::new(Parse { fails: Some(name), ..Parse::default() })));
+        self.owe(Request::Parse, Pending::Parse(Box::new(Parse { own: true, ..Parse::default() })));
+        self.forward_renamed(header, HEADER_SIZE, name_size, TAKEN.as_bytes());
+        self.owe(Request::Parse, Pending::Parse(Box::new(Parse { fails: Some(name), ..Parse::default() })));
         Step::Done
     }
 
@@ -135,24 +143,32 @@ impl Session {
     /// Whether it is certain that the server has what it was sent: after an error in an earlier batch it may have skipped
     /// it.
     fn is_provided(&self, statement: &Statement) -> bool {
-        let open = self.expected.open();
+        let open = self.conversation.open();
         open == 0 || self.provided.iter().all(|(id, batch)| *id != statement.id || self.names.is_settled(*batch, open))
     }
 
     /// Prepares a statement on the server: for the client when there is a name to undo, otherwise on the quiet.
     fn prepare(&mut self, statement: &Arc<Statement>, undo: Option<Undo>) {
+        self.note_code(statement.class.code, &|_: &Self| statement.text().to_vec());
         let Some(server) = &mut self.server else { return };
         let mut stale = (server.held().touch(statement.id) == Holds::Perhaps).then_some(statement.id);
         server.held().add(statement.id);
-        self.provided.push((statement.id, self.names.batch()));
+        let mut provided = |id| {
+            let entry = (id, self.names.batch());
+            if !self.provided.contains(&entry) {
+                self.provided.push(entry);
+            }
+        };
+        provided(statement.id);
         while let Some(id) = stale.take().or_else(|| server.held().evict()) {
-            self.provided.push((id, self.names.batch()));
+            provided(id);
             message::close_statement(&mut self.requests, Statement::name_on_server(id).as_bytes());
-            self.expected.push(Expect::Close(Box::new(Close { own: Some(id), ..Close::default() })));
+            let close = Close { own: Some(id), ..Close::default() };
+            self.conversation.sent(Request::Close, Pending::Close(Box::new(close)));
         }
         message::parse(&mut self.requests, statement.server_name().as_bytes(), statement.text(), statement.types());
         let parse = Parse { own: undo.is_none(), statement: statement.id, undo, ..Parse::default() };
-        self.expected.push(Expect::Parse(Box::new(parse)));
+        self.owe(Request::Parse, Pending::Parse(Box::new(parse)));
     }
 
     /// Makes sure that the server holds a statement that the client is about to use. Where clients know the columns of
@@ -181,8 +197,7 @@ impl Session {
         self.prepare(statement, None);
         message::describe_statement(&mut self.requests, statement.server_name().as_bytes());
         message::flush(&mut self.requests);
-        self.expected.push(Expect::Check(statement.clone()));
-        self.batch = Batch::Open;
+        self.owe(Request::DescribeStatement, Pending::Check(statement.clone()));
         self.asked();
         Step::Wait(Next::Silence)
     }
@@ -208,18 +223,20 @@ impl Session {
     }
 
     /// The body of an error with the client's names of statements in place of the gateway's; `None` when there are none.
+    /// PostgreSQL says a name once or twice.
     pub(super) fn with_own_names(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let finder = memchr::memmem::Finder::new(PREFIX);
+        let finder = memchr::memmem::Finder::new(STATEMENT_PREFIX);
         let mut at = finder.find(body)?;
         let mut renamed = Vec::with_capacity(body.len());
         let mut rest = body;
-        loop {
+        // A client's own text may say it as often as it likes.
+        for _ in 0..MOST_NAMED {
             let (before, found) = rest.split_at_checked(at)?;
             renamed.extend_from_slice(before);
             rest = match found.strip_prefix(MISSING.as_bytes()) {
                 Some(behind) => behind,
                 None => {
-                    let behind = found.get(PREFIX.len()..)?;
+                    let behind = found.get(STATEMENT_PREFIX.len()..)?;
                     let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
                     renamed.extend_from_slice(self.name_in_question());
                     behind.get(digits..)?
@@ -234,10 +251,10 @@ impl Session {
 
     /// The client's name for the statement that the request which fails now is about.
     fn name_in_question(&self) -> &[u8] {
-        let name = match self.expected.front() {
-            Some(Expect::Bind(Some((name, _)), _)) => Some(name),
-            Some(Expect::Describe(Some(described))) => Some(&described.0),
-            Some(Expect::Parse(parse)) => parse.fails.as_ref().or(parse.undo.as_ref().map(|undo| &undo.name)),
+        let name = match self.conversation.front() {
+            Some(Pending::Bind(Some((name, _)), _)) => Some(name),
+            Some(Pending::Describe(Some(described))) => Some(&described.0),
+            Some(Pending::Parse(parse)) => parse.fails.as_ref().or(parse.undo.as_ref().map(|undo| &undo.name)),
             _ => None,
         };
         name.map_or(b"?", |name| name)
@@ -250,8 +267,13 @@ impl Session {
             return None;
         }
         let text = self.input.bytes().get(HEADER_SIZE..header.size - 1)?;
-        let name = deallocated_name(text)?;
+        let name = deallocated_name(&PgQuery, text)?;
         self.names.get(name.as_bytes())?;
+        if self.conversation.batch() == Batch::Open {
+            // It ends the batch, as every simple query does.
+            self.end_transaction_of_batch();
+            self.end_batch();
+        }
         if !self.is_quiet() || self.is_moving() {
             return Some(Step::Wait(Next::Quiet));
         }
@@ -259,7 +281,7 @@ impl Session {
         if status == b'E' {
             return None;
         }
-        self.record_answered(header, Class::NONE, None);
+        self.record_answered(header, None);
         self.names.set(&name.as_bytes().into(), None);
         self.flush_forward_into_out();
         message::command_complete(&mut self.out, "DEALLOCATE");

@@ -6,9 +6,11 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pgdog_jwt_protocol::Batch;
+
 use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
-use super::{Batch, End, Session};
+use super::{End, Session};
 use crate::backend::server::Server;
 use crate::frontend::sessions::{Signal, shutting_down};
 use crate::net::buffer::Chunk;
@@ -32,6 +34,8 @@ pub(super) enum Until {
     Rest,
     /// The server to owe nothing.
     Quiet,
+    /// It to be known whether a request becomes a COPY.
+    Copy,
 }
 
 /// What ended a turn's polling.
@@ -159,6 +163,9 @@ impl Session {
                 }
             }
             if !moved {
+                if self.held_cancel.is_some() {
+                    self.poll_held_cancel(cx);
+                }
                 return self.poll_expiry(cx).map(Event::Expiry);
             }
         }
@@ -168,12 +175,13 @@ impl Session {
     #[inline]
     fn has_reached(&self, until: Until) -> bool {
         match until {
-            Until::Replies => self.expected.len() <= MAX_EXPECTED / 2,
-            Until::Answers => self.expected.open() == 0,
-            Until::Silence => self.expected.is_empty() && !self.is_moving(),
-            Until::Rest => self.copy_in || (self.expected.is_empty() && !self.is_moving()),
+            Until::Replies => self.conversation.len() <= MAX_EXPECTED / 2,
+            Until::Answers => self.conversation.open() == 0,
+            Until::Silence => self.conversation.is_empty() && !self.is_moving(),
+            Until::Copy => !self.conversation.holds(),
+            Until::Rest => self.conversation.is_copying_in() || (self.conversation.is_empty() && !self.is_moving()),
             // PostgreSQL skips what was waited with: the client must send its Sync.
-            Until::Quiet => self.expected.is_empty() && self.batch == Batch::Failed,
+            Until::Quiet => self.conversation.is_empty() && self.conversation.batch() == Batch::Skipping,
             Until::Input | Until::Room => false,
         }
     }

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pgdog_jwt_guard::Class;
+use pgdog_jwt_protocol::Request;
+
 use super::Session;
-use super::expect::{Expect, Parse};
 use super::name::Renamed;
-use crate::router::Class;
+use super::pending::{Parse, Pending};
 use crate::wire::fields::Fields;
 use crate::wire::frame::{self, HEADER_SIZE};
 use crate::wire::{Header, PgError};
@@ -47,12 +49,16 @@ impl Session {
         let body = self.input.bytes().get(HEADER_SIZE + 1..header.size).filter(|_| kept).unwrap_or_default();
         let body = renamed.map_or(body, |renamed| &renamed.body);
         let unnamed = Unnamed { tag, exists: true, body: body.into(), class };
+        self.note_code(class.code, &|session: &Self| {
+            let body = session.input.bytes().get(HEADER_SIZE + 1..header.size).unwrap_or_default();
+            Fields(body).cstr().unwrap_or_default().to_vec()
+        });
         let change = self.change_unnamed(unnamed);
         match renamed {
             Some(renamed) => self.forward_renamed_parse(header, 0, renamed),
             None => self.forward_request(header),
         }
-        self.expected.push(Expect::Parse(Box::new(Parse { unnamed: Some(change), ..Parse::default() })));
+        self.owe(Request::Parse, Pending::Parse(Box::new(Parse { unnamed: Some(change), ..Parse::default() })));
     }
 
     fn change_unnamed(&mut self, unnamed: Unnamed) -> Box<Change> {
@@ -110,7 +116,7 @@ impl Session {
         {
             *held.unnamed() = server;
         }
-        for change in self.expected.unnamed_changes() {
+        for change in self.conversation.iter_mut().filter_map(Pending::unnamed_change) {
             replace(&mut change.client);
             if change.server == tag {
                 change.server = server;
@@ -120,7 +126,7 @@ impl Session {
 
     /// Whether it is certain which statement is meant; see [`super::names`].
     pub(super) fn is_unnamed_settled(&self) -> bool {
-        self.names.is_settled(self.unnamed_changed_in, self.expected.open())
+        self.names.is_settled(self.unnamed_changed_in, self.conversation.open())
     }
 
     pub(super) fn unnamed_class(&self) -> Class {
@@ -148,6 +154,7 @@ impl Session {
         if unnamed.body.is_empty() {
             return false;
         }
+        self.note_code(unnamed.class.code, &Self::unnamed_text);
         // Until it is answered, later batches cannot be sure of it.
         self.unnamed_changed_in = self.names.batch();
         let server = self.server_unnamed(unnamed.tag);
@@ -157,7 +164,7 @@ impl Session {
         self.requests.extend_from_slice(&unnamed.body);
         frame::end(&mut self.requests, start);
         let parse = Parse { own: true, unnamed: Some(change), ..Parse::default() };
-        self.expected.push(Expect::Parse(Box::new(parse)));
+        self.owe(Request::Parse, Pending::Parse(Box::new(parse)));
         true
     }
 }

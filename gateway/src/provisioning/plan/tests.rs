@@ -14,6 +14,7 @@ fn wanted(groups: &[&str]) -> Wanted {
     Wanted {
         role: "alice".to_owned(),
         login: false,
+        subject: Some("s1".to_owned()),
         account: Some("gateway".to_owned()),
         roles: set(&["app_user"]),
         groups: set(groups),
@@ -43,7 +44,8 @@ fn has(group: &str) -> Membership {
 
 /// The same with the role, as a token made it.
 fn made(groups: &[&str]) -> State {
-    let marker = Marker { seen: TODAY.to_owned(), groups_as_of: Some(100), disabled: false };
+    let subject = Some("s1".to_owned());
+    let marker = Marker { seen: TODAY.to_owned(), groups_as_of: Some(100), subject, disabled: false };
     let role = Some(Role { marker: Some(marker), ..Role::default() });
     let holder =
         Holder { account: "gateway".to_owned(), grantor: "admin".to_owned(), may_set_role: true, is_revocable: true };
@@ -66,7 +68,7 @@ fn a_new_role_is_made_with_all_that_belongs_to_it() {
             "GRANT \"app_user\" TO \"alice\"",
             "GRANT \"readers\" TO \"alice\"",
             "GRANT \"alice\" TO \"gateway\"",
-            "COMMENT ON ROLE \"alice\" IS 'pgdog-jwt: made for a token; seen=2026-11-21; groups_as_of=100'",
+            "COMMENT ON ROLE \"alice\" IS 'pgdog-jwt: made for a token; seen=2026-11-21; groups_as_of=100; subject=s1'",
         ]
     );
     let newer = State { with_options: true, ..empty() };
@@ -158,9 +160,47 @@ fn an_older_token_changes_no_group_and_a_newer_one_does() {
     let sql = planned(&newer, &made(&["readers"]));
     assert_eq!(sql.len(), 3);
     assert!(sql[2].contains("groups_as_of=101"), "{sql:?}");
-    let undated = Wanted { groups_as_of: None, ..wanted(&[]) };
-    let sql = planned(&undated, &made(&["readers"]));
-    assert!(sql.len() == 2 && sql[1].contains("groups_as_of=100"), "{sql:?}");
+}
+
+#[test]
+fn a_token_without_a_time_changes_no_group_that_has_one() {
+    let undated = |groups| Wanted { groups_as_of: None, ..wanted(groups) };
+    assert_eq!(planned(&undated(&["writers"]), &made(&["readers"])), [""; 0]);
+    let mut state = made(&["readers"]);
+    if let Some(marker) = state.role.as_mut().and_then(|role| role.marker.as_mut()) {
+        marker.groups_as_of = None;
+    }
+    assert_eq!(planned(&undated(&[]), &state).len(), 2, "where none has a time, they count as they come");
+}
+
+#[test]
+fn a_role_is_one_subjects_alone() {
+    let other = Wanted { subject: Some("s2".to_owned()), ..wanted(&["readers"]) };
+    for mut state in [made(&["readers"]), made(&[])] {
+        assert_eq!(plan(&other, &state, &rules()), Err(Impossible::OfAnother("alice".to_owned())));
+        if let Some(marker) = state.role.as_mut().and_then(|role| role.marker.as_mut()) {
+            marker.disabled = true;
+        }
+        assert_eq!(plan(&other, &state, &rules()), Err(Impossible::OfAnother("alice".to_owned())));
+    }
+    // An administrator names no subject, and without groups there is nothing to keep apart.
+    let nobody = Wanted { subject: None, ..wanted(&["writers"]) };
+    let sql = planned(&nobody, &made(&["readers"]));
+    assert!(sql[2].contains("subject=s1"), "{sql:?}");
+}
+
+#[test]
+fn a_role_of_nobody_becomes_a_subjects_and_an_older_token_gives_it_nothing() {
+    let mut state = made(&["readers", "x_1"]);
+    if let Some(marker) = state.role.as_mut().and_then(|role| role.marker.as_mut()) {
+        marker.subject = None;
+    }
+    let sql = planned(&wanted(&["readers", "x_1"]), &state);
+    assert!(sql.len() == 1 && sql[0].contains("subject=s1"), "{sql:?}");
+    let older = Wanted { groups_as_of: Some(99), ..wanted(&["readers", "writers"]) };
+    let sql = planned(&older, &state);
+    assert_eq!(sql[0], "REVOKE \"x_1\" FROM \"alice\"");
+    assert!(sql.len() == 2 && sql[1].contains("groups_as_of=100; subject=s1"), "{sql:?}");
 }
 
 #[test]

@@ -1,52 +1,59 @@
 //! Key sources: what can be said of them without reading a file or asking an issuer.
 
-use super::{ConfigError, check_url, setting};
-use crate::config::{Issuer, JwksSource, KeySource, Proxy};
+use super::Found;
+use crate::config::fault::Fault;
+use crate::config::{Issuer, JwksSource, KeySource, Proxy, url};
 
-pub(super) fn check(issuer: &Issuer) -> Result<(), ConfigError> {
+pub(super) fn check(issuer: &Issuer, found: &mut Found<'_>) {
     match &issuer.keys {
-        KeySource::PemFiles(files) if files.is_empty() => Err(setting("keys", "must name at least one file")),
-        KeySource::JwksInline(text) if text.trim().is_empty() => Err(setting("keys", "must not be an empty text")),
-        KeySource::PemFiles(_) | KeySource::PemDirectory(_) | KeySource::JwksInline(_) | KeySource::JwksFile(_) => {
-            Ok(())
+        KeySource::PemFiles(files) => found.check("keys", files.is_empty(), "must name at least one file"),
+        KeySource::JwksInline(text) => found.check("jwks", text.trim().is_empty(), "must not be an empty text"),
+        KeySource::PemDirectory(_) | KeySource::JwksFile(_) | KeySource::None => {}
+        KeySource::Jwks(source) => {
+            found.check_url("jwks_url", &source.url, |url, problem| Fault::JwksUrl { url, problem });
+            check_source(source, found);
         }
-        KeySource::None => Ok(()),
-        KeySource::Jwks(source) => check_source(source),
         KeySource::Discovery(source) => {
-            check_metadata_place(issuer.issuer.as_deref(), source)?;
-            check_source(source)
+            check_metadata_place(issuer.issuer.as_deref(), source, found);
+            check_source(source, found);
         }
     }
 }
 
-fn check_source(source: &JwksSource) -> Result<(), ConfigError> {
-    check_url(&source.url).map_err(|(url, problem)| ConfigError::JwksUrl { url, problem })?;
-    for (name, is_nothing) in [
-        ("jwks.cache_ttl", source.cache_ttl.is_zero()),
-        ("jwks.connect_timeout", source.connect_timeout.is_zero()),
-        ("jwks.timeout", source.timeout.is_zero()),
-        ("jwks.max_body_size", source.max_body_size == 0),
-        ("jwks.max_keys", source.max_keys == 0),
+fn check_source(source: &JwksSource, found: &mut Found<'_>) {
+    for (key, is_nothing) in [
+        ("jwks_cache_ttl", source.cache_ttl.is_zero()),
+        ("jwks_connect_timeout", source.connect_timeout.is_zero()),
+        ("jwks_timeout", source.timeout.is_zero()),
+        ("jwks_max_body_size", source.max_body_size == 0),
+        ("jwks_max_keys", source.max_keys == 0),
     ] {
-        if is_nothing {
-            return Err(setting(name, "must be more than 0"));
-        }
+        found.check(key, is_nothing, "must be more than 0");
     }
-    match &source.proxy {
-        Proxy::Url(url) => Proxy::check(url.expose())
-            .map_err(|problem| ConfigError::Route { what: "the proxy", problem: problem.to_owned() }),
-        Proxy::None | Proxy::Environment => Ok(()),
+    check_proxy(&source.proxy, found);
+}
+
+/// The URL is not repeated: it may hold a password.
+pub(super) fn check_proxy(proxy: &Proxy, found: &mut Found<'_>) {
+    let problem = match proxy {
+        Proxy::Url(url) => Proxy::check(url.expose()).err(),
+        Proxy::None | Proxy::Environment => None,
+    };
+    if let Some(problem) = problem {
+        found.add("jwks_proxy", Fault::Setting { setting: "jwks_proxy", problem });
     }
 }
 
 /// A document can only say whose it is where that is known (OpenID Connect Discovery 1.0, sections 3 and 4.3).
-fn check_metadata_place(issuer: Option<&str>, source: &JwksSource) -> Result<(), ConfigError> {
-    let problem = |problem: &str| Err(ConfigError::Route { what: "discovery", problem: problem.to_owned() });
-    match issuer {
-        None => problem("needs the value of \"issuer\""),
-        Some(issuer) if issuer != source.url => problem("must begin at the URL that \"issuer\" is"),
-        Some(issuer) if issuer.contains(['?', '#']) => problem("needs an issuer without query and fragment"),
-        Some(_) => Ok(()),
+fn check_metadata_place(issuer: Option<&str>, source: &JwksSource, found: &mut Found<'_>) {
+    let (key, problem) = match issuer {
+        None => ("issuer", Some("must be there")),
+        Some(issuer) if issuer != source.url => ("discovery", Some("must be the URL that the metadata is below")),
+        Some(issuer) if issuer.contains(['?', '#']) => ("discovery", Some("must have no query and no fragment")),
+        Some(issuer) => ("discovery", url::check(issuer).err()),
+    };
+    if let Some(problem) = problem {
+        found.add(key, Fault::Discovery(problem));
     }
 }
 
@@ -71,8 +78,15 @@ impl Proxy {
 mod tests {
     use super::*;
     use crate::config::Secret;
+    use crate::config::check::Part;
 
-    fn discovery(issuer: Option<&str>, url: &str) -> Result<(), ConfigError> {
+    fn check(issuer: &Issuer) -> Result<(), Fault> {
+        let mut all = Vec::new();
+        super::check(issuer, &mut Found { part: Part::Issuer(0), all: &mut all });
+        all.into_iter().next().map_or(Ok(()), |finding| Err(finding.fault))
+    }
+
+    fn discovery(issuer: Option<&str>, url: &str) -> Result<(), Fault> {
         let mut value = Issuer::new(KeySource::Discovery(JwksSource::new(url)));
         value.issuer = issuer.map(str::to_owned);
         check(&value)

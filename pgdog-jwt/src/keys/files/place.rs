@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::config::{ConfigError, KeySource};
+use crate::config::{Fault, KeySource};
 
 /// Most entries of a directory that is meant for keys, of any kind.
 const MAX_ENTRIES: usize = 4096;
@@ -42,12 +42,12 @@ impl Place {
     }
 
     /// The files that are there now, in the order of their names, and how many are more than are looked at.
-    pub(super) fn files(&self) -> Result<(Vec<PathBuf>, usize), ConfigError> {
+    pub(super) fn files(&self) -> Result<(Vec<PathBuf>, usize), Fault> {
         match self {
             Self::Files(files) => Ok((files.clone(), 0)),
             Self::KeySet(path) => Ok((vec![path.clone()], 0)),
             Self::Directory(path) => {
-                let problem = |problem: String| ConfigError::KeyFile { path: path.clone(), problem };
+                let problem = |problem: String| Fault::KeyFile { path: path.clone(), problem };
                 let unlisted = |error: std::io::Error| problem(format!("cannot be listed: {error}"));
                 let mut files = Vec::new();
                 for entry in fs::read_dir(path).map_err(unlisted)? {

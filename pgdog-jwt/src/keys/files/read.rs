@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Place;
-use crate::config::{Algorithm, ConfigError, DEFAULT_MAX_KEYS};
+use crate::config::{Algorithm, DEFAULT_MAX_KEYS, Fault};
 use crate::file;
 use crate::keys::key::Key;
 use crate::keys::{KeySet, MAX_TRIES, jwk, pem};
@@ -20,11 +20,11 @@ pub(super) struct Loaded {
     pub(super) skipped: Vec<String>,
 }
 
-fn problem(path: &Path, problem: impl ToString) -> ConfigError {
-    ConfigError::KeyFile { path: path.to_owned(), problem: problem.to_string() }
+fn problem(path: &Path, problem: impl ToString) -> Fault {
+    Fault::KeyFile { path: path.to_owned(), problem: problem.to_string() }
 }
 
-pub(super) fn contents(place: &Place) -> Result<Contents, ConfigError> {
+pub(super) fn contents(place: &Place) -> Result<Contents, Fault> {
     let (files, excess) = place.files()?;
     let mut contents = Vec::new();
     for path in files {
@@ -40,7 +40,7 @@ pub(super) fn contents(place: &Place) -> Result<Contents, ConfigError> {
     Ok(contents)
 }
 
-pub(super) fn load(place: &Place, contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, ConfigError> {
+pub(super) fn load(place: &Place, contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, Fault> {
     match place {
         Place::Files(_) => all(contents, algorithms),
         Place::Directory(_) => Ok(usable(contents, algorithms)),
@@ -49,7 +49,7 @@ pub(super) fn load(place: &Place, contents: &Contents, algorithms: &[Algorithm])
 }
 
 /// The keys of every file: one that cannot be used is an error.
-fn all(contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, ConfigError> {
+fn all(contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, Fault> {
     let mut keys: Vec<Key> = Vec::new();
     for (path, content) in contents {
         let content = content.as_ref().map_err(|error| problem(path, error))?;
@@ -82,7 +82,7 @@ fn usable(contents: &Contents, algorithms: &[Algorithm]) -> Loaded {
     Loaded { keys: KeySet::new(keys), skipped }
 }
 
-fn key_set(contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, ConfigError> {
+fn key_set(contents: &Contents, algorithms: &[Algorithm]) -> Result<Loaded, Fault> {
     let mut loaded = Loaded { keys: KeySet::new(Vec::new()), skipped: Vec::new() };
     for (path, content) in contents {
         let content = content.as_ref().map_err(|error| problem(path, error))?;

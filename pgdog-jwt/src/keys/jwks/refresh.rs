@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{JwksStore, Published};
+use super::{Asked, JwksStore, Published};
 use crate::config::printable;
 use crate::keys::changes;
 use crate::keys::fetch::Fetched;
@@ -18,9 +18,10 @@ use crate::keys::lifetime::Lifetime;
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
 impl JwksStore {
-    /// Takes what came. What has not changed stays the same version, by which tokens are remembered.
-    fn accept(&self, fetched: Fetched) {
+    /// Takes what came; whether it is another set. What has not changed stays the same version, by which tokens are remembered.
+    fn accept(&self, fetched: Fetched) -> bool {
         let known = self.copy.load_full();
+        let before = known.as_ref().map(|known| known.keys.version());
         let lifetime = Lifetime::new(self.source(), fetched.asked_for, Instant::now(), jitter::fraction());
         let place = &self.source().url;
         let copy = match (fetched.set, known) {
@@ -40,9 +41,12 @@ impl JwksStore {
                 Published { keys, skipped, validator: known.validator.clone(), lifetime }
             }
             // "Nothing has changed" is believed only of a set that is here.
-            (None, None) => return,
+            (None, None) => return false,
         };
+        let is_another = before.is_some_and(|before| before != copy.keys.version());
         self.copy.store(Some(Arc::new(copy)));
+        self.changed.notify_waiters();
+        is_another
     }
 
     /// Starts the task that fetches the set before it is old, and one that could not be fetched after a pause, unless it
@@ -66,7 +70,7 @@ impl JwksStore {
                     Some(_) => continue,
                     None => return,
                 };
-                if let Ok(mut running) = asked {
+                if let Ok(Asked::Running(mut running)) = asked {
                     let _ = running.changed().await;
                 }
             }
@@ -110,10 +114,10 @@ impl Fetch {
         let known = store.copy.load().as_ref().and_then(|copy| copy.validator.clone());
         match store.fetcher.fetch(known, store.gate.has_failed()).await {
             Ok(fetched) => {
-                store.accept(fetched);
+                let is_another = store.accept(fetched);
                 store.fetches.fetch_add(1, Ordering::Relaxed);
                 store.last_error.store(None);
-                self.outcome = Outcome::Fetched;
+                self.outcome = if is_another { Outcome::Changed } else { Outcome::Fetched };
             }
             Err(error) => {
                 let url = printable(&store.source().url);

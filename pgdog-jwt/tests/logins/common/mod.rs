@@ -5,6 +5,7 @@ pub mod introspection;
 pub mod issuer;
 pub mod site;
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -181,6 +182,15 @@ pub async fn login(authenticator: &Authenticator, user: &str, credential: &str) 
 /// The code of the refusal, or `allowed`.
 pub async fn verdict(authenticator: &Authenticator, user: &str, credential: &str) -> &'static str {
     login(authenticator, user, credential).await.map_or_else(|code| code, |_| "allowed")
+}
+
+/// The same for alice from this address.
+pub async fn verdict_from(authenticator: &Authenticator, credential: &str, address: Option<IpAddr>) -> &'static str {
+    match authenticator.authenticate(AuthContext { client_addr: address, ..context(credential) }).await {
+        AuthDecision::Allow(_) => "allowed",
+        AuthDecision::Deny(reason) => reason.code(),
+        AuthDecision::Skip => "skip",
+    }
 }
 
 /// Waits for what happens in the background: key files that are looked at, and key sets that are fetched, once a second.

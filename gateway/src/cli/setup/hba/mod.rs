@@ -136,6 +136,13 @@ impl Hba {
         let roles = Roles::new(&self.roles, self.group.as_deref())?;
         if roles.is_everybody() {
             page.note("All roles, superusers too: better name a group that the subjects are members of with --group.");
+        } else {
+            let users = &roles.users;
+            page.note(
+                "Nothing but these lines should let subjects in: a password that one gave itself outlives its token.",
+            );
+            page.note(&format!("Put behind them: local all {users} reject"));
+            page.note(&format!("            and: host all {users} all reject"));
         }
         Ok(roles)
     }

@@ -1,0 +1,208 @@
+"""Cancel requests that come early: while the client waits for a server, and right behind the query."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness import eventually, primary_alone
+from harness import wire as w
+from harness.server import Server
+from harness.target import Target
+from harness.wire import Message, Wire
+
+MakeGateway = Callable[..., Target]
+
+CANCELLED = "57014"
+PASSWORD = "admin-secret"
+ADMIN = {"name": "admin", "user": "admin", "password": PASSWORD}
+COUNT = "SELECT count(*) FROM notes WHERE body = 'cancelled'"
+INSERT = "INSERT INTO notes (body) VALUES ('cancelled')"
+ONE_SERVER = {"default_pool_size": 1, "checkout_timeout": 60_000, "connect_timeout": 60_000}
+
+
+@pytest.fixture
+def target(make_gateway: MakeGateway) -> Target:
+    return make_gateway(general=ONE_SERVER, admin=ADMIN)
+
+
+@pytest.fixture
+def admin(target: Target) -> Iterator[psycopg.Connection[Any]]:
+    with target.connect("admin", PASSWORD, dbname="admin") as connection:
+        yield connection
+
+
+def cancel(target: Target, wire: Wire) -> None:
+    with Wire(target.host, target.port) as other:
+        other.send(w.cancel_request(wire.cancel_key))
+        assert other.closed_by_peer()
+
+
+def await_waiting(admin: psycopg.Connection[Any]) -> None:
+    def waits() -> bool:
+        cursor = admin.execute("SHOW CLIENTS")
+        names = [column.name for column in cursor.description or ()]
+        return any(dict(zip(names, row, strict=True))["state"] == "waiting" for row in cursor.fetchall())
+
+    eventually(waits, "a client that waits for a server")
+
+
+def assert_cancelled(messages: list[Message], status: str = "I") -> None:
+    assert w.types_of(messages) == "EZ"
+    assert w.error_of(messages)["C"] == CANCELLED
+    assert messages[-1].body.decode() == status
+
+
+BATCH = w.step(INSERT) + w.step(INSERT) + w.SYNC
+REQUESTS = {"simple": w.query(INSERT), "extended": BATCH, "named": w.extended(INSERT, name="insert")}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+def test_what_waits_for_a_server_is_cancelled(
+    target: Target, admin: psycopg.Connection[Any], request_: bytes
+) -> None:
+    with target.wire("alice") as holder, target.wire("alice") as wire:
+        holder.query("BEGIN")
+        holder.query("SELECT 1")
+        wire.send(request_)
+        await_waiting(admin)
+
+        cancel(target, wire)
+
+        assert_cancelled(wire.until_ready())
+        holder.query("COMMIT")
+        assert wire.value(COUNT) == "0"
+        assert holder.value(COUNT) == "0"
+
+
+def test_a_cancelled_batch_ends_with_its_sync(target: Target, admin: psycopg.Connection[Any]) -> None:
+    with target.wire("alice") as holder, target.wire("alice") as wire:
+        holder.query("BEGIN")
+        holder.query("SELECT 1")
+        wire.send(w.step(INSERT))
+        await_waiting(admin)
+        cancel(target, wire)
+        assert w.error_of([wire.receive()])["C"] == CANCELLED
+        holder.query("COMMIT")
+
+        wire.send(w.step(INSERT), w.query(INSERT), w.SYNC)
+
+        assert w.types_of(wire.until_ready()) == "Z"
+        assert wire.value(COUNT) == "0"
+
+
+def test_a_statement_that_waits_for_resume_is_cancelled(
+    target: Target, admin: psycopg.Connection[Any]
+) -> None:
+    with target.wire("alice") as wire:
+        admin.execute("PAUSE")
+        wire.send(w.query(INSERT))
+        await_waiting(admin)
+
+        cancel(target, wire)
+
+        assert_cancelled(wire.until_ready())
+        admin.execute("RESUME")
+        assert wire.value(COUNT) == "0"
+
+
+@contextlib.contextmanager
+def silent(server: Server) -> Iterator[None]:
+    """New connections are accepted by the system and by nobody else."""
+    assert server.pid
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_statement_that_waits_for_a_connection_is_cancelled(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    general = {**ONE_SERVER, "default_pool_size": 2}
+    target = make_gateway(general=general, admin=ADMIN, databases=[primary_alone(cluster)])
+    with (
+        target.connect("admin", PASSWORD, dbname="admin") as admin,
+        target.wire("alice") as holder,
+        target.wire("alice") as wire,
+    ):
+        holder.query("BEGIN")
+        holder.query("SELECT 1")
+        with silent(cluster.primary):
+            wire.send(w.query(INSERT))
+            await_waiting(admin)
+
+            cancel(target, wire)
+
+            assert_cancelled(wire.until_ready())
+        holder.query("COMMIT")
+        assert wire.value(COUNT) == "0"
+
+
+def test_a_transaction_whose_first_statement_was_cancelled_has_failed(make_gateway: MakeGateway) -> None:
+    """Its BEGIN has reached no server yet; what follows must not run outside of it."""
+    general = {**ONE_SERVER, "read_write_split": "exclude_primary", "read_write_strategy": "aggressive"}
+    target = make_gateway(general=general, admin=ADMIN)
+    with (
+        target.connect("admin", PASSWORD, dbname="admin") as admin,
+        target.wire("alice") as holder,
+        target.wire("alice") as wire,
+    ):
+        holder.query("BEGIN")
+        holder.rows("INSERT INTO notes (body) VALUES ('held')")
+        wire.query("BEGIN")
+        wire.send(w.query(INSERT))
+        await_waiting(admin)
+
+        cancel(target, wire)
+
+        assert_cancelled(wire.until_ready(), "E")
+        wire.send(w.SYNC)
+        assert wire.until_ready()[-1].body == b"E"
+        holder.query("ROLLBACK")
+        assert w.error_of(wire.query(INSERT))["C"] == "25P02"
+        assert wire.query("COMMIT")[0].tag == "ROLLBACK"
+        assert wire.value(COUNT) == "0"
+
+
+POOLS = {
+    "own": {"jwt": {}},
+    "shared": {"jwt": {"shared_pool": True}},
+    "standard": {"jwt": {"shared_pool": True, "guard": "standard"}},
+}
+
+
+@pytest.mark.parametrize("tables", POOLS.values(), ids=POOLS)
+def test_a_cancel_right_behind_its_query_is_not_lost(
+    make_gateway: MakeGateway, tables: dict[str, Any]
+) -> None:
+    """A time limit of a client cancels only once."""
+    target = make_gateway(general={"default_pool_size": 1}, **tables)
+    codes = []
+    with target.wire("alice") as wire, target.wire("bob") as other:
+        for round_ in range(24):
+            if round_ % 2:
+                other.value("SELECT 1")
+            with Wire(target.host, target.port) as late:
+                wire.send(w.query("SELECT pg_sleep(2)"))
+                late.send(w.cancel_request(wire.cancel_key))
+                answer = wire.until_ready()
+                codes.append(w.error_of(answer)["C"] if "E" in w.types_of(answer) else "lost")
+
+    assert codes == [CANCELLED] * 24
+
+
+def test_a_cancel_is_not_kept_for_a_later_statement(target: Target) -> None:
+    with target.wire("alice") as wire:
+        for _ in range(20):
+            cancel(target, wire)
+            # When this is answered, the session has heard of it.
+            wire.query("SELECT 1")
+            assert wire.value("SELECT pg_sleep(0.01)") == ""

@@ -1,0 +1,41 @@
+//! What the statements of `vectors` do not show.
+
+mod classes;
+mod remembered;
+mod same_template;
+mod speed;
+mod startup;
+mod wishes;
+
+use super::*;
+use crate::classifier::judge;
+use crate::vectors::DIALECT;
+
+pub(super) fn policy(guard: GuardMode) -> Policy {
+    let protected: Vec<Box<str>> =
+        ["app.tenant", "jwt.", "orochi.*", "default_transaction_read_only"].map(Box::from).into();
+    let (strategy, account) = (ReadWriteStrategy::Conservative, Account::Named);
+    let protected = protected.into();
+    Policy {
+        guard,
+        identity: true,
+        account,
+        strategy,
+        protected,
+        cache_limit: 100,
+        max_words: 10_000,
+        dialect: DIALECT,
+    }
+}
+
+fn classifier(guard: GuardMode) -> Classifier {
+    Classifier::new(policy(guard), &PgQuery)
+}
+
+fn classify(guard: GuardMode, sql: &str) -> Class {
+    classifier(guard).classify(sql.as_bytes())
+}
+
+fn refused(class: Class) -> bool {
+    matches!(class.verdict, Verdict::Refuse(_))
+}

@@ -1,0 +1,75 @@
+//! The message that a token comes in. Its length is the client's word, so it is bounded before there is room for it.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Room for a token of the size that the configuration allows, and for what a client puts around it (bytes).
+const SLACK: usize = 256;
+
+/// Why there is no credential. The client hears the same as for a wrong one.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Another message, or one that is no message.
+    #[error("the client sent message {0:?} in place of a password")]
+    OtherMessage(char),
+    /// Longer than any token that would be taken.
+    #[error("the client announced a password message of {0} bytes")]
+    TooLong(i32),
+    /// A password ends with a NUL byte and has no other.
+    #[error("the client's password message is malformed")]
+    Malformed,
+    /// The connection is gone.
+    #[error("reading the client's password message: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Reads a PasswordMessage and gives its content without the NUL. The caller sets the time limit.
+///
+/// # Errors
+/// See [`CredentialError`]. What was read of the message is lost: the connection must be closed.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin), max_token_size: usize) -> Result<Vec<u8>, CredentialError> {
+    let tag = stream.read_u8().await?;
+    if tag != b'p' {
+        return Err(CredentialError::OtherMessage(tag.into()));
+    }
+    let announced = stream.read_i32().await?;
+    let body = usize::try_from(announced).ok().and_then(|length| length.checked_sub(4));
+    let body = body.filter(|body| *body <= max_token_size.saturating_add(SLACK));
+    let mut credential = vec![0; body.ok_or(CredentialError::TooLong(announced))?];
+    stream.read_exact(&mut credential).await?;
+    if credential.pop() != Some(0) || credential.contains(&0) {
+        return Err(CredentialError::Malformed);
+    }
+    Ok(credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_bytes(bytes: &[u8]) -> Result<Vec<u8>, CredentialError> {
+        read(&mut &*bytes, 16).await
+    }
+
+    #[tokio::test]
+    async fn a_password_is_read_without_its_end() {
+        assert_eq!(read_bytes(b"p\0\0\0\x07ab\0").await.unwrap(), b"ab");
+        assert_eq!(read_bytes(b"p\0\0\0\x05\0").await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_length_is_judged_before_there_is_room_for_it() {
+        assert!(matches!(read_bytes(b"p\x7f\xff\xff\xff").await, Err(CredentialError::TooLong(_))));
+        assert!(matches!(read_bytes(b"p\xff\xff\xff\xff").await, Err(CredentialError::TooLong(_))));
+        assert!(matches!(read_bytes(b"p\0\0\0\x03").await, Err(CredentialError::TooLong(3))));
+        assert!(matches!(read_bytes(b"p\0\0\x02\0").await, Err(CredentialError::TooLong(512))));
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_no_password() {
+        assert!(matches!(read_bytes(b"Q\0\0\0\x06a\0").await, Err(CredentialError::OtherMessage('Q'))));
+        assert!(matches!(read_bytes(b"p\0\0\0\x06ab").await, Err(CredentialError::Malformed)));
+        assert!(matches!(read_bytes(b"p\0\0\0\x08a\0b\0").await, Err(CredentialError::Malformed)));
+        assert!(matches!(read_bytes(b"p\0\0\0\x04").await, Err(CredentialError::Malformed)));
+        assert!(matches!(read_bytes(b"p\0\0\0\x09ab\0").await, Err(CredentialError::Io(_))));
+    }
+}
