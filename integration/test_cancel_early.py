@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -203,6 +204,56 @@ def test_a_cancel_is_not_kept_for_a_later_statement(target: Target) -> None:
     with target.wire("alice") as wire:
         for _ in range(20):
             cancel(target, wire)
-            # When this is answered, the session has heard of it.
-            wire.query("SELECT 1")
             assert wire.value("SELECT pg_sleep(0.01)") == ""
+
+
+def test_of_many_cancels_none_is_left_when_their_connections_are_closed(make_gateway: MakeGateway) -> None:
+    """More sessions than servers, each cancelled by several at once."""
+    target = make_gateway(general={"default_pool_size": 3})
+
+    def talk(_: int) -> list[str]:
+        hit = []
+        with target.wire("alice") as wire, ThreadPoolExecutor(3) as others:
+            for _ in range(40):
+                wire.send(w.query("SELECT pg_sleep(0.02)"))
+                cancels = [others.submit(cancel, target, wire) for _ in range(3)]
+                wire.until_ready()
+                for each in cancels:
+                    each.result()
+                answer = wire.query("SELECT pg_sleep(0.002)")
+                hit += [w.error_of(answer)["M"]] if "E" in w.types_of(answer) else []
+        return hit
+
+    with ThreadPoolExecutor(6) as clients:
+        assert [hit for hits in clients.map(talk, range(6)) for hit in hits] == []
+
+
+def test_the_connection_of_a_cancel_is_open_until_the_server_has_taken_it(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    target = make_gateway(databases=[primary_alone(cluster)])
+    with target.wire("alice") as wire, Wire(target.host, target.port, timeout=0.3) as late:
+        wire.send(w.query("SELECT pg_sleep(20)"))
+        await_running(cluster, "SELECT pg_sleep(20)")
+        with silent(cluster.primary):
+            late.send(w.cancel_request(wire.cancel_key))
+            with pytest.raises(TimeoutError):
+                late.socket.recv(1)
+
+        late.socket.settimeout(30)
+        assert late.closed_by_peer()
+        answer = wire.until_ready()
+        assert w.types_of(answer)[-2:] == "EZ"
+        assert w.error_of(answer)["C"] == CANCELLED
+
+
+def await_running(cluster: Any, statement: str) -> None:
+    with cluster.admin() as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = %s"
+        eventually(lambda: admin.execute(query, [statement]).fetchone()[0] == 1, "a statement that runs")
+
+
+def test_an_administrator_waits_for_no_cancel(target: Target, admin: psycopg.Connection[Any]) -> None:
+    with target.wire("admin", PASSWORD, database="admin") as wire:
+        cancel(target, wire)
+        assert w.error_of(wire.query("NONSENSE"))["C"] == "42601"

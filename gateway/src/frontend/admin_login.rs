@@ -43,6 +43,7 @@ pub(super) async fn admit(
     };
     let registration = sessions::register(version, about)
         .map_err(|_| Refused::new("internal", PgError::fatal("58000", "no random numbers are to be had")))?;
+    registration.ignore_cancel();
     let greeting = admin::greeting(user, application_name, &registration);
     Ok((registration, greeting))
 }

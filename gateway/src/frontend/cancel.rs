@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::audit::{self, client_name};
@@ -37,22 +38,32 @@ impl CancelError {
     }
 }
 
-/// Does what a cancel request asks for.
-pub(super) fn take(general: &General, address: Option<SocketAddr>, process: u32, key: &[u8]) {
+/// Does what a cancel request asks for. What is returned ends when that is done: a client that has seen its connection closed
+/// may send the next statement, and nothing cancels that one any more.
+pub(super) fn take(
+    general: &General,
+    address: Option<SocketAddr>,
+    process: u32,
+    key: &[u8],
+) -> Option<oneshot::Receiver<()>> {
     let limits = Limits::of(general);
     // Unix sockets are exempt.
     let place = address.map(Prefix::of);
     let has_room = place.is_none_or(|place| FAILURES.lock().has_room(&limits, place, Instant::now()));
-    let Err(error) = sessions::cancel(process, key, address, has_room) else {
-        PASSED.fetch_add(1, Ordering::Relaxed);
-        debug!(client = client_name(address), session = process, "cancel request");
-        return;
+    let error = match sessions::cancel(process, key, address, has_room) {
+        Ok(done) => {
+            PASSED.fetch_add(1, Ordering::Relaxed);
+            debug!(client = client_name(address), session = process, "cancel request");
+            return Some(done);
+        }
+        Err(error) => error,
     };
     FAILED[error as usize].fetch_add(1, Ordering::Relaxed);
     if let Some(place) = place.filter(|_| error != CancelError::Unseen) {
         FAILURES.lock().add(&limits, place, Instant::now());
     }
     audit::cancel_refused(error.reason(), address, (error == CancelError::WrongKey).then_some(process));
+    None
 }
 
 /// Cancel requests so far, by what became of them.

@@ -78,6 +78,9 @@ pub(crate) async fn let_in(
     None
 }
 
+/// How long the connection of a cancel request stays open at most.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
 type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A client that is in or is not, and what it still has to be told.
@@ -85,6 +88,7 @@ enum Ready {
     Session(Box<Session>),
     /// In, for what few clients are there for.
     Other(Rest),
+    /// Never in: it is told why, or it has brought a cancel request.
     Refused(Rest),
 }
 
@@ -109,9 +113,12 @@ async fn log_in(
     let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
     let (mut stream, startup) = match unauthenticated::message(handshake::handshake(socket, &options)).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
-        Ok(handshake::Opening::Cancel { process, key }) => {
-            cancel::take(&config.general, address, process, &key);
-            return None;
+        Ok(handshake::Opening::Cancel { stream, process, key }) => {
+            let done = cancel::take(&config.general, address, process, &key)?;
+            return Some(Ready::Refused(Box::pin(async move {
+                let _ = tokio::time::timeout(CANCEL_PATIENCE, done).await;
+                drop(stream);
+            })));
         }
         Err(HandshakeError::Closed) => {
             debug!(client = attempt.client(), "closed before the first byte");

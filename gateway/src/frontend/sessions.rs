@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Context;
 
@@ -11,6 +11,7 @@ use atomic_waker::AtomicWaker;
 use aws_lc_rs::error::Unspecified;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 
 use super::limits::Seat;
 use super::login_limits::Prefix;
@@ -46,7 +47,15 @@ struct Mailbox {
     key: Box<[u8]>,
     /// Cancel requests with another key.
     guesses: AtomicU32,
+    /// Of the cancel requests that the session has not taken yet.
+    askers: Mutex<Askers>,
+    /// It takes none.
+    ignores_cancel: AtomicBool,
 }
+
+/// Connections that brought a cancel request, and stay open until it has done all that it will do. They hear so when this is
+/// dropped.
+pub(super) type Askers = Vec<oneshot::Sender<()>>;
 
 /// Why a cancel request has reached no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,15 +124,27 @@ pub(crate) fn register(version: Version, about: About) -> Result<Registration, U
         aws_lc_rs::rand::fill(random)?;
     };
     let key = random.get(4..).unwrap_or_default().into();
-    let mailbox =
-        Arc::new(Mailbox { flags: AtomicU8::new(0), waker: AtomicWaker::new(), key, guesses: AtomicU32::new(0) });
+    let mailbox = Arc::new(Mailbox {
+        flags: AtomicU8::new(0),
+        waker: AtomicWaker::new(),
+        key,
+        guesses: AtomicU32::new(0),
+        askers: Mutex::default(),
+        ignores_cancel: AtomicBool::new(false),
+    });
     sessions.insert(process, Entry { card: meter.card().clone(), mailbox: mailbox.clone() });
     Ok(Registration { process, mailbox, draining: false, meter, seats: Box::default() })
 }
 
 /// Wakes the session with this key. From somewhere that has guessed too often (`has_room` is false), only a session that
-/// has come from there itself is woken, so that strangers keep nobody from it; and not where others there guess at it.
-pub(super) fn cancel(process: u32, key: &[u8], address: Option<SocketAddr>, has_room: bool) -> Result<(), CancelError> {
+/// has come from there itself is woken, so that strangers keep nobody from it; and not where others there guess at it. What is
+/// returned ends when the request can cancel nothing any more.
+pub(super) fn cancel(
+    process: u32,
+    key: &[u8],
+    address: Option<SocketAddr>,
+    has_room: bool,
+) -> Result<oneshot::Receiver<()>, CancelError> {
     let place = |address: Option<SocketAddr>| address.map(Prefix::of);
     let sessions = SESSIONS.lock();
     let entry = sessions.get(&process);
@@ -136,8 +157,7 @@ pub(super) fn cancel(process: u32, key: &[u8], address: Option<SocketAddr>, has_
         _ if !looks => Err(CancelError::Unseen),
         None => Err(CancelError::NoSession),
         Some(entry) if bool::from(entry.mailbox.key.ct_eq(key)) => {
-            entry.mailbox.post(CANCEL);
-            Ok(())
+            Ok(entry.mailbox.post_cancel())
         }
         Some(entry) => {
             // Under the lock: no other changes it meanwhile.
@@ -216,6 +236,18 @@ impl Mailbox {
         self.waker.wake();
         before
     }
+
+    fn post_cancel(&self) -> oneshot::Receiver<()> {
+        let (asker, done) = oneshot::channel();
+        if self.ignores_cancel.load(Ordering::Relaxed) {
+            return done;
+        }
+        // The lock keeps the two together, for `take_cancel`.
+        let mut askers = self.askers.lock();
+        askers.push(asker);
+        self.post(CANCEL);
+        done
+    }
 }
 
 impl Registration {
@@ -249,6 +281,18 @@ impl Registration {
         let flags = self.mailbox.flags.swap(0, Ordering::AcqRel);
         let has = |flag: u8| flags & flag != 0;
         Some(Signal { cancel: has(CANCEL), drain: has(DRAIN), terminate: has(TERMINATE), revoked: has(REVOKED) })
+    }
+
+    /// Takes the cancel requests that have come so far. They are dealt with as one.
+    pub(super) fn take_cancel(&self) -> Askers {
+        let mut askers = self.mailbox.askers.lock();
+        self.mailbox.flags.fetch_and(!CANCEL, Ordering::AcqRel);
+        std::mem::take(&mut *askers)
+    }
+
+    /// For a session that has nothing to cancel.
+    pub(super) fn ignore_cancel(&self) {
+        self.mailbox.ignores_cancel.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn drain(&mut self) {
@@ -301,10 +345,10 @@ mod tests {
     fn only_the_whole_key_reaches_a_session() {
         let session = register(Version::V3_0, About::of("keys")).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert_eq!(cancel(session.process(), &[0; 5], None, true), Err(CancelError::WrongKey));
-        assert_eq!(cancel(session.process(), &session.key()[..3], None, true), Err(CancelError::WrongKey));
+        assert_eq!(cancel(session.process(), &[0; 5], None, true).map(drop), Err(CancelError::WrongKey));
+        assert_eq!(cancel(session.process(), &session.key()[..3], None, true).map(drop), Err(CancelError::WrongKey));
         assert!(session.poll_signal(&mut cx).is_none());
-        assert_eq!(cancel(session.process(), session.key(), None, true), Ok(()));
+        assert_eq!(cancel(session.process(), session.key(), None, true).map(drop), Ok(()));
         assert!(session.poll_signal(&mut cx).is_some_and(|signal| signal.cancel && !signal.terminate));
         assert!(session.poll_signal(&mut cx).is_none());
     }
@@ -315,7 +359,7 @@ mod tests {
         let (process, key) = (session.process(), session.key().to_vec());
         assert_eq!(key.len(), LONG_KEY);
         drop(session);
-        assert_eq!(cancel(process, &key, None, true), Err(CancelError::NoSession));
+        assert_eq!(cancel(process, &key, None, true).map(drop), Err(CancelError::NoSession));
     }
 
     #[test]
@@ -324,15 +368,15 @@ mod tests {
         let about = |address| About { address, ..About::of("keys") };
         let session = register(Version::V3_0, about(here)).unwrap();
         let (process, key) = (session.process(), session.key());
-        assert_eq!(cancel(process, key, elsewhere, false), Err(CancelError::Unseen));
-        assert_eq!(cancel(process, key, elsewhere, true), Ok(()));
-        assert_eq!(cancel(process, key, here, false), Ok(()));
-        assert_eq!(cancel(process ^ 1, key, here, false), Err(CancelError::Unseen), "nobody is told who is there");
+        assert_eq!(cancel(process, key, elsewhere, false).map(drop), Err(CancelError::Unseen));
+        assert_eq!(cancel(process, key, elsewhere, true).map(drop), Ok(()));
+        assert_eq!(cancel(process, key, here, false).map(drop), Ok(()));
+        assert_eq!(cancel(process ^ 1, key, here, false).map(drop), Err(CancelError::Unseen), "nobody is told who is there");
 
         for _ in 0..MOST_GUESSES {
-            assert_eq!(cancel(process, &[0; 5], here, false), Err(CancelError::WrongKey));
+            assert_eq!(cancel(process, &[0; 5], here, false).map(drop), Err(CancelError::WrongKey));
         }
-        assert_eq!(cancel(process, &[0; 5], here, false), Err(CancelError::Unseen), "so many guesses and no more");
-        assert_eq!(cancel(process, key, here, true), Ok(()));
+        assert_eq!(cancel(process, &[0; 5], here, false).map(drop), Err(CancelError::Unseen), "so many guesses and no more");
+        assert_eq!(cancel(process, key, here, true).map(drop), Ok(()));
     }
 }

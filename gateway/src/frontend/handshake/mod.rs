@@ -43,6 +43,7 @@ pub(crate) enum Opening {
     /// The key is what the client sent, to be compared in constant time. Nothing is answered: PostgreSQL closes the
     /// connection when the request was handled, whatever came of it.
     Cancel {
+        stream: Incoming,
         process: u32,
         key: Vec<u8>,
     },
@@ -68,7 +69,7 @@ pub(crate) async fn handshake(socket: Stream, options: &HandshakeOptions) -> Res
                 return Err(refuse(stream, HandshakeError::AskedTwice).await);
             }
             Ok(FirstMessage::Cancel { process, key }) => {
-                return Ok(Opening::Cancel { process, key });
+                return Ok(Opening::Cancel { stream, process, key });
             }
             Ok(FirstMessage::Startup(_)) if options.tls_required && is_plain_tcp(stream.get_ref()) => {
                 return Err(refuse(stream, HandshakeError::TlsRequired).await);

@@ -20,7 +20,7 @@ use crate::frontend::audit;
 use crate::frontend::cancelling::Cancelling;
 use crate::frontend::deadline::{Deadline, token_expired};
 use crate::frontend::session::Opening;
-use crate::frontend::sessions::{Signal, shutting_down};
+use crate::frontend::sessions::{Askers, Signal, shutting_down};
 use crate::wire::fields::Fields;
 use crate::wire::{Header, PgError, ProtocolViolation};
 
@@ -300,8 +300,9 @@ impl Replication {
 
     /// Does what another task asked of this session.
     fn signal(&mut self, signal: Signal) -> Result<(), End> {
+        let askers = if signal.cancel { self.opening.registration.take_cancel() } else { Askers::new() };
         if (signal.cancel || signal.revoked || signal.terminate) && self.asked > 0 {
-            self.cancel();
+            self.cancel(askers);
         }
         if signal.terminate {
             return Err(End::Fatal(signal.last_words()));
@@ -316,14 +317,17 @@ impl Replication {
     }
 
     /// The connection is this session's to its end, so a request that comes late hits nobody else.
-    fn cancel(&mut self) {
-        if self.cancelling.as_ref().is_some_and(Cancelling::again) {
-            return;
+    fn cancel(&mut self, mut askers: Askers) {
+        if let Some(cancelling) = &self.cancelling {
+            match cancelling.again(askers) {
+                Ok(()) => return,
+                Err(late) => askers = late,
+            }
         }
         let connection = &self.server.connection;
         let (process, key) = (connection.process, connection.key.clone());
         let node = self.server.pool.node.clone();
-        self.cancelling = Some(Cancelling::begin(move || {
+        self.cancelling = Some(Cancelling::begin(askers, move || {
             let (node, key) = (node.clone(), key.clone());
             async move { node.cancel(process, &key).await }
         }));

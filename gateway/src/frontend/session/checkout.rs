@@ -95,7 +95,10 @@ impl Session {
             let settings = self.settings.clone();
             let (need, wish) = (self.need(access), self.pools.wish.clone());
             let checkout = pin!(check_out(&pools, need, &wish, &settings));
-            let Some(found) = self.wait(checkout).await? else { return Ok(Err(canceled())) };
+            let Some(found) = self.wait(checkout).await? else {
+                self.registration.take_cancel();
+                return Ok(Err(canceled()));
+            };
             match found {
                 Ok(server) => return Ok(Ok(server)),
                 Err(NoServer::Checkout(CheckoutError::Closed)) if attempt < ATTEMPTS => self.find_pools_again()?,
@@ -175,7 +178,10 @@ impl Session {
         loop {
             match self.wait(work.as_mut()).await? {
                 Some(done) => return Ok(done),
-                None => self.cancel_in_time(),
+                None => {
+                    let askers = self.registration.take_cancel();
+                    self.cancel_in_time(askers);
+                }
             }
         }
     }

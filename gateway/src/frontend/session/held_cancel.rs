@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use super::Session;
+use crate::frontend::sessions::Askers;
 
 /// How long it may take a request to reach its server.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -21,6 +22,7 @@ const PATIENCE_FOR_PROOF: Duration = Duration::from_millis(50);
 pub(super) struct HeldCancel {
     /// What it is meant for was sent to a server, at least in part.
     pub(super) is_owed: bool,
+    askers: Askers,
     patience: Pin<Box<Sleep>>,
     /// The same, since all was sent to a server that has not said yet who it is.
     proof: Option<Pin<Box<Sleep>>>,
@@ -30,12 +32,15 @@ pub(super) struct HeldCancel {
 
 impl Session {
     /// Cancels what runs, or what is on its way to a server.
-    pub(super) fn cancel_in_time(&mut self) {
+    pub(super) fn cancel_in_time(&mut self, askers: Askers) {
         if self.has_reached_server() {
-            self.cancel();
-        } else if self.held_cancel.is_none() {
+            self.cancel_for(askers);
+        } else if let Some(held) = &mut self.held_cancel {
+            held.askers.extend(askers);
+        } else {
             self.held_cancel = Some(Box::new(HeldCancel {
                 is_owed: !self.conversation.is_empty(),
+                askers,
                 patience: Box::pin(sleep(PATIENCE)),
                 proof: None,
                 look: None,
@@ -60,12 +65,12 @@ impl Session {
         let Some(mut held) = self.held_cancel.take() else { return };
         let is_late = held.patience.as_mut().poll(cx).is_ready();
         if is_late || self.has_reached_server() {
-            return self.cancel();
+            return self.cancel_for(held.askers);
         }
         if self.is_sent() {
             let proof = held.proof.get_or_insert_with(|| Box::pin(sleep(PATIENCE_FOR_PROOF)));
             if proof.as_mut().poll(cx).is_ready() {
-                return self.cancel();
+                return self.cancel_for(held.askers);
             }
         } else if self.conversation.is_empty() && self.input.is_empty() {
             // What was sent in front of the cancel request is here when the worker has looked.

@@ -2,7 +2,7 @@
 
 use super::{End, Session};
 use crate::frontend::cancelling::Cancelling;
-use crate::frontend::sessions::{Signal, shutting_down};
+use crate::frontend::sessions::{Askers, Signal, shutting_down};
 
 impl Session {
     /// Does what another task asked of this session.
@@ -11,7 +11,8 @@ impl Session {
         if signal.revoked || signal.terminate {
             self.cancel();
         } else if signal.cancel {
-            self.cancel_in_time();
+            let askers = self.registration.take_cancel();
+            self.cancel_in_time(askers);
         }
         if signal.terminate {
             return Err(End::Fatal(signal.last_words()));
@@ -31,16 +32,24 @@ impl Session {
         self.is_quiet() && !in_transaction && self.input.is_empty()
     }
 
-    /// Passes a cancel request on, if something of this session runs (S11).
+    /// Cancels what runs, for reasons of the gateway's own.
     pub(super) fn cancel(&mut self) {
+        self.cancel_for(Askers::new());
+    }
+
+    /// Passes a cancel request on, if something of this session runs (S11).
+    pub(super) fn cancel_for(&mut self, mut askers: Askers) {
         let Some(server) = self.server.as_ref().filter(|_| !self.conversation.is_empty()) else { return };
-        if self.cancelling.as_ref().is_some_and(|cancelling| cancelling.again()) {
-            return;
+        if let Some(cancelling) = &self.cancelling {
+            match cancelling.again(askers) {
+                Ok(()) => return,
+                Err(late) => askers = late,
+            }
         }
         let connection = server.connection();
         let (process, key) = (connection.process, connection.key.clone());
         let node = server.pool().node.clone();
-        self.cancelling = Some(Box::new(Cancelling::begin(move || {
+        self.cancelling = Some(Box::new(Cancelling::begin(askers, move || {
             let (node, key) = (node.clone(), key.clone());
             async move { node.cancel(process, &key).await }
         })));

@@ -183,6 +183,6 @@ async fn a_cancel_request_is_taken_as_it_is() {
     let (opening, _) = all_at_once(&request).await;
     assert!(matches!(
         opening,
-        Ok(Opening::Cancel { process: 7, key }) if key == b"secret-key"
+        Ok(Opening::Cancel { process: 7, key, .. }) if key == b"secret-key"
     ));
 }
