@@ -194,7 +194,7 @@ async fn a_cancel_request_ends_when_the_server_closes() {
     let serving = async {
         let (socket, _) = listener.accept().await.unwrap();
         match handshake(socket.into(), &HandshakeOptions::default()).await {
-            Ok(Opening::Cancel { process, key }) => (process, key),
+            Ok(Opening::Cancel { process, key, .. }) => (process, key),
             _ => panic!("no cancel request"),
         }
     };
