@@ -205,10 +205,10 @@ impl Connection {
     /// Looks for news on a connection that nobody uses: a server that shuts down says so and closes. Costs no system call
     /// while the reactor has seen nothing.
     pub(crate) fn is_alive(&mut self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        if self.poll_readable(&mut cx).is_pending() {
+        if !self.stream.is_readable() {
             return true;
         }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut chunk = Chunk::take();
         loop {
             match self.poll_read(&mut cx, &mut chunk) {

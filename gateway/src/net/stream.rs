@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls_pki_types::CertificateDer;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
@@ -46,10 +46,24 @@ impl Stream {
     /// Whether a read may find something, without a buffer for it. Costs no system call. Under TLS only a read can tell.
     #[inline]
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Where there is news, nothing has to be registered: a look costs a fifth of the poll.
+        if self.is_readable() {
+            return Poll::Ready(());
+        }
         match self {
             Self::Tcp(socket) => socket.poll_read_ready(cx).map(drop),
             Self::Unix(socket) => socket.poll_read_ready(cx).map(drop),
             Self::ClientTls(_) | Self::ServerTls(_) => Poll::Ready(()),
+        }
+    }
+
+    /// The same at this moment; nobody is woken when that changes.
+    #[inline]
+    pub(crate) fn is_readable(&self) -> bool {
+        match self {
+            Self::Tcp(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::ClientTls(_) | Self::ServerTls(_) => true,
         }
     }
 
