@@ -156,9 +156,7 @@ pub(super) fn cancel(
     match entry {
         _ if !looks => Err(CancelError::Unseen),
         None => Err(CancelError::NoSession),
-        Some(entry) if bool::from(entry.mailbox.key.ct_eq(key)) => {
-            Ok(entry.mailbox.post_cancel())
-        }
+        Some(entry) if bool::from(entry.mailbox.key.ct_eq(key)) => Ok(entry.mailbox.post_cancel()),
         Some(entry) => {
             // Under the lock: no other changes it meanwhile.
             let guesses = entry.mailbox.guesses.load(Ordering::Relaxed);
@@ -371,12 +369,20 @@ mod tests {
         assert_eq!(cancel(process, key, elsewhere, false).map(drop), Err(CancelError::Unseen));
         assert_eq!(cancel(process, key, elsewhere, true).map(drop), Ok(()));
         assert_eq!(cancel(process, key, here, false).map(drop), Ok(()));
-        assert_eq!(cancel(process ^ 1, key, here, false).map(drop), Err(CancelError::Unseen), "nobody is told who is there");
+        assert_eq!(
+            cancel(process ^ 1, key, here, false).map(drop),
+            Err(CancelError::Unseen),
+            "nobody is told who is there"
+        );
 
         for _ in 0..MOST_GUESSES {
             assert_eq!(cancel(process, &[0; 5], here, false).map(drop), Err(CancelError::WrongKey));
         }
-        assert_eq!(cancel(process, &[0; 5], here, false).map(drop), Err(CancelError::Unseen), "so many guesses and no more");
+        assert_eq!(
+            cancel(process, &[0; 5], here, false).map(drop),
+            Err(CancelError::Unseen),
+            "so many guesses and no more"
+        );
         assert_eq!(cancel(process, key, here, true).map(drop), Ok(()));
     }
 }
