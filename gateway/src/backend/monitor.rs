@@ -253,7 +253,7 @@ impl Monitor {
                 node.replay.forget();
                 debug!(reason, address = %node.address, "a server did not pass its check");
                 self.connection = None;
-                node.ban(BanReason::Unhealthy, general.ban_timeout);
+                node.missed(BanReason::Unhealthy, general.ban_timeout);
             }
         }
     }

@@ -26,6 +26,9 @@ const MAX_CONNECTING: usize = 8;
 /// Limit for passing a cancel request on.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a server may be away before clients no longer wait for it.
+const RESTART: Duration = Duration::from_secs(30);
+
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
@@ -59,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) failures: AtomicU64,
     /// When it answered last, by [`stats::clock`]; 0: never.
     answered: AtomicU64,
+    /// Since when it does not answer; 0: it did when it was asked last.
+    absent: AtomicU64,
 }
 
 impl Node {
@@ -88,6 +93,7 @@ impl Node {
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            absent: AtomicU64::new(0),
         })
     }
 
@@ -169,9 +175,23 @@ impl Node {
         }
     }
 
+    /// The server did not answer.
+    pub(crate) fn missed(&self, reason: BanReason, ban_timeout: Duration) {
+        let _ = self.absent.compare_exchange(0, stats::clock(), Ordering::Relaxed, Ordering::Relaxed);
+        self.ban(reason, ban_timeout);
+    }
+
+    /// Whether it answers, or did a short while ago: it may be starting again.
+    pub(crate) fn was_here_lately(&self) -> bool {
+        let absent = self.absent.load(Ordering::Relaxed);
+        let absence = Duration::from_nanos(stats::clock().saturating_sub(absent));
+        self.answered.load(Ordering::Relaxed) != 0 && (absent == 0 || absence < RESTART)
+    }
+
     /// The server answered.
     pub(crate) fn reached(&self) {
         self.answered.store(stats::clock(), Ordering::Relaxed);
+        self.absent.store(0, Ordering::Relaxed);
         if self.bans.lift() {
             self.returns.fetch_add(1, Ordering::Relaxed);
             tracing::info!(event = "unban", address = %self.address, "server is reached again");

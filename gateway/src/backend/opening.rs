@@ -56,7 +56,7 @@ impl Pool {
             Err(error) => {
                 if error.is_unreachable() {
                     self.node.failures.fetch_add(1, Ordering::Relaxed);
-                    self.node.ban(BanReason::Unreachable, limits.ban_timeout);
+                    self.node.missed(BanReason::Unreachable, limits.ban_timeout);
                 }
                 self.backoff.lock().failed(&error, self.node.returns());
                 return Err(error.into());

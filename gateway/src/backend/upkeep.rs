@@ -30,7 +30,7 @@ impl Pool {
                 Ok(None)
             }
             Err(_) => {
-                self.node.ban(BanReason::Unhealthy, limits.ban_timeout);
+                self.node.missed(BanReason::Unhealthy, limits.ban_timeout);
                 let text = format!("no answer to a check within {:?}", limits.healthcheck_timeout);
                 Err(ConnectError::unreachable(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
             }

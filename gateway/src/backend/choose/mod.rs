@@ -119,7 +119,8 @@ impl PoolSet {
     }
 
     /// A connection to a server that may run the statement. While an `auto` database has no primary that answers, writes
-    /// wait for the next one, as long as they would for a free connection.
+    /// wait for the next one, as long as they would for a free connection. So does every statement while the servers that
+    /// it could run on are away for a moment.
     pub(crate) async fn check_out(&self, need: Need, wish: &Wish) -> Result<Box<Unconfirmed>, NoServer> {
         let started = Instant::now();
         while started.elapsed() < need.patience && self.may_catch_up(need) {
@@ -129,12 +130,20 @@ impl PoolSet {
         let waits = need.access == Access::Write && !self.spec.read_only && self.cluster.follows_roles();
         loop {
             match self.check_out_now(need, wish).await {
-                Err(error) if waits && error.is_about_primary() && started.elapsed() < patience => {
+                Err(error)
+                    if (waits && error.is_about_primary() || self.may_return(&error))
+                        && started.elapsed() < patience =>
+                {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
                 other => return other,
             }
         }
+    }
+
+    /// Whether no server answered, and one did a short while ago.
+    fn may_return(&self, error: &NoServer) -> bool {
+        error.is_about_absence() && self.pools.iter().any(|pool| pool.node.was_here_lately())
     }
 
     /// A connection to any server that the user may reach: the primary where there is one.
@@ -291,6 +300,17 @@ impl PoolSet {
 }
 
 impl NoServer {
+    /// Whether there was no answer.
+    fn is_about_absence(&self) -> bool {
+        match self {
+            Self::Checkout(CheckoutError::Connect(error)) | Self::ReplicaDown(CheckoutError::Connect(error)) => {
+                error.is_unreachable()
+            }
+            Self::Checkout(error) | Self::ReplicaDown(error) => error.is_unreachable(),
+            Self::NoPrimary | Self::NoReplica | Self::NoStandby | Self::Paused(_) => false,
+        }
+    }
+
     /// Whether another server, or another moment, may do.
     fn is_about_primary(&self) -> bool {
         match self {
