@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,6 +10,8 @@ from harness import eventually
 from harness import wire as w
 from harness.target import Target
 from harness.wire import ServerError, Wire
+
+MakeGateway = Callable[..., Target]
 
 PID = "SELECT pg_backend_pid()"
 
@@ -157,6 +159,28 @@ def test_one_server_of_a_pool_stays_free_for_the_others(shared: Target) -> None:
         one.query("UNLISTEN *")
         eventually(lambda: other.query("LISTEN something")[0].type == "C", "room for another")
         assert other.value("SELECT count(*) FROM pg_listening_channels()") == "1"
+
+
+PINNING = ["LISTEN something", "CREATE TEMP TABLE mine (n int)", "SELECT pg_advisory_lock(4712)"]
+
+
+@pytest.mark.parametrize("statement", PINNING)
+def test_the_only_server_of_a_pool_is_held_by_nobody_while_there_are_others(
+    make_gateway: MakeGateway, statement: str
+) -> None:
+    target = make_gateway(general={"default_pool_size": 1})
+    with target.wire("alice") as one:
+        with target.wire("alice") as other:
+            assert w.error_of(one.query(statement))["C"] == "53400"
+            assert other.value("SELECT 1") == "1"
+            one.query("BEGIN")
+            one.query("SELECT 1/0")
+            assert w.error_of(one.query(statement))["C"] == "25P02"
+            one.query("ROLLBACK")
+
+        # Alone, it takes nothing from anybody.
+        eventually(lambda: "E" not in w.types_of(one.query(statement)), "a statement that holds the server")
+        assert len({one.value(PID) for _ in range(3)}) == 1
 
 
 def test_what_a_session_leaves_behind_does_not_meet_the_next_client(shared: Target) -> None:

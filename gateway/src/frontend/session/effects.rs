@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use pgdog_jwt_guard::names::{resets_settings, settings_named};
-use pgdog_jwt_guard::{Class, Effects, PgQuery};
+use pgdog_jwt_guard::{Class, Effects, PgQuery, Transaction};
 
 use super::{End, Session, notifications};
 use crate::backend::conversation::ConversationError;
@@ -53,6 +53,12 @@ impl Inquiries {
 }
 
 impl Session {
+    /// Whether PostgreSQL runs nothing of the statement: the transaction has failed, and it does not end it.
+    fn fails_surely(&self, class: Class) -> bool {
+        let has_failed = self.server.as_ref().is_some_and(|server| server.status() == b'E');
+        has_failed && class.transaction == Transaction::None && self.conversation.is_idle()
+    }
+
     /// Notes what a statement may leave on the server. An error refuses the statement.
     pub(super) fn take_effects(&mut self, class: Class, text: impl Fn(&Self) -> Vec<u8>) -> Option<PgError> {
         self.note_code(class.code, &text);
@@ -77,7 +83,7 @@ impl Session {
             }
             self.inquiries.stays_pinned = true;
         }
-        if effects.intersects(PINNING) && !self.pin() {
+        if effects.intersects(PINNING) && !self.fails_surely(class) && !self.pin() {
             return Some(too_many_pins());
         }
         self.inquiries.pin |= self.pins.is_pinned() && effects.intersects(RELEASING);

@@ -15,13 +15,14 @@ impl Pin {
         self.0.is_some()
     }
 
-    /// Counts the session as held. One connection of the pool stays free for the others: `false` when this would take
-    /// the last.
+    /// Counts the session as held. One connection of the pool stays free for the others, where there are any: `false` when this
+    /// would take the last.
     pub(super) fn pin(&mut self, pools: &Arc<PoolSet>) -> bool {
         if self.0.is_some() {
             return true;
         }
-        let limit = pools.pools.iter().map(|pool| pool.spec.size).max().unwrap_or(0).saturating_sub(1).max(1);
+        let size = pools.pools.iter().map(|pool| pool.spec.size).max().unwrap_or(0);
+        let limit = if pools.sessions() > 1 { size.saturating_sub(1) } else { size };
         if pools.pinned.fetch_add(1, Ordering::Relaxed) >= limit {
             pools.pinned.fetch_sub(1, Ordering::Relaxed);
             return false;
