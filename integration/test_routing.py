@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from harness import Cluster
 from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
@@ -81,3 +82,32 @@ def test_a_database_with_one_server_sends_everything_there(
     with target.wire("alice") as wire:
         assert wire.value(WHERE) == "off"
         wire.rows("INSERT INTO notes (body) VALUES ('one server')")
+
+
+@pytest.fixture(scope="module")
+def hidden(cluster: Cluster) -> Iterator[None]:
+    """A function that writes, and what hides it."""
+    with cluster.admin() as admin:
+        admin.execute(
+            "CREATE FUNCTION hidden_write(n int) RETURNS boolean LANGUAGE sql SECURITY DEFINER"
+            " AS 'INSERT INTO notes (body) VALUES (''hidden''); SELECT true'"
+        )
+        admin.execute("CREATE VIEW hidden_view AS SELECT hidden_write(1)")
+        admin.execute("CREATE OPERATOR @@@> (FUNCTION = hidden_write, RIGHTARG = int)")
+        admin.execute("CREATE DOMAIN hidden_domain AS int CHECK (hidden_write(VALUE))")
+        admin.execute("GRANT SELECT ON hidden_view TO PUBLIC")
+    cluster.wait_for_replay()
+    yield
+    with cluster.admin() as admin:
+        admin.execute(
+            "DROP FUNCTION hidden_write CASCADE; DROP DOMAIN hidden_domain; DELETE FROM notes WHERE body = 'hidden'"
+        )
+
+
+@pytest.mark.parametrize("sql", ["TABLE hidden_view", "SELECT @@@> 1", "SELECT 1::hidden_domain"])
+def test_a_write_that_no_text_shows_is_refused_by_the_replica(hidden: None, wire: Wire, sql: str) -> None:
+    assert w.error_of(wire.query(sql))["C"] == "25006"
+    wire.send(w.extended(sql))
+    assert w.error_of(wire.until_ready())["C"] == "25006"
+
+    assert "E" not in w.types_of(wire.query(f"/* pgdog_role: primary */ {sql}"))
