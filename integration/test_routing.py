@@ -100,7 +100,8 @@ def hidden(cluster: Cluster) -> Iterator[None]:
     yield
     with cluster.admin() as admin:
         admin.execute(
-            "DROP FUNCTION hidden_write CASCADE; DROP DOMAIN hidden_domain; DELETE FROM notes WHERE body = 'hidden'"
+            "DROP FUNCTION hidden_write CASCADE; DROP DOMAIN hidden_domain;"
+            " DELETE FROM notes WHERE body = 'hidden'"
         )
 
 

@@ -2,6 +2,7 @@
 
 use super::revoke;
 use super::table::Table;
+use crate::app::Leave;
 
 /// A table that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,24 +46,37 @@ pub(super) const TOPICS: [(&str, Topic, &str); 16] = [
 ];
 
 /// The commands that do something, as they are typed, and what they do.
-pub(super) const ACTIONS: [(&str, &str); 11] = [
+pub(super) const ACTIONS: [(&str, &str); 15] = [
     ("RELOAD", "read the configuration again; a bad file changes nothing"),
     ("FLUSH RESOLVERS", "forget the results of resolvers; new logins ask again"),
     ("RECONNECT [db]", "replace all connections to PostgreSQL, each when nobody uses it"),
     ("PAUSE [db]", "let clients wait, and close the connections when they are free"),
-    ("RESUME [db]", "end a PAUSE"),
+    ("RESUME [db]", "end a PAUSE, or a KILL DATABASE"),
+    ("WAIT_CLOSE [db]", "wait until the connections that a RECONNECT or RELOAD replaces are closed"),
+    ("DISABLE db", "refuse new clients of a database; those that are there stay"),
+    ("ENABLE db", "end a DISABLE"),
     (
         "BAN [server | db]",
         "no reads for a server (host:port or id), or for the replicas of a database, while there is another",
     ),
     ("UNBAN [server | db]", "end a BAN, and the ban of a server that failed"),
-    ("KILL <id | user>", "cut off one client, or all clients of a user or subject"),
+    (
+        "KILL <id | user>",
+        "cut off one client, or all clients of a user or subject; KILL_CLIENT <id> and KILL USER <user> are the same",
+    ),
+    (
+        "KILL DATABASE db",
+        "cut off all clients of a database and close its connections; new statements wait until RESUME",
+    ),
     (
         "REVOKE …",
         "TOKEN 'jti', SUBJECT 'sub' [ISSUER 'iss'], ISSUER 'iss', with [ISSUED BEFORE 'moment' | NOW]: end its sessions for good",
     ),
     ("UNREVOKE <id | …>", "end a REVOKE"),
-    ("SHUTDOWN", "end the process when the clients have left, or at shutdown_timeout"),
+    (
+        "SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS]",
+        "end the process: clients leave when they lose nothing, at shutdown_timeout at the latest; or without that limit; or by themselves",
+    ),
 ];
 
 /// One command.
@@ -78,16 +92,31 @@ pub(super) enum Command {
     /// A server by address or number, or the replicas of a database; none: all replicas.
     Ban(Option<String>),
     Unban(Option<String>),
-    Kill(String),
+    Kill(Target),
+    WaitClose(Option<String>),
+    Disable(String),
+    Enable(String),
     Revoke(revoke::Whom),
     Unrevoke(revoke::Which),
-    Shutdown,
+    Shutdown(Leave),
+    /// PgBouncer's.
+    Suspend,
     /// Nothing between two semicolons.
     Empty,
     /// A driver's own statement that asks for something.
     Answer(Table),
     /// A driver's own statement that only wants to hear its tag.
     Accept(&'static str),
+}
+
+/// Whom KILL means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A client by its number, or a user or subject.
+    Any(String),
+    Client(String),
+    User(String),
+    Database(String),
 }
 
 /// Why a text is no command.
@@ -187,9 +216,27 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
     match rest {
         [] if first.is("RELOAD") => Ok(Command::Reload),
         [what] if first.is("FLUSH") && what.is("RESOLVERS") => Ok(Command::FlushResolvers),
-        [] if first.is("SHUTDOWN") => Ok(Command::Shutdown),
-        [whom] if first.is("KILL") => Ok(Command::Kill(whom.text.clone())),
-        _ if first.is("KILL") => Err(NotACommand("KILL takes the id of a client, or a user".to_owned())),
+        [] if first.is("SHUTDOWN") => Ok(Command::Shutdown(Leave::InTime)),
+        [what] if first.is("SHUTDOWN") && what.is("WAIT_FOR_SERVERS") => Ok(Command::Shutdown(Leave::WhenIdle)),
+        [what] if first.is("SHUTDOWN") && what.is("WAIT_FOR_CLIENTS") => Ok(Command::Shutdown(Leave::ByThemselves)),
+        _ if first.is("SHUTDOWN") => Err(NotACommand("SHUTDOWN takes WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS".to_owned())),
+        [whom] if first.is("KILL_CLIENT") => Ok(Command::Kill(Target::Client(whom.text.clone()))),
+        _ if first.is("KILL_CLIENT") => Err(NotACommand("KILL_CLIENT takes the id of a client".to_owned())),
+        [whom] if first.is("KILL") => Ok(Command::Kill(Target::Any(whom.text.clone()))),
+        [what, whom] if first.is("KILL") && what.is("USER") => Ok(Command::Kill(Target::User(whom.text.clone()))),
+        [what, whom] if first.is("KILL") && what.is("DATABASE") => {
+            Ok(Command::Kill(Target::Database(whom.text.clone())))
+        }
+        _ if first.is("KILL") => {
+            Err(NotACommand("KILL takes the id of a client, a user, or DATABASE and its name".to_owned()))
+        }
+        [database] if first.is("DISABLE") => Ok(Command::Disable(database.text.clone())),
+        [database] if first.is("ENABLE") => Ok(Command::Enable(database.text.clone())),
+        _ if first.is("DISABLE") || first.is("ENABLE") => {
+            Err(NotACommand(format!("{} takes the name of a database", first.text.to_ascii_uppercase())))
+        }
+        [] if first.is("SUSPEND") => Ok(Command::Suspend),
+        _ if first.is("WAIT_CLOSE") => database(Command::WaitClose),
         _ if first.is("RECONNECT") => database(Command::Reconnect),
         _ if first.is("PAUSE") => database(Command::Pause),
         _ if first.is("RESUME") => database(Command::Resume),
@@ -219,12 +266,16 @@ mod tests {
         assert_eq!(one("RESUME"), Ok(Command::Resume(None)));
         assert_eq!(one("ban 10.0.0.1:5432;"), Ok(Command::Ban(Some("10.0.0.1:5432".to_owned()))));
         assert_eq!(one("UNBAN '/run/pg:5432'"), Ok(Command::Unban(Some("/run/pg:5432".to_owned()))));
+        assert_eq!(one("kill_client 7"), Ok(Command::Kill(Target::Client("7".to_owned()))));
+        assert_eq!(one("KILL database \"user\""), Ok(Command::Kill(Target::Database("user".to_owned()))));
+        assert_eq!(one("KILL USER app"), Ok(Command::Kill(Target::User("app".to_owned()))));
+        assert_eq!(one("shutdown wait_for_clients"), Ok(Command::Shutdown(Leave::ByThemselves)));
         assert_eq!(one("show stats app"), Ok(Command::Show(Topic::Stats, Some("app".to_owned()))));
     }
 
     #[test]
     fn names_may_be_quoted() {
-        assert_eq!(one("KILL 'al''ice; x'"), Ok(Command::Kill("al'ice; x".to_owned())));
+        assert_eq!(one("KILL 'al''ice; x'"), Ok(Command::Kill(Target::Any("al'ice; x".to_owned()))));
         assert_eq!(one("PAUSE \"My Db\""), Ok(Command::Pause(Some("My Db".to_owned()))));
         assert!(one("\"RELOAD\"").is_err());
     }
@@ -244,6 +295,12 @@ mod tests {
             "DROP TABLE x",
             "KILL",
             "KILL a b",
+            "KILL USER",
+            "KILL_CLIENT",
+            "DISABLE",
+            "ENABLE a b",
+            "SHUTDOWN NOW",
+            "WAIT_CLOSE a b",
             "PAUSE a b",
             "BAN a b",
             "SHOW POOLS a b",

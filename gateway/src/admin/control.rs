@@ -1,15 +1,12 @@
-//! The commands that change something: reload, reconnect, pause, resume, ban, kill.
+//! The commands that change something: reload, reconnect, pause, resume, ban, disable.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::run::Outcome;
 use crate::app::{self, state::App};
-use crate::audit::{Event, Record};
 use crate::backend::cluster::PoolSet;
 use crate::backend::gate;
-use crate::frontend::sessions::{self, Registration};
-use crate::stats::Card;
 use crate::wire::PgError;
 
 /// How often PAUSE looks whether servers are still in use.
@@ -92,28 +89,32 @@ pub(super) fn ban(app: &'static App, whom: Option<&str>, banned: bool) -> Result
     }
 }
 
-/// Cuts off a client by its number, or every client of a user or subject. Never the one that says so.
-pub(super) fn kill(registration: &Registration, whom: &str) -> Result<Outcome, PgError> {
-    let own = registration.process();
-    let number: Option<u32> = whom.parse().ok();
-    let by_number = |process: u32| number == Some(process) && process != own;
-    let killed = |process: u32, card: &Card| {
-        let administrator = &registration.meter.card().about.user;
-        Record::of_session(Event::Kill, process, card).by(administrator).send();
-    };
-    let mut ended = sessions::end(|process, card| by_number(process).then(|| killed(process, card)).is_some());
-    if ended == 0 {
-        ended = sessions::end(|process, card| {
-            let about = &card.about;
-            let subject = about.token.as_ref().map(|token| token.subject.as_str());
-            let is_meant = process != own && (about.user == whom || subject == Some(whom));
-            is_meant.then(|| killed(process, card)).is_some()
-        });
+/// Waits until no connection is left that is to be closed when it is given back.
+pub(super) async fn wait_close(app: &'static App, database: Option<&str>) -> Result<Outcome, PgError> {
+    let limit = app.state().config.admin.pause_timeout;
+    let started = Instant::now();
+    loop {
+        let sets = sets(app, database)?;
+        let cards = sets.iter().flat_map(|set| &set.pools).flat_map(|pool| pool.stats.seats.cards());
+        let left = cards.filter(|card| card.is_retired()).count();
+        if left == 0 || app.is_draining() {
+            return Ok(Outcome::tag("WAIT_CLOSE"));
+        }
+        if started.elapsed() > limit {
+            let text = format!("{left} server connections are still to be closed after {} ms", limit.as_millis());
+            return Err(
+                PgError::error("55006", text).hint("SHOW SERVERS says in close_needed which, and who holds them.")
+            );
+        }
+        tokio::time::sleep(LOOK).await;
     }
-    match ended {
-        0 => Err(PgError::error("42704", "there is no such client").hint("SHOW CLIENTS lists ids and users.")),
-        ended => Ok(Outcome::tag(&format!("KILL {ended}"))),
-    }
+}
+
+/// Refuses new clients of a database, or lets them in again.
+pub(super) fn set_disabled(app: &'static App, database: &str, disabled: bool) -> Result<Outcome, PgError> {
+    sets(app, Some(database))?;
+    gate::of(database).set_disabled(disabled);
+    Ok(Outcome::tag(if disabled { "DISABLE" } else { "ENABLE" }))
 }
 
 /// The databases that are meant.
@@ -125,7 +126,7 @@ fn names(app: &'static App, database: Option<&str>) -> Vec<String> {
 }
 
 /// The pools of the databases that are meant.
-fn sets(app: &'static App, database: Option<&str>) -> Result<Vec<Arc<PoolSet>>, PgError> {
+pub(super) fn sets(app: &'static App, database: Option<&str>) -> Result<Vec<Arc<PoolSet>>, PgError> {
     let state = app.state();
     if let Some(name) = database
         && state.registry.cluster(name).is_none()

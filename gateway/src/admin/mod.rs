@@ -13,6 +13,7 @@ mod extended;
 mod health;
 pub(crate) mod http;
 mod http_host;
+mod kill;
 mod metrics;
 mod process;
 mod revoke;

@@ -4,6 +4,7 @@ use tracing::info;
 
 use super::command::{Command, Topic};
 use super::control;
+use super::kill;
 use super::revoke;
 use super::show;
 use super::table::Table;
@@ -70,13 +71,18 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Resume(database) => control::resume(app, database.as_deref()),
         Command::Ban(whom) => control::ban(app, whom.as_deref(), true),
         Command::Unban(whom) => control::ban(app, whom.as_deref(), false),
-        Command::Kill(whom) => control::kill(registration, whom),
+        Command::WaitClose(database) => control::wait_close(app, database.as_deref()).await,
+        Command::Disable(database) => control::set_disabled(app, database, true),
+        Command::Enable(database) => control::set_disabled(app, database, false),
+        Command::Kill(whom) => kill::kill(app, registration, whom),
         Command::Revoke(whom) => revoke::revoke(app, registration, whom).await,
         Command::Unrevoke(which) => revoke::unrevoke(app, registration, which).await,
-        Command::Shutdown => {
-            app.shutdown.notify_one();
+        Command::Shutdown(leave) => {
+            app.end(*leave);
             Ok(Outcome::tag("SHUTDOWN"))
         }
+        Command::Suspend => Err(PgError::error("0A000", "SUSPEND is not supported")
+            .hint("PAUSE closes the connections to PostgreSQL. To replace the process without losing clients, see docs/operations.md.")),
     }
 }
 
@@ -91,10 +97,17 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Ban(_) => Some("BAN"),
         Command::Unban(_) => Some("UNBAN"),
         Command::Kill(_) => Some("KILL"),
+        Command::Disable(_) => Some("DISABLE"),
+        Command::Enable(_) => Some("ENABLE"),
         Command::Revoke(_) => Some("REVOKE"),
         Command::Unrevoke(_) => Some("UNREVOKE"),
-        Command::Shutdown => Some("SHUTDOWN"),
-        Command::Show(..) | Command::Empty | Command::Answer(_) | Command::Accept(_) => None,
+        Command::Shutdown(_) => Some("SHUTDOWN"),
+        Command::Show(..)
+        | Command::WaitClose(_)
+        | Command::Suspend
+        | Command::Empty
+        | Command::Answer(_)
+        | Command::Accept(_) => None,
     }
 }
 

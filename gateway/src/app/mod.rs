@@ -30,6 +30,7 @@ use crate::provisioning::upkeep;
 use crate::resolvers;
 use crate::stats::{self, events};
 use notify::{News, notify};
+pub(crate) use shutdown::Leave;
 use state::{App, Generation};
 use worker::Workers;
 
@@ -125,7 +126,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let _ = accepting.await;
     let generation = app.state();
     let general = &generation.config.general;
-    shutdown::drain(general, shared.then_some(workers), &mut terminate, &mut interrupt).await;
+    shutdown::drain(app, general, shared.then_some(workers), &mut terminate, &mut interrupt).await;
     audit::flush().await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
+use super::state::App;
 use super::worker::Workers;
 use crate::config::General;
 use crate::frontend::sessions;
@@ -16,27 +17,38 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long sessions have to say goodbye when they are cut off, beside the time in which their servers stop.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Waits until all sessions have left, at most the `shutdown_timeout`; a second signal ends the patience. With `patient`
-/// workers, nobody is asked to leave during the first half of that time: their next connection goes to the other process.
-/// Whoever is cut off is waited for until the servers have stopped what they were asked, at most the `rollback_timeout`.
+/// When sessions leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Leave {
+    /// When they lose nothing, within `shutdown_timeout`.
+    #[default]
+    InTime,
+    /// When they lose nothing.
+    WhenIdle,
+    /// When their clients leave. An administrator is nobody's client.
+    ByThemselves,
+}
+
+/// Waits until all sessions have left; a second signal ends the patience. Where another process shares the port (`shared`), nobody
+/// is asked to leave during the first half of `shutdown_timeout`: their next connection goes to the other process. Whoever is cut off is waited
+/// for until the servers have stopped what they were asked, at most the `rollback_timeout`.
 pub(super) async fn drain(
+    app: &'static App,
     general: &General,
-    patient: Option<&Workers>,
+    shared: Option<&'static Workers>,
     terminate: &mut Signal,
     interrupt: &mut Signal,
 ) {
-    let limit = general.shutdown_timeout;
     info!(event = "shutdown", sessions = sessions::count(), "shutdown: waiting for sessions to end");
-    tokio::select! {
-        () = async {
-            if let Some(workers) = patient {
-                let _ = tokio::time::timeout(limit / 2, empty(workers)).await;
-            }
-            leave(false).await;
-        } => {}
-        () = tokio::time::sleep(limit) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            () = wait(app, general, shared) => {}
+            // The administrator has thought of something else.
+            () = app.shutdown.notified() => continue,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        break;
     }
     let left = sessions::count();
     if left > 0 {
@@ -44,6 +56,28 @@ pub(super) async fn drain(
         let _ = tokio::time::timeout(GOODBYE.saturating_add(general.rollback_timeout), leave(true)).await;
     }
     info!(event = "shutdown", "shutdown complete");
+}
+
+async fn wait(app: &'static App, general: &General, shared: Option<&'static Workers>) {
+    match app.leave() {
+        Leave::InTime => {
+            let limit = general.shutdown_timeout;
+            let leaving = async {
+                if let Some(workers) = shared {
+                    let _ = tokio::time::timeout(limit / 2, empty(workers)).await;
+                }
+                leave(false).await;
+            };
+            let _ = tokio::time::timeout(limit, leaving).await;
+        }
+        Leave::WhenIdle => leave(false).await,
+        Leave::ByThemselves => {
+            let administrators = app.state().config.admin.name.clone();
+            while sessions::any(|card| card.about.database != administrators) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
 }
 
 /// Waits until the last client has gone, those that are logging in included.

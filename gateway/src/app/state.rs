@@ -11,6 +11,7 @@ use pgdog_jwt::Authenticator;
 use pgdog_jwt_guard::{Account, GuardMode, Policies, Policy, ReadWriteStrategy};
 use tokio::sync::Notify;
 
+use super::Leave;
 use crate::audit;
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
@@ -56,7 +57,8 @@ pub(crate) struct App {
     /// Sessions are asked to leave; new clients are not accepted.
     draining: AtomicBool,
     /// The administrator asked the process to end.
-    pub(crate) shutdown: Notify,
+    pub(super) shutdown: Notify,
+    leave: Mutex<Leave>,
 }
 
 /// Tokens are not accepted.
@@ -162,7 +164,19 @@ impl App {
             reloading: Mutex::default(),
             draining: AtomicBool::new(false),
             shutdown: Notify::new(),
+            leave: Mutex::default(),
         }
+    }
+
+    /// Ends the process. Said again, it replaces what was said before.
+    pub(crate) fn end(&self, leave: Leave) {
+        *self.leave.lock() = leave;
+        self.shutdown.notify_one();
+    }
+
+    /// When sessions leave, at the end.
+    pub(super) fn leave(&self) -> Leave {
+        *self.leave.lock()
     }
 
     pub(crate) fn drain(&self) {

@@ -1,5 +1,6 @@
 //! The gate of a database: PAUSE closes it, RESUME opens it. Behind a closed gate no server is given to a client; those
-//! that hold one keep it until they give it back. A gate belongs to a name, so it stays closed over a reload.
+//! that hold one keep it until they give it back. DISABLE refuses new clients at the login, ENABLE lets them in again. A gate
+//! belongs to a name, so it stays as it is over a reload.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ pub(crate) struct Gate {
     closed: AtomicBool,
     /// The same, with how long a client waits for it to change.
     state: watch::Sender<Option<Duration>>,
+    disabled: AtomicBool,
 }
 
 /// The gate of a database.
@@ -26,7 +28,11 @@ pub(crate) fn of(database: &str) -> Arc<Gate> {
     if let Some(gate) = gates.get(database) {
         return gate.clone();
     }
-    let gate = Arc::new(Gate { closed: AtomicBool::new(false), state: watch::Sender::new(None) });
+    let gate = Arc::new(Gate {
+        closed: AtomicBool::new(false),
+        state: watch::Sender::new(None),
+        disabled: AtomicBool::new(false),
+    });
     gates.insert(database.to_owned(), gate.clone());
     gate
 }
@@ -46,6 +52,15 @@ impl Gate {
     pub(crate) fn open(&self) {
         self.closed.store(false, Ordering::Relaxed);
         self.state.send_replace(None);
+    }
+
+    /// Whether new clients are refused.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_disabled(&self, disabled: bool) {
+        self.disabled.store(disabled, Ordering::Relaxed);
     }
 
     /// Waits until the gate is open; the error is the limit that has passed.

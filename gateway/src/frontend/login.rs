@@ -275,6 +275,9 @@ async fn admit(
         Ok(pools) => pools,
         Err(error) => return Err((welcome::no_pool(error, user, database), Some(who))),
     };
+    if pools.cluster.gate.is_disabled() {
+        return Err((welcome::disabled(database), Some(who)));
+    }
     who.share(&pools);
     let mut seats = match token_limits::take(&generation.config, database, &who, user, address.map(|peer| peer.ip())) {
         Ok(seats) => seats,

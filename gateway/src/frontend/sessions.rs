@@ -222,6 +222,11 @@ pub(crate) fn sums() -> Vec<(Arc<Totals>, Sums)> {
     sums.into_iter().map(|(sums, totals)| (totals, sums)).collect()
 }
 
+/// Whether there is such a session.
+pub(crate) fn any(is_meant: impl Fn(&Card) -> bool) -> bool {
+    SESSIONS.lock().values().any(|entry| is_meant(&entry.card))
+}
+
 /// Sessions that are alive.
 pub(crate) fn count() -> usize {
     SESSIONS.lock().len()

@@ -76,6 +76,15 @@ pub(super) fn no_pool(error: NoPool, user: &str, database: &str) -> Refused {
     refused.detail(error.to_string())
 }
 
+/// The refusal for a client of a database that the administrator has disabled.
+pub(super) fn disabled(database: &str) -> Refused {
+    let text = format!("database \"{database}\" is not accepting connections");
+    Refused::new(
+        "database_disabled",
+        PgError::fatal("57P03", text).hint("The administrator has said DISABLE: try again later."),
+    )
+}
+
 /// The refusal for a session beyond the limit that the token sets: PostgreSQL's own words.
 pub(super) fn too_many_sessions(user: &str) -> Refused {
     Refused::new("too_many_sessions", PgError::fatal("53300", format!("too many connections for role \"{user}\"")))
