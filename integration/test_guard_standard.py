@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -115,3 +117,38 @@ def test_statements_that_take_nobodys_role_run_in_one_batch(wire: Wire) -> None:
 
     rows = [each.row for each in wire.until_ready() if each.type == "D"]
     assert rows == [("alice", str(number)) for number in range(3)]
+
+
+def test_the_modes_of_a_transaction_may_follow_its_begin(wire: Wire, servers: Any) -> None:
+    """No query of the gateway's own comes in between: PostgreSQL would refuse them behind it."""
+    with servers.admin() as admin:
+        admin.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        snapshot = admin.execute("SELECT pg_export_snapshot()").fetchone()[0]
+        for sql in (
+            "BEGIN",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            f"SET TRANSACTION SNAPSHOT '{snapshot}'",
+        ):
+            wire.rows(sql)
+        assert wire.value("SHOW transaction_isolation") == "repeatable read"
+
+
+@pytest.mark.parametrize("sql", ["BEGIN", "SET TRANSACTION READ WRITE"])
+@pytest.mark.parametrize("form", ["alone", "in one string", "with a batch behind it"])
+def test_what_runs_behind_the_begin_is_still_verified(wire: Wire, sql: str, form: str) -> None:
+    become = "SELECT scratch.become('bob')"
+    wire.send(w.query("BEGIN"))
+    if form == "in one string":
+        wire.send(w.query(f"{sql}; {become}"))
+    elif form == "alone":
+        wire.send(w.query(sql), w.query(become))
+    else:
+        wire.send(w.query(sql), w.extended(become))
+    wire.send(w.query("SELECT current_user"))
+    answers = []
+    with contextlib.suppress(ConnectionError, w.ServerError, EOFError):
+        for _ in range(3 if form == "in one string" else 4):
+            answers.append(wire.until_ready())
+
+    last = [message.row for message in answers[-1] if message.type == "D"] if len(answers) > 2 else []
+    assert ("bob",) not in last

@@ -16,6 +16,7 @@ from typing import Any
 
 SERVER = ("postgres", "initdb")
 CLIENTS = ("pg_basebackup",)
+TOOLS = ("psql", "pg_dump", "pg_dumpall", "pg_restore", "pgbench", "vacuumdb", "reindexdb")
 # What README.md promises to work with.
 SUPPORTED = range(13, 19)
 # Where scripts/setup puts servers of every version.
@@ -154,7 +155,19 @@ def chosen_installations() -> list[Installation]:
 
 
 @functools.cache
-def _found() -> list[Installation]:
+def installations_with_tools() -> list[Installation]:
+    """Those with tools of their own version, each major version once, as far as orders allow."""
+    wanted = {one.major for one in find_installations()}
+    found: dict[int, Installation] = {}
+    for folder in _candidates():
+        if _has(folder, *SERVER, *CLIENTS, *TOOLS):
+            installation = Installation(folder)
+            found.setdefault(installation.major, installation)
+    return [one for major, one in sorted(found.items()) if major in wanted]
+
+
+def _candidates() -> list[Path]:
+    """Folders of programs, the preferred one first."""
     candidates: list[Path] = []
     if on_path := shutil.which("postgres"):
         candidates.append(Path(on_path).resolve().parent)
@@ -162,7 +175,12 @@ def _found() -> list[Installation]:
     candidates += sorted(debian.glob("*/bin"), key=_major_of_folder, reverse=True)
     # These have TLS and all of contrib, but no client programs.
     candidates += [FROM_NPM / f"postgresql-{major}" / "native" / "bin" for major in reversed(SUPPORTED)]
-    candidates += _packaged()
+    return candidates + _packaged()
+
+
+@functools.cache
+def _found() -> list[Installation]:
+    candidates = _candidates()
     clients = _newest_clients(candidates)
     found: dict[int, Installation] = {}
     for folder in candidates:

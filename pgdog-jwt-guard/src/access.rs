@@ -4,7 +4,7 @@ use super::class::{Access, Transaction};
 use super::functions::{is_built_in, needs_primary};
 use super::numbers::{
     TRANS_STMT_BEGIN, TRANS_STMT_COMMIT, TRANS_STMT_PREPARE, TRANS_STMT_RELEASE, TRANS_STMT_ROLLBACK,
-    TRANS_STMT_ROLLBACK_TO, TRANS_STMT_SAVEPOINT, TRANS_STMT_START,
+    TRANS_STMT_ROLLBACK_TO, TRANS_STMT_SAVEPOINT, TRANS_STMT_START, VAR_SET_MULTI,
 };
 use super::policy::ReadWriteStrategy;
 use super::tree::{Tree, Value};
@@ -99,6 +99,17 @@ fn control(statement: &Tree) -> Control {
         TRANS_STMT_COMMIT | TRANS_STMT_ROLLBACK | TRANS_STMT_PREPARE => Control::End,
         TRANS_STMT_SAVEPOINT | TRANS_STMT_RELEASE | TRANS_STMT_ROLLBACK_TO => Control::Inside,
         _ => Control::Elsewhere,
+    }
+}
+
+/// Whether a statement says how a transaction begins, and does nothing else.
+pub(super) fn opens(statement: &Tree) -> bool {
+    match statement.kind {
+        "TransactionStmt" => matches!(statement.num("kind"), TRANS_STMT_BEGIN | TRANS_STMT_START),
+        "VariableSetStmt" => {
+            statement.num("kind") == VAR_SET_MULTI && statement.text("name") != "SESSION CHARACTERISTICS"
+        }
+        _ => false,
     }
 }
 

@@ -62,6 +62,9 @@ pub enum Verdict {
     Allow,
     /// It would take the identity, or what carries it: the host gives it its effect, together with the identity.
     Barrier,
+    /// Send another text in its place, see [`Classifier::rewritten`](crate::Classifier::rewritten). A host that sends texts as
+    /// they are answers with this error.
+    Rewrite(&'static Refusal),
     /// Answer with this error; the session stays open.
     Refuse(&'static Refusal),
 }
@@ -139,6 +142,10 @@ impl Effects {
     pub const SCHEMA: Self = Self(1 << 16);
     /// One `SET application_name` with a constant, or one `RESET` of it.
     pub const OWN_NAME: Self = Self(1 << 18);
+    /// `BEGIN` or `SET TRANSACTION` and nothing else: it runs no code, and no query may come between it and another one.
+    pub const OPENS: Self = Self(1 << 21);
+    /// Of a text that is sent otherwise than it was written.
+    pub const REWRITTEN: Self = Self(1 << 20);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.
     pub const UNKNOWN: Self = Self(1 << 12);
 

@@ -17,6 +17,7 @@ use crate::numbers::{DISCARD_ALL, VAR_RESET_ALL};
 use crate::parser::{self, Parser};
 use crate::policy::{GuardMode, Policy};
 use crate::refusal;
+use crate::rewritten;
 use crate::template::Scanner;
 use crate::tree::Tree;
 use crate::wish;
@@ -102,13 +103,19 @@ impl Classifier {
 /// A class, and whether it would be the same with any other constants.
 pub(crate) struct Judged {
     pub(crate) class: Class,
-    any_constants: bool,
+    pub(crate) any_constants: bool,
 }
 
 /// Reads a text without any memory of others.
 pub(crate) fn judge(sql: &[u8], policy: &Policy, parser: &dyn Parser) -> Judged {
     match parser::read(parser, sql, policy.max_words) {
-        Ok(statements) => judge_statements(&statements, policy),
+        Ok(statements) => {
+            let judged = judge_statements(&statements, policy);
+            match judged.class.verdict {
+                Verdict::Refuse(refusal) => rewritten::judge(judged, refusal, sql, &statements, policy, parser),
+                _ => judged,
+            }
+        }
         Err(refusal) => {
             let allowed = policy.guard == GuardMode::Off || refusal.is_none();
             let verdict = refusal.filter(|_| !allowed).map_or(Verdict::Allow, Verdict::Refuse);
@@ -117,7 +124,7 @@ pub(crate) fn judge(sql: &[u8], policy: &Policy, parser: &dyn Parser) -> Judged 
     }
 }
 
-fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
+pub(crate) fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
     let mut access = Access::Read;
     let mut effects = Effects::NONE;
     let mut verdict = Verdict::Allow;
@@ -137,7 +144,7 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
             any_constants &= !looks_at_constants(node);
             refused = refused.or_else(|| account::inspect(node, policy.account));
             if is_guarded && !(names_itself && node.kind == "VariableSetStmt") {
-                refused = refused.or_else(|| guard::inspect(node, policy));
+                refused = refused.or_else(|| guard::inspect(node, statement, policy));
             }
         });
         effects |= effects::of(statement);
@@ -155,6 +162,11 @@ fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
     }
     if statements.len() == 1 && effects.intersects(Effects::DISCARD_ALL | Effects::RESETS_ALL) {
         effects |= Effects::FORGETS;
+    }
+    if let [statement] = statements
+        && access::opens(statement)
+    {
+        effects |= Effects::OPENS;
     }
     let (transaction, wish) = (access::transaction(statements), wish::of_setting(statements, policy.dialect.hints));
     let code = foreign::collect(statements);

@@ -10,18 +10,19 @@ use super::functions::{SET_CONFIG, TS_REWRITE, mentions_guarded_name, must_be_ca
 use super::numbers::{VAR_RESET_ALL, VAR_SET_MULTI, VAR_SET_VALUE};
 use super::policy::{GuardMode, Policy};
 use super::refusal;
+use super::set_config::{Named, named};
 use super::tree::{Tree, Value};
 
 /// Judges the single nodes of a statement; the first refusal stands.
-pub(super) fn inspect(node: &Tree, policy: &Policy) -> Option<&'static Refusal> {
+pub(super) fn inspect(node: &Tree, statement: &Tree, policy: &Policy) -> Option<&'static Refusal> {
     // One node names one setting, so nothing else is overlooked where the role is PostgreSQL's to keep.
-    refusal(node, policy).filter(|refusal| policy.identity || !refusal.is_about_identity())
+    refusal(node, statement, policy).filter(|refusal| policy.identity || !refusal.is_about_identity())
 }
 
-fn refusal(node: &Tree, policy: &Policy) -> Option<&'static Refusal> {
+fn refusal(node: &Tree, statement: &Tree, policy: &Policy) -> Option<&'static Refusal> {
     match node.kind {
         "String" => must_be_called_plainly(&canonical(node.text("sval"))).then_some(&refusal::FUNCTION_NAMED),
-        "FuncCall" => call(node, policy),
+        "FuncCall" => call(node, statement, policy),
         "TypeCast" => function_reference(node),
         "VariableSetStmt" => variable(node, policy),
         "TransactionStmt" => read_write(node, &policy.protected),
@@ -59,24 +60,25 @@ fn strict(node: &Tree) -> Option<&'static Refusal> {
 }
 
 /// `set_config`, and functions that run SQL given as text.
-fn call(node: &Tree, policy: &Policy) -> Option<&'static Refusal> {
+fn call(node: &Tree, statement: &Tree, policy: &Policy) -> Option<&'static Refusal> {
     let name = canonical(node.last_name("funcname"));
     let arguments = node.list("args");
     match &*name {
-        SET_CONFIG => set_config(node.flag("func_variadic"), arguments, policy),
+        SET_CONFIG => set_config(node, statement, policy),
         TS_REWRITE if arguments.len() != 3 || node.flag("func_variadic") => Some(&refusal::RUNS_SQL),
         name if runs_sql(name) => Some(&refusal::RUNS_SQL),
         _ => None,
     }
 }
 
-/// The variable's name must be a bare constant: anything else is known only when the server runs it, and even a cast
-/// may be one that the client made (`CREATE CAST … AS IMPLICIT`).
-fn set_config(variadic: bool, arguments: &[Value], policy: &Policy) -> Option<&'static Refusal> {
-    let constant = |position: usize| arguments.get(position).and_then(Value::node).filter(|node| node.kind == "AConst");
-    match constant(0).and_then(Tree::string_constant) {
-        Some(name) if !variadic => setting(name, constant(1).and_then(Tree::string_constant), policy),
-        _ => Some(&refusal::SET_CONFIG_NAME),
+/// The variable's name must be a bare constant, or a column of such: anything else is known only when the server runs it, and even
+/// a cast may be one that the client made (`CREATE CAST … AS IMPLICIT`).
+fn set_config(call: &Tree, statement: &Tree, policy: &Policy) -> Option<&'static Refusal> {
+    let value = call.list("args").get(1).and_then(Value::node).filter(|value| value.kind == "AConst");
+    match named(call, statement) {
+        Named::Constant(name) => setting(name, value.and_then(Tree::string_constant), policy),
+        Named::Listed(names) => names.into_iter().find_map(|name| setting(name, None, policy)),
+        Named::Instead(_) | Named::Unknown => Some(&refusal::SET_CONFIG_NAME),
     }
 }
 
@@ -85,6 +87,9 @@ fn variable(node: &Tree, policy: &Policy) -> Option<&'static Refusal> {
     let kind = node.num("kind");
     if kind == VAR_RESET_ALL {
         return None; // Judged by the statement that it stands in.
+    }
+    if kind == VAR_SET_MULTI && node.text("name") == "TRANSACTION SNAPSHOT" {
+        return None; // What a transaction sees, which it may see anyway.
     }
     if kind == VAR_SET_MULTI {
         // `SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY` sets `default_transaction_read_only`, and so on.

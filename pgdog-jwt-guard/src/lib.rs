@@ -45,6 +45,7 @@
 //! # What the host does
 //!
 //! - It asks for every text, of Query and of Parse messages, before the text is sent, and sends those bytes unchanged.
+//! - It sends another text for a [`Verdict::Rewrite`] ([`Classifier::rewritten`]), or refuses it.
 //! - It refuses a [`Verdict::Refuse`], and gives a [`Verdict::Barrier`] its effect: the statement, and the identity again,
 //!   before anything else runs.
 //! - It judges start-up parameters ([`Policy::refused_startup_parameter`]), FunctionCall messages
@@ -78,6 +79,8 @@ mod policy;
 pub mod printed;
 mod refusal;
 pub mod replication;
+mod rewritten;
+mod set_config;
 mod startup;
 mod syntax;
 mod template;
@@ -103,6 +106,7 @@ pub use numbers::{VAR_RESET, VAR_SET_DEFAULT, VAR_SET_VALUE};
 pub use parser::{ParseError, Parser, Token, TokenKind, parse};
 pub use policy::{Account, GuardMode, Policies, Policy, ReadWriteStrategy, Watch};
 pub use refusal::TOO_LONG;
+pub use rewritten::Rewritten;
 pub use startup::startup_assignments;
 pub use syntax::{SyntaxError, syntax_error};
 pub use tree::{Tree, Value};

@@ -1,11 +1,11 @@
 //! Names in a text: of the settings that it sets, and of statements of SQL `PREPARE`. Each function parses the text, for the few
 //! that have such names.
 
-use super::functions::SET_CONFIG;
 use super::guard::canonical;
 use super::numbers::{VAR_RESET, VAR_RESET_ALL, VAR_SET_DEFAULT, VAR_SET_VALUE};
 use super::parser::{Parser, parse};
-use super::tree::{Tree, Value};
+use super::set_config::{Named, is_call, named};
+use super::tree::Tree;
 
 /// The settings that `SET` and `set_config` in a text name, in lower case; `None` when one of them is known only to the
 /// server. Parses the text: for the few that set something.
@@ -15,9 +15,10 @@ pub fn settings_named(parser: &dyn Parser, sql: &[u8]) -> Option<Vec<String>> {
     for statement in parse(parser, sql)? {
         statement.walk(|node| match node.kind {
             "VariableSetStmt" => names.push(canonical(node.text("name")).into_owned()),
-            "FuncCall" if canonical(node.last_name("funcname")) == SET_CONFIG => match first_constant(node) {
-                Some(name) => names.push(canonical(name).into_owned()),
-                None => known = false,
+            "FuncCall" if is_call(node) => match named(node, &statement) {
+                Named::Constant(name) => names.push(canonical(name).into_owned()),
+                Named::Listed(listed) => names.extend(listed.into_iter().map(|name| canonical(name).into_owned())),
+                Named::Instead(_) | Named::Unknown => known = false,
             },
             "LoadStmt" => known = false,
             _ => {}
@@ -118,8 +119,4 @@ fn constant(set: &Tree) -> Option<String> {
     }
     let number = node.node("val").filter(|value| value.kind == "Integer")?;
     Some(number.num("ival").to_string())
-}
-
-fn first_constant(call: &Tree) -> Option<&str> {
-    call.list("args").first().and_then(Value::node).and_then(Tree::string_constant)
 }

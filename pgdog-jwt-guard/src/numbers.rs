@@ -47,6 +47,12 @@ numbers! {
         pub(crate) OBJECT_ROLE = 34, ObjectRole;
         pub(crate) OBJECT_SCHEMA = 37, ObjectSchema;
     }
+    SetOperation {
+        pub(crate) SETOP_NONE = 1, SetopNone;
+    }
+    BoolExprType {
+        pub(crate) AND_EXPR = 1, AndExpr;
+    }
     AExprKind {
         pub(crate) AEXPR_OP = 1, AexprOp;
         pub(crate) AEXPR_OP_ANY = 2, AexprOpAny;

@@ -195,6 +195,22 @@ impl ErrorFields {
         Self::code(body) == Some(b"0A000") && Self::field(body, b'R') == Some(CHANGED_RESULT.as_bytes())
     }
 
+    /// The body without the position; `None` when it says none.
+    pub(crate) fn without_position(body: &[u8]) -> Option<Vec<u8>> {
+        let mut without = Vec::with_capacity(body.len());
+        let mut fields = Fields(body);
+        while let Some(key) = fields.u8().filter(|key| *key != 0) {
+            let value = fields.cstr()?;
+            if key != b'P' {
+                without.push(key);
+                without.extend_from_slice(value);
+                without.push(0);
+            }
+        }
+        without.push(0);
+        (without.len() < body.len()).then_some(without)
+    }
+
     fn field(body: &[u8], wanted: u8) -> Option<&[u8]> {
         let mut fields = Fields(body);
         while let Some(key) = fields.u8().filter(|key| *key != 0) {
@@ -246,6 +262,15 @@ mod tests {
         assert_eq!(read.message, "no");
         assert_eq!(read.hint.as_deref(), Some("ask"));
         assert_eq!(read.detail.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn a_position_is_taken_away() {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        PgError::error("42703", "no").hint("ask").position(Some(12)).write(&mut with);
+        PgError::error("42703", "no").hint("ask").write(&mut without);
+        assert_eq!(ErrorFields::without_position(&with[5..]).as_deref(), Some(&without[5..]));
+        assert_eq!(ErrorFields::without_position(&without[5..]), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod classes;
 mod remembered;
+mod rewritten;
 mod same_template;
 mod speed;
 mod startup;

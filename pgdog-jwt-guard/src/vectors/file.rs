@@ -64,7 +64,7 @@ struct Group {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    /// `allow`, `barrier`, or the SQLSTATE of a refusal.
+    /// `allow`, `barrier`, `rewrite`, or the SQLSTATE of a refusal.
     Word(String),
     Refusal {
         sqlstate: String,
@@ -77,6 +77,7 @@ impl Answer {
         match self {
             Self::Word(word) if word == "allow" => Expected::Allow,
             Self::Word(word) if word == "barrier" => Expected::Barrier,
+            Self::Word(word) if word == "rewrite" => Expected::Rewrite,
             Self::Word(code) => Expected::Refuse { sqlstate: code.clone(), message: None },
             Self::Refusal { sqlstate, message } => {
                 Expected::Refuse { sqlstate: sqlstate.clone(), message: Some(message.clone()) }
@@ -153,7 +154,7 @@ impl Statement {
     }
 }
 
-const EFFECTS: [(&str, Effects); 16] = [
+const EFFECTS: [(&str, Effects); 17] = [
     ("settings", Effects::SETTINGS),
     ("prepared", Effects::PREPARED),
     ("deallocates", Effects::DEALLOCATES),
@@ -169,6 +170,7 @@ const EFFECTS: [(&str, Effects); 16] = [
     ("executes", Effects::EXECUTES),
     ("schema", Effects::SCHEMA),
     ("own_name", Effects::OWN_NAME),
+    ("opens", Effects::OPENS),
     ("unknown", Effects::UNKNOWN),
 ];
 

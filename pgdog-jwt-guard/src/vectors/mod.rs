@@ -52,6 +52,8 @@ pub enum Expected {
     Allow,
     /// [`Verdict::Barrier`].
     Barrier,
+    /// [`Verdict::Rewrite`]; or a refusal, where the parser does not say where the words of a text are.
+    Rewrite,
     /// [`Verdict::Refuse`].
     Refuse {
         /// The error's code.
@@ -66,6 +68,7 @@ impl Vector {
     pub fn agrees(&self, class: &Class) -> bool {
         let agrees = match (&self.expected, class.verdict) {
             (Expected::Allow, Verdict::Allow) | (Expected::Barrier, Verdict::Barrier) => true,
+            (Expected::Rewrite, Verdict::Rewrite(_) | Verdict::Refuse(_)) => true,
             (Expected::Refuse { sqlstate, message }, Verdict::Refuse(refusal)) => {
                 sqlstate == refusal.sqlstate && message.as_ref().is_none_or(|message| message == refusal.message)
             }

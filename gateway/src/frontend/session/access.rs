@@ -38,9 +38,11 @@ impl Session {
         worker::with_classifier(&self.generation, self.rules.watch, |classifier| classifier.classify(text))
     }
 
+    /// Why a text is refused, at least as it is.
+    #[inline]
     pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
         match class.verdict {
-            Verdict::Refuse(refusal) => Some(refusal),
+            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) => Some(refusal),
             _ => None,
         }
     }

@@ -83,6 +83,7 @@ impl Session {
     #[inline]
     pub(super) fn has_parsed(&mut self, name: &[u8]) {
         if self.rules.verifies {
+            self.only_opens = false;
             let parsed = if self.unasserted.is_none() { Unasserted::Parsed(name.into()) } else { Unasserted::Ran };
             self.unasserted = Some(Box::new(parsed));
         }
@@ -92,6 +93,7 @@ impl Session {
     #[inline]
     pub(super) fn has_bound(&mut self, portal: &[u8]) {
         if self.rules.verifies {
+            self.only_opens = false;
             self.unasserted = Some(Box::new(Unasserted::Bound(portal.into())));
         }
     }
@@ -119,6 +121,7 @@ impl Session {
     pub(super) fn has_run(&mut self) {
         self.ran_in_batch = true;
         if self.rules.verifies {
+            self.only_opens = false;
             self.unasserted = Some(Box::new(Unasserted::Ran));
         }
     }

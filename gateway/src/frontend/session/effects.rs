@@ -67,6 +67,10 @@ impl Session {
         if effects.is_empty() {
             return None;
         }
+        if effects == Effects::OPENS {
+            self.only_opens = !self.ran;
+            return None;
+        }
         let text = effects.intersects(Effects::SETTINGS | Effects::RESETS_ALL).then(|| match self.forgets(class) {
             // What is prepared in its place says nothing of it.
             Some(forgets) => forgets.sql().into(),

@@ -14,7 +14,7 @@ use crate::config::PoolerMode;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, ProtocolViolation, message};
-use pgdog_jwt_guard::{Access, Class};
+use pgdog_jwt_guard::{Access, Class, Effects};
 use pgdog_jwt_protocol::Request;
 
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
@@ -52,13 +52,16 @@ impl Session {
         let name_size = fields.cstr().ok_or_else(malformed)?.len();
         let text = fields.cstr().ok_or_else(malformed)?;
         let text_size = text.len();
-        let class = if self.rules.reads_sql { self.classify(text) } else { Class::UNKNOWN };
+        let mut class = if self.rules.reads_sql { self.classify(text) } else { Class::UNKNOWN };
+        if let Some(refusal) = self.refusal(class) {
+            let Some(other) = self.class_in_its_place(class, header, name_size + 1) else {
+                let error = self.refuse_by_guard(refusal, header, name_size + 1);
+                return Ok(self.refuse(header, error));
+            };
+            class = other;
+        }
         let class = Class { code: class.code.with_parameters(fields.0), ..class };
 
-        if let Some(refusal) = self.refusal(class) {
-            let error = self.refuse_by_guard(refusal, header, name_size + 1);
-            return Ok(self.refuse(header, error));
-        }
         if self.sql.is_some() {
             let text = self.text_of_parse(header, name_size, text_size);
             if let Some(step) = self.settle_names_of_batch(class, &text) {
@@ -76,12 +79,15 @@ impl Session {
         let name = || self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size).unwrap_or_default().to_vec();
         let parsed = self.rules.verifies.then(name);
         let renamed = match self.forgets(class) {
-            None => self.parse_with_name(class, header, name_size, text_size),
+            None => self.parse_with_other_text(class, header, name_size, text_size),
             Some(_) => Some(self.parse_with_text(STAND_IN, header, name_size, text_size)),
         };
         if !follows {
             // The statement may be executed at any time from now on, under a name that is the server's own.
-            let text = |session: &Self| session.text_of_parse(header, name_size, text_size);
+            let text = |session: &Self| match &renamed {
+                Some(renamed) => renamed.text().to_vec(),
+                None => session.text_of_parse(header, name_size, text_size),
+            };
             if let Some(error) = self.take_effects(class, text) {
                 return Ok(self.refuse(header, error));
             }
@@ -99,6 +105,9 @@ impl Session {
             self.parse_unnamed(header, class, renamed.as_ref());
         } else if let wait @ Step::Wait(_) = self.parse_named(header, name_size, text_size, class, renamed.as_ref()) {
             return Ok(wait);
+        }
+        if class.effects.intersects(Effects::REWRITTEN) {
+            self.parsed_otherwise();
         }
         if let Some(name) = parsed {
             self.has_parsed(&name);

@@ -23,9 +23,10 @@ impl Session {
         }
         self.registration.meter.server_error(body);
         let renamed = self.with_own_names(body);
+        let renamed = self.without_position(renamed.as_deref().unwrap_or(body)).or(renamed);
         self.note_changed_result(body);
         self.record_error(body);
-        match (self.failed(body), renamed) {
+        match (self.failed(renamed.as_deref().unwrap_or(body)), renamed) {
             (Fate::Forward, Some(body)) => {
                 let mut frame = Vec::with_capacity(body.len() + HEADER_SIZE);
                 frame::push(&mut frame, b'E', &body);

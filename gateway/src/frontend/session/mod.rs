@@ -37,6 +37,7 @@ mod replies;
 mod requests;
 mod resend;
 mod resting;
+mod rewriting;
 mod rules;
 mod settle;
 mod signals;
@@ -174,10 +175,14 @@ pub(crate) struct Session {
     cancelling: Option<Box<Cancelling>>,
     /// One that has come before its request.
     held_cancel: Option<Box<HeldCancel>>,
+    /// A statement was prepared with another text than the client's.
+    has_rewritten: bool,
     /// What runs may change what statements give.
     changes_schema: bool,
     /// The server was asked something since its identity was confirmed.
     ran: bool,
+    /// That was BEGIN or SET TRANSACTION, by a simple query, and nothing else.
+    only_opens: bool,
     /// When the oldest unanswered request was sent, by [`crate::stats::clock`], where a limit is configured.
     asked_at: Option<NonZeroU64>,
 
@@ -272,8 +277,10 @@ impl Session {
             is_untold: false,
             cancelling: None,
             held_cancel: None,
+            has_rewritten: false,
             changes_schema: false,
             ran: false,
+            only_opens: false,
             asked_at: None,
             names: Names::default(),
             provided: Vec::new(),

@@ -1,5 +1,5 @@
-//! `SET application_name`, where a template makes the name: the statement goes on with the name that is made, so that at no
-//! moment PostgreSQL sees another.
+//! Texts that go on as others. `SET application_name`, where a template makes the name: the statement goes on with the name that
+//! is made, so that at no moment PostgreSQL sees another.
 
 use pgdog_jwt_guard::names::own_name;
 use pgdog_jwt_guard::{Class, Effects, PgQuery};
@@ -15,14 +15,29 @@ pub(super) struct Renamed {
     pub(super) text_size: usize,
 }
 
+impl Renamed {
+    pub(super) fn text(&self) -> &[u8] {
+        self.body.get(..self.text_size).unwrap_or_default()
+    }
+}
+
 impl Session {
-    /// The text to send in place of the one that begins `offset` bytes into the body of the message; `None` for all but the
-    /// few that set the name.
+    /// The text to send in place of the one that begins `offset` bytes into the body of the message; `None` for all but a few.
     #[inline]
-    pub(super) fn with_name(&mut self, class: Class, header: Header, offset: usize) -> Option<Vec<u8>> {
-        if self.person.is_none() || !class.effects.intersects(Effects::OWN_NAME) {
+    pub(super) fn other_text(&mut self, class: Class, header: Header, offset: usize) -> Option<Vec<u8>> {
+        const OTHER: Effects = Effects::of(&[Effects::OWN_NAME, Effects::REWRITTEN]);
+        if !class.effects.intersects(OTHER) {
             return None;
         }
+        if class.effects.intersects(Effects::REWRITTEN) {
+            return Some(self.text_in_its_place(header, offset));
+        }
+        self.with_name(header, offset)
+    }
+
+    #[cold]
+    fn with_name(&mut self, header: Header, offset: usize) -> Option<Vec<u8>> {
+        self.person.as_ref()?;
         let body = self.input.bytes().get(HEADER_SIZE + offset..header.size)?;
         let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
         let (own, is_local) = own_name(&PgQuery, text)?;
@@ -35,14 +50,14 @@ impl Session {
     }
 
     /// The same for a Parse whose statement has a name of `name_size` and a text of `text_size` bytes.
-    pub(super) fn parse_with_name(
+    pub(super) fn parse_with_other_text(
         &mut self,
         class: Class,
         header: Header,
         name_size: usize,
         text_size: usize,
     ) -> Option<Renamed> {
-        let text = self.with_name(class, header, name_size + 1)?;
+        let text = self.other_text(class, header, name_size + 1)?;
         Some(self.parse_with_text(&text, header, name_size, text_size))
     }
 

@@ -62,6 +62,8 @@ pub(super) enum Pending {
 pub(super) enum Instead {
     /// It was sent in place of a refused one.
     Refusal(PgError),
+    /// It was sent otherwise than it was written: an error says no position.
+    Rewritten,
     /// It has failed already, or the batch in front of it: this whole message, see [`super::doubt`].
     Error(Vec<u8>),
 }
@@ -91,6 +93,8 @@ pub(super) struct Parse {
     /// It was sent in place of a refused request, so that PostgreSQL ends the batch and fails the transaction as for any
     /// other error; the client hears this error.
     pub(super) refusal: Option<Box<PgError>>,
+    /// Its text is not the client's.
+    pub(super) is_rewritten: bool,
     /// Where statements are recorded.
     pub(super) audit: Option<Box<Naming>>,
 }

@@ -197,7 +197,7 @@ impl Session {
     }
 
     fn query(&mut self, header: Header) -> Result<Step, End> {
-        let class = match self.class_of_message(header, 0)? {
+        let mut class = match self.class_of_message(header, 0)? {
             Ok(class) => class,
             Err(step) => return Ok(step),
         };
@@ -209,7 +209,12 @@ impl Session {
         {
             return Ok(step);
         }
-        let refusal = self.refusal(class);
+        let mut refusal = self.refusal(class);
+        if refusal.is_some()
+            && let Some(other) = self.class_in_its_place(class, header, 0)
+        {
+            (class, refusal) = (other, None);
+        }
         if let (Some(refusal), None) = (&refusal, &self.server) {
             let error = self.refuse_by_guard(refusal, header, 0);
             self.forget_unnamed();
@@ -249,8 +254,7 @@ impl Session {
             self.refuse_query(header, error);
             return Ok(Step::Done);
         }
-        let text = |session: &Self| session.input.bytes().get(HEADER_SIZE..header.size - 1).map(<[u8]>::to_vec);
-        if let Some(error) = self.take_effects(class, |session| text(session).unwrap_or_default()) {
+        if let Some(error) = self.take_effects(class, |session| session.text_of_query(class, header)) {
             self.record_answered(header, Some(&error.code));
             self.refuse_query(header, error);
             return Ok(Step::Done);
@@ -266,17 +270,29 @@ impl Session {
         };
         let may_copy = self.query_may_copy(header, class);
         let audit = self.record_query(header);
-        match self.with_name(class, header, 0) {
+        match self.other_text(class, header, 0) {
             Some(text) => {
                 message::query(&mut self.requests, &text);
                 self.discard(header.size);
+                let instead = self.instead_of(class);
+                self.owe(Request::Query { may_copy }, Pending::Query { instead, unnamed, audit });
             }
-            None => self.forward_request(header),
+            None => {
+                self.forward_request(header);
+                self.owe_query(may_copy, unnamed, audit);
+            }
         }
-        self.owe_query(may_copy, unnamed, audit);
         self.end_batch();
         self.asked();
         Ok(Step::Done)
+    }
+
+    /// The text of a simple query, or what is sent in its place.
+    fn text_of_query(&self, class: Class, header: Header) -> Vec<u8> {
+        if class.effects.intersects(Effects::REWRITTEN) {
+            return self.text_in_its_place(header, 0);
+        }
+        self.input.bytes().get(HEADER_SIZE..header.size - 1).unwrap_or_default().to_vec()
     }
 
     /// Whether a simple query may become a COPY. Where its text is not read otherwise, and is not here as a whole, it may.
@@ -369,6 +385,7 @@ impl Session {
                 if let Some(server) = &mut self.server {
                     server.mark_dirty();
                 }
+                self.only_opens = false;
                 self.forward_request(header);
                 self.registration.meter.query();
                 let audit = self.record_function(oid);

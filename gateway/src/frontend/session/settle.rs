@@ -102,12 +102,15 @@ impl Session {
         if self.forgetting.is_pending() {
             self.forget_what_is_due().await?;
         }
+        let only_opens = std::mem::take(&mut self.only_opens);
         if std::mem::take(&mut self.ran)
             && self.rules.verifies
             && let Some(server) = &mut self.server
         {
             match server.status() {
                 b'I' => server.doubt_role(),
+                // No query may come between BEGIN and SET TRANSACTION; neither runs any code.
+                b'T' if only_opens => {}
                 b'T' => self.confirm_in_transaction().await?,
                 // PostgreSQL runs nothing but the end of the transaction.
                 _ => {}
