@@ -49,6 +49,12 @@ pub struct Authenticator {
     flights: Flights,
 }
 
+/// What belongs to each issuer, as far as it can be opened; what cannot be is a problem.
+fn opened<T>(config: &JwtConfig, problems: &mut Vec<Problem>, open: impl Fn(&Issuer) -> Result<T, Fault>) -> Vec<T> {
+    let keep = |issuer| open(issuer).map_err(|fault| problems.push(fault.into())).ok();
+    config.issuers.iter().filter_map(keep).collect()
+}
+
 impl Authenticator {
     /// Checks the configuration and reads key files. No issuer is asked: one that is down must not keep a gateway from
     /// starting. Needs no runtime.
@@ -78,14 +84,18 @@ impl Authenticator {
             let problem = |finding: config::Finding| Problem { spot: Spot::none(), reason: finding.fault.to_string() };
             return Err(ConfigError { problems: found.into_iter().map(problem).collect() });
         }
-        let keys = config.issuers.iter().map(|issuer| Keys::open(issuer, known_keys));
-        let keys = keys.collect::<Result<_, Fault>>()?;
-        let userinfo = config.issuers.iter().map(|issuer| userinfo::open(issuer, known));
-        let userinfo = userinfo.collect::<Result<_, Fault>>()?;
-        let introspection = config.issuers.iter().map(|issuer| introspection::open(issuer, known_introspection));
-        let introspection = introspection.collect::<Result<_, Fault>>()?;
+        let mut problems: Vec<Problem> = Vec::new();
+        let keys = opened(&config, &mut problems, |issuer| Keys::open(issuer, known_keys));
+        let userinfo = opened(&config, &mut problems, |issuer| userinfo::open(issuer, known));
+        let introspection = opened(&config, &mut problems, |issuer| introspection::open(issuer, known_introspection));
+        let revocations = Revocations::open(&config, previous.map(|previous| &previous.revocations));
+        let revocations = revocations.map_err(|fault| problems.push(fault.into())).ok();
+        let Some(revocations) = revocations.filter(|_| problems.is_empty()) else {
+            // Two issuers may have one file.
+            problems.dedup();
+            return Err(ConfigError { problems });
+        };
         let cache = TokenCache::new(config.token_cache_size)?;
-        let revocations = Revocations::open(&config, previous.map(|previous| &previous.revocations))?;
         let flights = Flights::new();
         Ok(Self { config, keys, userinfo, introspection, revocations, cache, flights })
     }

@@ -149,6 +149,18 @@ pub enum Level {
     Role(String),
 }
 
+/// As files have it.
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refuse => f.write_str("refuse"),
+            Self::ReadOnly => f.write_str("read_only"),
+            Self::ReadWrite => f.write_str("read_write"),
+            Self::Role(role) => write!(f, "role:{role}"),
+        }
+    }
+}
+
 impl JwtConfig {
     /// The defaults, for these issuers. No role is denied: the host knows its own accounts.
     pub fn new(issuers: Vec<Issuer>) -> Self {

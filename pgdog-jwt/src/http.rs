@@ -94,7 +94,7 @@ fn roots(route: &Route<'_>) -> Result<RootCertStore, Fault> {
             roots.add_parsable_certificates(certificates);
             if roots.is_empty() {
                 let problem = "holds no certificate in PEM form".to_owned();
-                return Err(Fault::Route { what: "the file with the issuer's authority", problem });
+                return Err(Fault::Route { what: "the file of the issuer's authority (\"jwks_ca_file\")", problem });
             }
         }
         None => {

@@ -10,6 +10,7 @@ pub(crate) mod seldom;
 mod shutdown;
 mod signals;
 pub(crate) mod state;
+pub(crate) mod trial;
 mod unix_socket;
 pub(crate) mod worker;
 
@@ -76,7 +77,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let mut interrupt = signal(SignalKind::interrupt())?;
     signals::survive()?;
     let inherited = listener::inherited()?;
-    let generation = Generation::build(loaded.config, None)?;
+    let generation = paths.build(loaded.config, None)?;
     audit::install(audit::prepare(&generation.config.audit)?)?;
     let workers = Workers::start(generation.config.general.workers)?;
     report_descriptors(&generation.bounds);

@@ -15,7 +15,7 @@ use super::Leave;
 use crate::audit;
 use crate::backend::registry::Registry;
 use crate::cli::Paths;
-use crate::config::{Config, Guard};
+use crate::config::{Config, ConfigError, Guard, Problem, Spot};
 use crate::dialect::DIALECT;
 use crate::frontend::passwords::Passwords;
 use crate::frontend::person;
@@ -65,42 +65,48 @@ pub(crate) struct App {
 #[derive(Debug)]
 pub(crate) struct NoTokens;
 
-/// Why a configuration that reads well cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BuildError {
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
-    #[error("{0}")]
-    Jwt(String),
-    #[error("{0}")]
-    Provisioning(String),
-}
-
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl Generation {
-    pub(crate) fn build(config: Config, previous: Option<&Self>) -> Result<Self, BuildError> {
+    /// From a configuration that reads well, and the files that it names: for a start, a reload and `check` alike.
+    ///
+    /// # Errors
+    /// Everything that keeps it from being used. The place is the file that is to blame.
+    pub(crate) fn build(config: Config, previous: Option<&Self>) -> Result<Self, ConfigError> {
         let config = Arc::new(config);
         let general = &config.general;
+        let mut problems = Vec::new();
         let tls = match (&general.tls_certificate, &general.tls_private_key) {
             (Some(certificate), Some(key)) => {
-                Some(tls::server_config(certificate, key, general.tls_client_ca_certificate.as_deref())?)
+                tls::server_config(certificate, key, general.tls_client_ca_certificate.as_deref()).map(Some)
             }
-            _ => None,
+            _ => Ok(None),
         };
-        let client_tls = Arc::new(ClientTls::from_config(general)?);
-        let authenticator = match &config.jwt {
-            None => None,
-            Some(jwt) => {
-                let core = jwt.core.clone();
-                // Known keys stay known, so that a reload does not need the issuer.
-                let built = match previous.and_then(|previous| previous.authenticator.as_ref()) {
-                    Some(authenticator) => authenticator.reconfigured(core),
-                    None => Authenticator::new(core),
-                };
-                Some(Arc::new(built.map_err(|error| BuildError::Jwt(error.to_string()))?))
-            }
-        };
+        let tls = tls.unwrap_or_else(|error| {
+            problems.push(error.into());
+            None
+        });
+        let client_tls = Arc::new(ClientTls::from_config(general).unwrap_or_else(|error| {
+            problems.push(error.into());
+            ClientTls::disabled()
+        }));
+        let authenticator = config.jwt.as_ref().and_then(|jwt| {
+            let core = jwt.core.clone();
+            // Known keys stay known, so that a reload does not need the issuer.
+            let built = match previous.and_then(|previous| previous.authenticator.as_ref()) {
+                Some(authenticator) => authenticator.reconfigured(core),
+                None => Authenticator::new(core),
+            };
+            built.map(Arc::new).map_err(|error| problems.extend(error.problems)).ok()
+        });
+        let known = previous.and_then(|previous| previous.provisioner.as_deref());
+        let provisioner = Provisioner::new(&config, &client_tls, known).unwrap_or_else(|reason| {
+            problems.push(Problem { spot: Spot::none(), reason });
+            None
+        });
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
         let registry = Registry::build(config.clone(), &client_tls, previous.map(|previous| &previous.registry));
         Ok(Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
@@ -108,8 +114,7 @@ impl Generation {
             authenticator,
             passwords: Passwords::new(&config),
             bounds: Bounds::of(&config),
-            provisioner: Provisioner::new(&config, &client_tls, previous.and_then(|old| old.provisioner.as_deref()))
-                .map_err(BuildError::Provisioning)?,
+            provisioner,
             tls,
             tcp: TcpOptions::from(&config.tcp),
             policies: Policies::new(policy(&config)),
@@ -208,7 +213,7 @@ impl App {
         let loaded = self.paths.load().map_err(|error| error.to_string())?;
         let previous = self.state();
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        let next = Generation::build(loaded.config, Some(&previous)).map_err(|error| error.to_string())?;
+        let next = self.paths.build(loaded.config, Some(&previous)).map_err(|error| error.to_string())?;
         audit::install(audit::prepare(&next.config.audit)?).map_err(|error| error.to_string())?;
         let next = Arc::new(next);
         self.generation.store(next.clone());

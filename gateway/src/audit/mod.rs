@@ -13,7 +13,7 @@ mod statement;
 mod tests;
 
 pub(crate) use record::{Record, Who};
-pub(crate) use sink::{Unwritten, flush, install, prepare};
+pub(crate) use sink::{Unwritten, flush, install, prepare, try_out};
 pub(crate) use statement::{Statement, StatementPolicy};
 
 /// What happened.

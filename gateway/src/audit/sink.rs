@@ -2,7 +2,9 @@
 //! down no session. What cannot be written is never dropped in silence: events of sessions go to the log instead, events of
 //! statements are counted, and the count is written as soon as something can be.
 
+use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tracing::{error, info};
 
 use super::file::Target;
 use super::{Event, Record};
+use crate::app::trial::can_write_into;
 use crate::config::{Audit, AuditDestination, AuditFailure};
 
 /// Lines that may wait to be written.
@@ -86,13 +89,29 @@ pub(crate) fn prepare(audit: &Audit) -> Result<Prepared, String> {
     let refuses = audit.on_failure == AuditFailure::RefuseLogins;
     let target = match (audit.destination, &audit.file) {
         (AuditDestination::Log, _) => None,
-        (AuditDestination::File, Some(path)) => {
-            let unusable = |error: io::Error| format!("the audit file {} cannot be opened: {error}", path.display());
-            Some(Target::file(path).map_err(unusable)?)
-        }
+        (AuditDestination::File, Some(path)) => Some(Target::file(path).map_err(|error| unusable(path, error))?),
         _ => Some(Target::Stderr),
     };
     Ok(Prepared { target, refuses })
+}
+
+/// Whether [`prepare`] would succeed. Makes no file.
+///
+/// # Errors
+/// As there.
+pub(crate) fn try_out(audit: &Audit) -> Result<(), String> {
+    match (audit.destination, &audit.file) {
+        (AuditDestination::File, Some(path)) if path.exists() => prepare(audit).map(drop),
+        (AuditDestination::File, Some(path)) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            can_write_into(folder.unwrap_or(Path::new("."))).map_err(|reason| unusable(path, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unusable(path: &Path, reason: impl Display) -> String {
+    format!("the audit file {} cannot be opened: {reason}", path.display())
 }
 
 /// From now on events go there. Those that are waiting are written there too.

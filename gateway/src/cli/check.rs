@@ -1,87 +1,141 @@
-//! `pgdog-jwt check`: is the configuration right, and what does it mean?
+//! `pgdog-jwt check`: would the gateway start with these files, and what do they mean?
 
 use std::fs::File;
-use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use pgdog_jwt::config::{ClientAuth, KeySource};
+use clap::Args;
+use pgdog_jwt::config::KeySource;
+use serde_json::{Value, json};
 
-use super::{Paths, summary};
-use crate::config::{Config, SecretSource};
+use super::summary::Summary;
+use super::{Failure, Paths};
+use crate::app::state::Generation;
+use crate::app::trial;
+use crate::config::{Config, Problem, Spot};
 
-/// Prints warnings and errors on standard error, the meaning on standard output.
-pub(super) fn check(paths: &Paths) -> ExitCode {
-    let loaded = match paths.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            for problem in &error.problems {
-                eprintln!("error: {problem}");
-            }
-            return ExitCode::FAILURE;
-        }
-    };
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
-    let unreadable = unreadable_files(&loaded.config);
-    for reason in &unreadable {
-        eprintln!("error: {}: {reason}", paths.config.display());
-    }
-    if !unreadable.is_empty() {
-        return ExitCode::FAILURE;
-    }
-    print!("{}", summary::summary(&loaded.config));
-    ExitCode::SUCCESS
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The exit status is 0 when the gateway would start, and 1 when it would not. Nothing is changed, and no session is disturbed:
+a gateway may be running with the same files.")]
+pub(super) struct Check {
+    /// Print one JSON object: problems with file, line, severity and message, and the summary
+    #[arg(long)]
+    json: bool,
 }
 
-/// Certificates and keys that the configuration names and that this user cannot read.
-fn unreadable_files(config: &Config) -> Vec<String> {
-    let general = &config.general;
-    let mut files: Vec<(&str, &Path)> = [
-        ("tls_certificate", &general.tls_certificate),
-        ("tls_private_key", &general.tls_private_key),
-        ("tls_client_ca_certificate", &general.tls_client_ca_certificate),
-        ("tls_server_ca_certificate", &general.tls_server_ca_certificate),
-        ("tls_server_certificate", &general.tls_server_certificate),
-        ("tls_server_private_key", &general.tls_server_private_key),
-    ]
-    .into_iter()
-    .filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
-    .collect();
-    let provisioning = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.as_ref());
-    if let Some(SecretSource::File(path)) = provisioning.map(|settings| &settings.admin_password) {
-        files.push(("admin_password_file", path.as_path()));
-    }
-    for issuer in config.jwt.iter().flat_map(|jwt| &jwt.core.issuers) {
-        match &issuer.keys {
-            KeySource::PemFiles(paths) => {
-                files.extend(paths.iter().map(|path| ("jwt_public_key_file", path.as_path())));
-            }
-            KeySource::PemDirectory(path) => files.push(("key_directory", path)),
-            KeySource::JwksFile(path) => files.push(("jwks_file", path)),
-            KeySource::Jwks(source) | KeySource::Discovery(source) => {
-                files.extend(source.ca_file.as_deref().map(|path| ("jwks_ca_file", path)));
-                files.extend(source.bearer_token_file.as_deref().map(|path| ("jwks_bearer_token_file", path)));
-            }
-            KeySource::JwksInline(_) | KeySource::None => {}
-        }
-        if let Some(source) = &issuer.introspection {
-            files.extend(source.ca_file.as_deref().map(|path| ("jwks_ca_file", path)));
-            if let ClientAuth::PrivateKey(key) = &source.client_auth {
-                files.push(("introspection_client_key_file", key.file.as_path()));
-            }
-        }
-    }
-    let unreadable = |(key, path): (&str, &Path)| {
-        File::open(path).err().map(|error| format!("\"{key}\": {} cannot be read: {error}", path.display()))
-    };
-    files.into_iter().filter_map(unreadable).chain(broken_revocations(config)).collect()
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Error,
+    Warning,
 }
 
-/// A list of revocations that the gateway would not start with.
-fn broken_revocations(config: &Config) -> Option<String> {
-    let core = &config.jwt.as_ref()?.core;
-    let path = core.revocation_file.as_deref()?;
-    let problem = pgdog_jwt::revocation::check_file(path, core).err()?;
-    Some(format!("\"revocation_file\": {}: {problem}", path.display()))
+/// Everything that was found.
+#[derive(Default)]
+struct Findings {
+    all: Vec<(Severity, Problem)>,
+    summary: Option<Summary>,
+}
+
+impl Check {
+    pub(super) fn run(&self, paths: &Paths) -> Result<ExitCode, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let findings = runtime.block_on(Self::look(paths));
+        // Nothing waits for a name that is being looked up.
+        runtime.shutdown_background();
+        if self.json {
+            println!("{:#}", findings.value());
+        } else {
+            findings.print();
+        }
+        Ok(if findings.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    async fn look(paths: &Paths) -> Findings {
+        let mut findings = Findings::default();
+        let loaded = match paths.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                findings.add(Severity::Error, error.problems);
+                return findings;
+            }
+        };
+        findings.add(Severity::Warning, loaded.warnings);
+        let config = loaded.config.clone();
+        match paths.build(loaded.config, None) {
+            Ok(generation) => Self::look_around(paths, &Arc::new(generation), &mut findings).await,
+            Err(error) => findings.add(Severity::Error, error.problems),
+        }
+        if !findings.has_errors() {
+            findings.summary = Some(Summary::of(&config));
+        }
+        findings
+    }
+
+    /// What a start does besides, and what the first login would need.
+    async fn look_around(paths: &Paths, generation: &Arc<Generation>, findings: &mut Findings) {
+        let place = |(key, reason): (&'static str, String)| paths.placed_key(key, reason);
+        let obstacles = trial::obstacles(&generation.config).await;
+        findings.add(Severity::Error, obstacles.into_iter().map(place).collect());
+        let unreadable = unreadable_files(&generation.config).into_iter().map(|problem| paths.placed(problem));
+        findings.add(Severity::Error, unreadable.collect());
+    }
+}
+
+/// Files that are read only later, and that this user cannot read.
+fn unreadable_files(config: &Config) -> Vec<Problem> {
+    let issuers = config.jwt.iter().flat_map(|jwt| &jwt.core.issuers);
+    let files = issuers.filter_map(|issuer| match &issuer.keys {
+        KeySource::Jwks(source) | KeySource::Discovery(source) => source.bearer_token_file.as_deref(),
+        _ => None,
+    });
+    let problem = |path: &std::path::Path| {
+        let reason = File::open(path).err().map(|error| format!("cannot be read: {error}"))?;
+        Some(Problem { spot: Spot::whole(path.display().to_string()), reason })
+    };
+    files.filter_map(problem).collect()
+}
+
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Findings {
+    fn add(&mut self, severity: Severity, problems: Vec<Problem>) {
+        self.all.extend(problems.into_iter().map(|problem| (severity, problem)));
+    }
+
+    fn has_errors(&self) -> bool {
+        self.all.iter().any(|(severity, _)| *severity == Severity::Error)
+    }
+
+    /// Problems on standard error, the meaning on standard output.
+    fn print(&self) {
+        for (severity, problem) in &self.all {
+            eprintln!("{}: {problem}", severity.word());
+        }
+        if let Some(summary) = &self.summary {
+            print!("{}", summary.text);
+        }
+    }
+
+    fn value(&self) -> Value {
+        let problem = |(severity, problem): &(Severity, Problem)| {
+            let spot = &problem.spot;
+            json!({
+                "file": Some(&spot.file).filter(|file| !file.is_empty()),
+                "line": spot.position.map(|(line, _)| line),
+                "severity": severity.word(),
+                "message": problem.reason,
+            })
+        };
+        let problems: Vec<_> = self.all.iter().map(problem).collect();
+        json!({ "problems": problems, "summary": self.summary.as_ref().map(|summary| &summary.value) })
+    }
 }

@@ -13,7 +13,6 @@ use pgdog_jwt::token::inspect;
 use pgdog_jwt::{Authenticator, Credential};
 
 use super::{Failure, Paths};
-use crate::app::state::Generation;
 use crate::config::Config;
 use crate::frontend::rehearsal::rehearse;
 
@@ -83,7 +82,7 @@ impl Explain {
         let token = self.token.read()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (page, is_in) = runtime.block_on(async {
-            let generation = Arc::new(Generation::build(loaded.config, None)?);
+            let generation = Arc::new(paths.build(loaded.config, None)?);
             let authenticator = generation.authenticator.as_deref().ok_or("tokens are not accepted: see auth_type")?;
             let user = self.user(&token, &generation.config, authenticator)?;
             let rehearsal = rehearse(&user, &database, &token, &generation, authenticator).await;

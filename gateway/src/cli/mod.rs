@@ -1,8 +1,8 @@
 //! The command line. Flags and defaults are PgDog's.
 
+mod blame;
 mod check;
 mod explain;
-mod identities;
 mod inspect;
 mod install_sql;
 mod keys;
@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Config, ConfigError, Loaded};
+use crate::app::state::Generation;
+use crate::config::{Config, ConfigError, Loaded, Problem, Text};
 
 /// Why a command failed, for people.
 type Failure = Box<dyn std::error::Error>;
@@ -65,7 +66,7 @@ enum Command {
     Run,
     /// Check both files and say what they mean; fail with file, line and reason when they are wrong
     #[command(alias = "configcheck")]
-    Check,
+    Check(check::Check),
     /// Say what would become of a login with a token, and why
     Explain(explain::Explain),
     /// Make and read tokens, for development
@@ -109,6 +110,34 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// Builds everything that a configuration from these files means.
+    ///
+    /// # Errors
+    /// Everything that keeps it from being used, with the line that names the file that is to blame.
+    pub(crate) fn build(&self, config: Config, previous: Option<&Generation>) -> Result<Generation, ConfigError> {
+        let placed = |problem| self.placed(problem);
+        Generation::build(config, previous)
+            .map_err(|error| ConfigError { problems: error.problems.into_iter().map(placed).collect() })
+    }
+
+    /// A problem with a file, at the line that names it.
+    pub(crate) fn placed(&self, problem: Problem) -> Problem {
+        self.with_text(|text| blame::placed(text, problem))
+    }
+
+    /// A problem with a key.
+    pub(crate) fn placed_key(&self, key: &str, reason: String) -> Problem {
+        let spot = self.with_text(|text| blame::key(text, key));
+        Problem { spot, reason: format!("\"{key}\": {reason}") }
+    }
+
+    fn with_text<T>(&self, work: impl FnOnce(Text<'_>) -> T) -> T {
+        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
+        work(Text { name: &self.config.display().to_string(), text: &text })
+    }
+}
+
 impl From<Files> for Paths {
     fn from(files: Files) -> Self {
         let users_required = files.users.is_some();
@@ -123,7 +152,7 @@ pub fn main() -> ExitCode {
     let paths = Paths::from(cli.files);
     let outcome = match cli.command {
         None | Some(Command::Run) => return run(paths),
-        Some(Command::Check) => return check::check(&paths),
+        Some(Command::Check(check)) => check.run(&paths),
         Some(Command::Explain(explain)) => explain.run(&paths),
         Some(Command::Token(Token::Mint(mint))) => done(mint.run()),
         Some(Command::Token(Token::Inspect(inspect))) => done(inspect.run()),

@@ -115,7 +115,7 @@ impl Verify {
             eprintln!("warning: {warning}");
         }
         let database = database_of(&loaded.config, database)?;
-        let generation = Arc::new(Generation::build(loaded.config, None)?);
+        let generation = Arc::new(paths.build(loaded.config, None)?);
         let authenticator = generation.authenticator.clone().ok_or("tokens are not accepted: see auth_type")?;
         Ok(Judge { user, database, authenticator, generation: Some(generation) })
     }

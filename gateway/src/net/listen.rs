@@ -12,6 +12,18 @@ const BACKLOG: i32 = 4096;
 /// Listens on `address`. With `reuse_port` other processes of the same user may listen there as well; the kernel shares
 /// new connections out among them (socket(7), SO_REUSEPORT). `only_v6` keeps `::` from taking IPv4 clients too.
 pub(crate) fn listen(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = bound(address, only_v6, reuse_port)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether the address can be had at this moment. Nobody can connect to it meanwhile.
+pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
+    bound(address, true, false).map(drop)
+}
+
+fn bound(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
@@ -19,9 +31,7 @@ pub(crate) fn listen(address: SocketAddr, only_v6: bool, reuse_port: bool) -> io
         socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Makes the kernel overlook further clients on this socket: their first packet is dropped, they send it again a second

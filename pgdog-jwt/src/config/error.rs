@@ -74,8 +74,24 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl From<Fault> for Problem {
+    /// What is wrong with a file has that file as its place: the host knows which of its settings names it.
+    fn from(fault: Fault) -> Self {
+        match &fault {
+            Fault::KeyFile { path, problem } => {
+                Self { spot: Spot::whole(path.display().to_string()), reason: format!("the key file {problem}") }
+            }
+            Fault::RevocationFile { path, problem } => Self {
+                spot: Spot::whole(path.display().to_string()),
+                reason: format!("the revocation file: {problem}"),
+            },
+            _ => Self { spot: Spot::none(), reason: fault.to_string() },
+        }
+    }
+}
+
 impl From<Fault> for ConfigError {
     fn from(fault: Fault) -> Self {
-        Self { problems: vec![Problem { spot: Spot::none(), reason: fault.to_string() }] }
+        Self { problems: vec![fault.into()] }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) enum Fault {
     },
     /// The text of a key set cannot be used.
     #[error("the key set in the configuration {0}")]
-    KeySet(String),
+    KeySet(&'static str),
     /// A key file cannot be used.
     #[error("key file {}: {problem}", path.display())]
     KeyFile {

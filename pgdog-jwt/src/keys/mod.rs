@@ -299,12 +299,13 @@ fn try_each<'a>(mut keys: impl Iterator<Item = &'a Key>, token: &Token<'_>, algo
 
 /// The keys of a set that is written in the configuration: one without a usable key is a mistake.
 fn inline(text: &str, algorithms: &[Algorithm]) -> Result<jwk::ParsedSet, Fault> {
-    let unusable = |problem: &str| Fault::KeySet(problem.to_owned());
-    let set = jwk::parse(text.as_bytes(), algorithms, DEFAULT_MAX_KEYS);
-    let set = set.map_err(|_| unusable("is not a JSON Web Key Set"))?;
-    if set.keys.len() == 0 {
-        return Err(unusable("holds no key that can be used"));
-    }
+    let set = read_inline(text, algorithms).map_err(Fault::KeySet)?;
     changes::warn_of_skipped("the configuration", &[], &set.skipped);
     Ok(set)
+}
+
+/// The same without a word in the log. The error is the end of a sentence.
+pub(crate) fn read_inline(text: &str, algorithms: &[Algorithm]) -> Result<jwk::ParsedSet, &'static str> {
+    let set = jwk::parse(text.as_bytes(), algorithms, DEFAULT_MAX_KEYS).map_err(|_| "is not a JSON Web Key Set")?;
+    if set.keys.len() == 0 { Err("holds no key that can be used") } else { Ok(set) }
 }

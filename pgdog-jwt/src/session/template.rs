@@ -1,5 +1,7 @@
 //! Templates over claims: text with `{path}`, `{path|csv}` and `{path|json}` in it; `{|json}` is the whole of the claims.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::claims::{self, Claims};
@@ -26,6 +28,21 @@ enum Form {
     Csv,
     /// Anything, as JSON.
     Json,
+}
+
+/// As it was written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
+                Part::Claim { path, form: Form::Plain } => write!(f, "{{{path}}}")?,
+                Part::Claim { path, form: Form::Csv } => write!(f, "{{{path}|csv}}")?,
+                Part::Claim { path, form: Form::Json } => write!(f, "{{{path}|json}}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Template {
@@ -182,6 +199,13 @@ mod tests {
     fn what_cannot_be_written_is_refused() {
         for template in ["{realm_access}", "{realm_access.roles}", "{odd|csv}", "{deep|csv}"] {
             assert!(fill(template).is_err(), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_prints_as_it_was_written() {
+        for text in ["{tenant}", "a{{b}}-{org.id|csv}{|json}", "plain"] {
+            assert_eq!(Template::parse(text).unwrap().to_string(), text);
         }
     }
 

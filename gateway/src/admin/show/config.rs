@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{JwtConfig, KeySource, Level, Proxy, Secret, UserMatch};
+use pgdog_jwt::config::{JwtConfig, KeySource, Proxy, Secret, UserMatch};
 use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
@@ -283,13 +283,7 @@ fn tenants(config: &Config) -> Vec<Entry> {
 fn session(core: &JwtConfig) -> Vec<Entry> {
     let claims = &core.claims;
     let names: Vec<_> = core.variables.iter().map(Variable::pattern).collect();
-    let level = |level: &Level| match level {
-        Level::Refuse => "refuse".to_owned(),
-        Level::ReadOnly => "read_only".to_owned(),
-        Level::ReadWrite => "read_write".to_owned(),
-        Level::Role(role) => format!("role:{role}"),
-    };
-    let levels: Vec<_> = claims.levels.iter().map(level).collect();
+    let levels: Vec<_> = claims.levels.iter().map(ToString::to_string).collect();
     let names = (!names.is_empty()).then(|| names.join(", "));
     vec![
         ("jwt.session", "preset", None),

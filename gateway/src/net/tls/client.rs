@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::verify::{Anchors, Trust, Verifier};
-use super::{ALPN, TlsError, certificates, private_key, provider};
+use super::{ALPN, TlsError, certificates, certified, provider};
 use crate::net::Stream;
 use crate::wire::message;
 
@@ -52,9 +52,9 @@ impl ClientTls {
             .with_custom_certificate_verifier(Arc::new(Verifier { trust, provider }));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(certificates("the gateway's TLS certificate", certificate)?, private_key(key)?)
-                .map_err(|error| TlsError::file("the TLS private key", key, error))?,
+            Some((certificate, key)) => {
+                builder.with_client_cert_resolver(certified("the gateway's TLS certificate", certificate, key)?)
+            }
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self { mode, config: Some(Arc::new(config)) })

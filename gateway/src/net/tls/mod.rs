@@ -10,8 +10,10 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use pgdog_jwt::config::{Problem, Spot};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -26,7 +28,7 @@ pub(crate) const ALPN: &[u8] = b"postgresql";
 /// Why a TLS configuration could not be built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("cannot use {what} {}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), unusable(what, reason))]
     File { what: &'static str, path: PathBuf, reason: String },
     #[error("{0}")]
     Setup(String),
@@ -39,6 +41,22 @@ impl TlsError {
 
     fn setup(reason: impl ToString) -> Self {
         Self::Setup(reason.to_string())
+    }
+}
+
+/// What is wrong with a file, without its name.
+fn unusable(what: &str, reason: &str) -> String {
+    format!("cannot be used as {what}: {reason}")
+}
+
+impl From<TlsError> for Problem {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::File { what, path, reason } => {
+                Self { spot: Spot::whole(path.display().to_string()), reason: unusable(what, &reason) }
+            }
+            TlsError::Setup(reason) => Self { spot: Spot::none(), reason },
+        }
     }
 }
 
@@ -57,8 +75,22 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(chain)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::file("the TLS private key", path, error))
+/// A certificate with its chain and its key, each blamed for what is wrong with it alone.
+fn certified(what: &'static str, certificate: &Path, key: &Path) -> Result<Arc<SingleCertAndKey>, TlsError> {
+    const KEY: &str = "the TLS private key";
+    let chain = certificates(what, certificate)?;
+    let der = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::file(KEY, key, error))?;
+    let loaded = provider().key_provider.load_private_key(der).map_err(|error| TlsError::file(KEY, key, error))?;
+    let pair = CertifiedKey::new(chain, loaded);
+    match pair.keys_match() {
+        // A key that cannot give its public half is taken as it is.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            return Err(TlsError::file(KEY, key, format!("it is not the key of {}", certificate.display())));
+        }
+        Err(error) => return Err(TlsError::file(what, certificate, error)),
+    }
+    Ok(Arc::new(pair.into()))
 }
 
 fn roots(what: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 
-use super::{ALPN, TlsError, certificates, private_key, provider, roots};
+use super::{ALPN, TlsError, certified, provider, roots};
 
 /// Reads certificate chain, key and, when there is one, the authority of client certificates. TLS 1.2 and newer.
 ///
@@ -18,8 +18,7 @@ pub(crate) fn server_config(
     key: &Path,
     client_ca: Option<&Path>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates("the TLS certificate", certificate)?;
-    let key_der = private_key(key)?;
+    let pair = certified("the TLS certificate", certificate, key)?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::setup)?;
@@ -35,8 +34,7 @@ pub(crate) fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config =
-        builder.with_single_cert(chain, key_der).map_err(|error| TlsError::file("the TLS private key", key, error))?;
+    let mut config = builder.with_cert_resolver(pair);
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }
@@ -80,6 +78,16 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let (_one, certificate, _) = files();
         let (_two, _, key) = files();
-        assert!(server_config(&certificate, &key, None).is_err());
+        let error = server_config(&certificate, &key, None).unwrap_err().to_string();
+        assert!(error.starts_with(&key.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_blamed_itself() {
+        let (_one, certificate, key) = files();
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&certificate, nonsense).unwrap();
+        let error = server_config(&certificate, &key, None).unwrap_err().to_string();
+        assert!(error.starts_with(&certificate.display().to_string()), "{error}");
     }
 }

@@ -3,11 +3,17 @@
 use super::Found;
 use crate::config::fault::Fault;
 use crate::config::{Issuer, JwksSource, KeySource, Proxy, url};
+use crate::keys::read_inline;
 
 pub(super) fn check(issuer: &Issuer, found: &mut Found<'_>) {
     match &issuer.keys {
         KeySource::PemFiles(files) => found.check("keys", files.is_empty(), "must name at least one file"),
-        KeySource::JwksInline(text) => found.check("jwks", text.trim().is_empty(), "must not be an empty text"),
+        KeySource::JwksInline(text) if text.trim().is_empty() => found.check("jwks", true, "must not be an empty text"),
+        KeySource::JwksInline(text) => {
+            if let Err(problem) = read_inline(text, &issuer.algorithms) {
+                found.add("jwks", Fault::KeySet(problem));
+            }
+        }
         KeySource::PemDirectory(_) | KeySource::JwksFile(_) | KeySource::None => {}
         KeySource::Jwks(source) => {
             found.check_url("jwks_url", &source.url, |url, problem| Fault::JwksUrl { url, problem });

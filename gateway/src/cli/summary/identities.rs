@@ -1,17 +1,20 @@
 //! The part of the page about who a token's bearer is, and who PostgreSQL sees.
 
-use std::fmt::{Result, Write};
-
 use pgdog_jwt::config::{IdentityMode, RoleMapping, UserMapping, ValueMatch};
 
+use super::page::{Page, Section};
 use crate::config::{AccountPool, Choice, Jwt};
 
 /// Rules that make a user of a claim.
-pub(super) fn users(page: &mut String, jwt: &Jwt) -> Result {
-    for rule in &jwt.core.user_mappings {
-        writeln!(page, "           user: {}", user(rule))?;
+pub(super) fn users(section: &mut Section, jwt: &Jwt) {
+    let rules: Vec<String> = jwt.core.user_mappings.iter().map(user).collect();
+    for rule in &rules {
+        section.say(format!("user: {rule}"));
     }
-    if jwt.core.user_mappings.is_empty() { Ok(()) } else { writeln!(page, "           user: else refused") }
+    if !rules.is_empty() {
+        section.say("user: else refused");
+    }
+    section.fact("user_mappings", rules);
 }
 
 fn user(rule: &UserMapping) -> String {
@@ -23,16 +26,21 @@ fn user(rule: &UserMapping) -> String {
 }
 
 /// The accounts that a token's roles lead to.
-pub(super) fn servers(page: &mut String, jwt: &Jwt) -> Result {
+pub(super) fn servers(page: &mut Page, jwt: &Jwt) {
     if !jwt.core.uses(IdentityMode::ServiceAccount) {
-        return Ok(());
+        return;
     }
     let has_default = jwt.core.role_mappings.iter().any(|rule| rule.value.is_none());
     for rule in jwt.core.role_mappings.iter() {
         let pool = jwt.account_pools.iter().find(|pool| pool.name == rule.name);
-        writeln!(page, "account    {}", account(rule, pool))?;
+        let section = page.one_of("account", "accounts").say(account(rule, pool));
+        section.fact("name", rule.name.as_str()).fact("server_user", rule.server_user.as_str());
+        section.fact("role", rule.role.clone()).fact("has_password", rule.server_password.is_some());
     }
-    if has_default { Ok(()) } else { writeln!(page, "account    none for other tokens: they are refused") }
+    if !has_default {
+        let section = page.one_of("account", "accounts").say("none for other tokens: they are refused");
+        section.fact("name", None::<String>);
+    }
 }
 
 fn account(rule: &RoleMapping, pool: Option<&AccountPool>) -> String {
