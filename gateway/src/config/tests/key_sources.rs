@@ -26,11 +26,14 @@ fn fetched(own: &str, issuer: &str) -> JwksSource {
 #[test]
 fn keys_come_from_the_place_that_is_named() {
     let path = || PathBuf::from("p");
+    // RFC 8037, appendix A.2.
+    let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let inline = format!("jwks = '{set}'");
     for (line, expected) in [
         ("key_files = [\"p\"]", KeySource::PemFiles(vec![path()])),
         ("key_directory = \"p\"", KeySource::PemDirectory(path())),
         ("jwks_file = \"p\"", KeySource::JwksFile(path())),
-        ("jwks = '{\"keys\": []}'", KeySource::JwksInline("{\"keys\": []}".to_owned())),
+        (inline.as_str(), KeySource::JwksInline(set.to_owned())),
         ("discovery = false\nkey_directory = \"p\"", KeySource::PemDirectory(path())),
     ] {
         assert_eq!(keys("", line), expected, "{line}");

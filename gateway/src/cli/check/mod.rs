@@ -1,8 +1,14 @@
 //! `pgdog-jwt check`: would the gateway start with these files, and what do they mean?
 
+mod accounts;
+mod connect;
+mod log_settings;
+mod server;
+
 use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use pgdog_jwt::config::KeySource;
@@ -16,13 +22,23 @@ use crate::config::{Config, Problem, Spot};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The exit status is 0 when the gateway would start, and 1 when it would not. Nothing is changed, and no session is disturbed:
-a gateway may be running with the same files.")]
+The exit status is 0 when the gateway would start, and 1 when it would not. With --connect, it is 3 when the gateway would
+start and a server, an issuer or a role is not as it must be. Nothing is changed, and no session is disturbed: a gateway may
+be running with the same files.")]
 pub(super) struct Check {
     /// Print one JSON object: problems with file, line, severity and message, and the summary
     #[arg(long)]
     json: bool,
+    /// Also log in to the servers, ask the issuers for their keys, and look at roles and what servers write into their logs
+    #[arg(long)]
+    connect: bool,
+    /// Seconds that --connect may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 }
+
+/// The files are right, and something that they speak of is not.
+const NOT_AS_CONFIGURED: u8 = 3;
 
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +51,15 @@ enum Severity {
 #[derive(Default)]
 struct Findings {
     all: Vec<(Severity, Problem)>,
+    /// What was found by trying.
+    tried: Vec<(Severity, String)>,
     summary: Option<Summary>,
 }
 
 impl Check {
     pub(super) fn run(&self, paths: &Paths) -> Result<ExitCode, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let findings = runtime.block_on(Self::look(paths));
+        let findings = runtime.block_on(self.look(paths));
         // Nothing waits for a name that is being looked up.
         runtime.shutdown_background();
         if self.json {
@@ -49,10 +67,15 @@ impl Check {
         } else {
             findings.print();
         }
-        Ok(if findings.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let is_error = |(severity, _): &(Severity, String)| *severity == Severity::Error;
+        Ok(match findings.has_errors() {
+            true => ExitCode::FAILURE,
+            false if findings.tried.iter().any(is_error) => ExitCode::from(NOT_AS_CONFIGURED),
+            false => ExitCode::SUCCESS,
+        })
     }
 
-    async fn look(paths: &Paths) -> Findings {
+    async fn look(&self, paths: &Paths) -> Findings {
         let mut findings = Findings::default();
         let loaded = match paths.load() {
             Ok(loaded) => loaded,
@@ -64,7 +87,7 @@ impl Check {
         findings.add(Severity::Warning, loaded.warnings);
         let config = loaded.config.clone();
         match paths.build(loaded.config, None) {
-            Ok(generation) => Self::look_around(paths, &Arc::new(generation), &mut findings).await,
+            Ok(generation) => self.look_around(paths, &Arc::new(generation), &mut findings).await,
             Err(error) => findings.add(Severity::Error, error.problems),
         }
         if !findings.has_errors() {
@@ -74,12 +97,15 @@ impl Check {
     }
 
     /// What a start does besides, and what the first login would need.
-    async fn look_around(paths: &Paths, generation: &Arc<Generation>, findings: &mut Findings) {
+    async fn look_around(&self, paths: &Paths, generation: &Arc<Generation>, findings: &mut Findings) {
         let place = |(key, reason): (&'static str, String)| paths.placed_key(key, reason);
         let obstacles = trial::obstacles(&generation.config).await;
         findings.add(Severity::Error, obstacles.into_iter().map(place).collect());
         let unreadable = unreadable_files(&generation.config).into_iter().map(|problem| paths.placed(problem));
         findings.add(Severity::Error, unreadable.collect());
+        if self.connect {
+            findings.tried = connect::try_all(generation, Duration::from_secs(self.timeout)).await;
+        }
     }
 }
 
@@ -120,6 +146,9 @@ impl Findings {
         for (severity, problem) in &self.all {
             eprintln!("{}: {problem}", severity.word());
         }
+        for (severity, problem) in &self.tried {
+            eprintln!("{}: {problem}", severity.word());
+        }
         if let Some(summary) = &self.summary {
             print!("{}", summary.text);
         }
@@ -135,7 +164,8 @@ impl Findings {
                 "message": problem.reason,
             })
         };
-        let problems: Vec<_> = self.all.iter().map(problem).collect();
+        let tried = |(severity, message): &(Severity, String)| json!({ "file": null, "line": null, "severity": severity.word(), "message": message });
+        let problems: Vec<_> = self.all.iter().map(problem).chain(self.tried.iter().map(tried)).collect();
         json!({ "problems": problems, "summary": self.summary.as_ref().map(|summary| &summary.value) })
     }
 }
