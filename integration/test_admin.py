@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from harness import eventually, merged
 from harness import wire as w
+from harness.ports import free_port
 from harness.target import Target
 from harness.wire import ServerError
 
@@ -336,6 +337,74 @@ def test_reload_reads_the_files_or_says_why_not(target: Target) -> None:
         with pytest.raises(psycopg.Error) as caught:
             connection.execute("RELOAD")
         assert "porrt" in (caught.value.diag.message_detail or "")
+
+
+def test_a_reload_says_what_waits_for_the_next_start(target: Target) -> None:
+    before = target.gateway.config["general"]
+    other = free_port()
+    with admin(target) as connection:
+        notices: list[str] = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        change = {"port": other, "workers": 3, "openmetrics_port": free_port(), "log_level": "warn"}
+        target.gateway.write({**target.gateway.config, "general": {**before, **change}})
+        seen = len(target.gateway.log())
+        connection.execute("RELOAD")
+        rows = {row["key"]: row for row in connection.execute("SHOW CONFIG").fetchall()}
+
+        (about_port,) = [notice for notice in notices if '"port"' in notice]
+        assert f"{other} holds from the next start on, {before['port']} until then" in about_port
+        assert "pgdog.toml:" in about_port
+        assert len(notices) == 3
+        logged = [one for one in target.gateway.log()[seen:] if one.get("event") == "configuration"]
+        assert {one["message"] for one in logged} == set(notices)
+        for key, value, later in (
+            ("port", str(before["port"]), str(other)),
+            ("workers", "2", "3"),
+            ("openmetrics_port", None, str(change["openmetrics_port"])),
+            ("host", before["host"], None),
+        ):
+            assert (rows[key]["value"], rows[key]["changeable"], rows[key]["after_restart"]) == (
+                value,
+                "no",
+                later,
+            )
+        log_level = rows["log_level"]
+        assert (log_level["value"], log_level["changeable"], log_level["after_restart"]) == (
+            "warn",
+            "yes",
+            None,
+        )
+
+        notices.clear()
+        target.gateway.write({**target.gateway.config, "general": before})
+        connection.execute("RELOAD")
+        assert notices == []
+        # While warnings alone were logged, that of the first reload was not.
+        assert [one["event"] for one in target.gateway.log()[seen:] if one["level"] == "INFO"] == [
+            "admin",
+            "reload",
+        ]
+
+
+def test_a_log_level_of_the_environment_stays(make_gateway: Callable[..., Target]) -> None:
+    target = make_gateway(admin=ADMIN, env={"RUST_LOG": "warn,pgdog_jwt_gateway=info,pgdog_jwt=info"})
+    with admin(target) as connection:
+        general = {**target.gateway.config["general"], "log_level": "debug"}
+        target.gateway.write({**target.gateway.config, "general": general})
+        connection.execute("RELOAD")
+        rows = {row["key"]: row["value"] for row in connection.execute("SHOW CONFIG").fetchall()}
+
+    assert rows["log_level"] == "warn,pgdog_jwt_gateway=info,pgdog_jwt=info"
+    assert not any(one.get("level") == "DEBUG" for one in target.gateway.log())
+
+
+def test_warnings_at_the_start_are_there_once(make_gateway: Callable[..., Target]) -> None:
+    target = make_gateway(query_stats={"enabled": True})
+
+    said = [one for one in target.gateway.log() if "[query_stats]" in str(one)]
+
+    assert len(said) == 1, said
+    assert said[0]["event"] == "configuration"
 
 
 def test_kill_ends_one_client_or_all_of_a_subject(target: Target) -> None:

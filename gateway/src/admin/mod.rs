@@ -24,6 +24,7 @@ mod table;
 pub(crate) use console::Console;
 #[cfg(test)]
 pub(crate) use show::config_names;
+pub(crate) use show::{Waiting, waiting};
 
 use crate::config::Config;
 use crate::frontend::sessions::Registration;

@@ -12,9 +12,10 @@ use pgdog_jwt_guard::{Account, GuardMode, Policies, Policy, ReadWriteStrategy};
 use tokio::sync::Notify;
 
 use super::Leave;
+use crate::admin::{self, Waiting};
 use crate::audit;
 use crate::backend::registry::Registry;
-use crate::cli::Paths;
+use crate::cli::{Paths, logging};
 use crate::config::{Config, ConfigError, Guard, Problem, Spot};
 use crate::dialect::DIALECT;
 use crate::frontend::passwords::Passwords;
@@ -51,6 +52,8 @@ pub(crate) struct Generation {
 /// The process.
 pub(crate) struct App {
     generation: ArcSwap<Generation>,
+    /// What the process began with: some of it holds to its end.
+    pub(crate) started: Arc<Config>,
     pub(crate) paths: Paths,
     /// One reload at a time.
     reloading: Mutex<()>,
@@ -164,6 +167,7 @@ fn protected(config: &Config) -> impl Iterator<Item = Box<str>> {
 impl App {
     pub(crate) fn new(generation: Generation, paths: Paths) -> Self {
         Self {
+            started: generation.config.clone(),
             generation: ArcSwap::from_pointee(generation),
             paths,
             reloading: Mutex::default(),
@@ -207,14 +211,28 @@ impl App {
         self.reloading.try_lock()
     }
 
+    /// What the files say and only the next start will heed.
+    fn waiting(&self, config: &Config) -> Vec<String> {
+        let waits = |change: Waiting| {
+            let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+            let (then, now) = (or_none(change.then), or_none(change.now));
+            self.paths
+                .placed_key(change.key, format!("{then} holds from the next start on, {now} until then"))
+                .to_string()
+        };
+        admin::waiting(&self.started, config).into_iter().map(waits).collect()
+    }
+
     /// Reads the files again. On any error the old configuration stays as it is.
     pub(crate) fn reload(&self) -> Result<Vec<String>, String> {
         let _alone = self.alone();
         let loaded = self.paths.load().map_err(|error| error.to_string())?;
         let previous = self.state();
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         let next = self.paths.build(loaded.config, Some(&previous)).map_err(|error| error.to_string())?;
         audit::install(audit::prepare(&next.config.audit)?).map_err(|error| error.to_string())?;
+        logging::change_level(&next.config.general);
+        warnings.extend(self.waiting(&next.config));
         let next = Arc::new(next);
         self.generation.store(next.clone());
         next.registry.replace(&previous.registry);

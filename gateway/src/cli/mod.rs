@@ -179,9 +179,6 @@ fn run(paths: Paths) -> ExitCode {
     match paths.load() {
         Ok(loaded) => {
             logging::start(&loaded.config.general);
-            for warning in &loaded.warnings {
-                tracing::warn!(place = %warning.spot, reason = %warning.reason, "configuration");
-            }
             app::run(loaded, paths)
         }
         Err(error) => {

@@ -1,4 +1,5 @@
-//! SHOW CONFIG: what holds now, key by key, under the names of the files. Of a secret, only that there is one.
+//! SHOW CONFIG: what holds now, key by key, under the names of the files, and what a restart would change. Of a secret,
+//! only that there is one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use pgdog_jwt::config::{JwtConfig, KeySource, Proxy, Secret, UserMatch};
 use pgdog_jwt::session::Variable;
 
 use crate::admin::table::{Kind, Table, Value};
+use crate::cli::logging;
 use crate::config::{Audit, Choice, Config, Databases, Life, Proof, Text};
 use crate::frontend::unauthenticated::Bounds;
 
@@ -14,8 +16,32 @@ use crate::frontend::unauthenticated::Bounds;
 const DEFAULTS: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"-\"\njwt_server_user = \"-\"\n\
                         jwt_audience = \"-\"\n[[databases]]\nname = \"-\"\nhost = \"-\"\n";
 
-pub(super) fn config(config: &Config) -> Table {
-    let columns = [("key", Kind::Text), ("value", Kind::Text), ("default", Kind::Text), ("changeable", Kind::Text)];
+/// A key of which the files say something that only the next start will heed.
+pub(crate) struct Waiting {
+    pub(crate) key: &'static str,
+    pub(crate) now: Option<String>,
+    pub(crate) then: Option<String>,
+}
+
+/// Those, of a process that began with `started`.
+pub(crate) fn waiting(started: &Config, config: &Config) -> Vec<Waiting> {
+    let now = general(started);
+    let changed = |(_, key, then): Entry| {
+        let (_, _, now) = now.iter().find(|(_, known, _)| *known == key)?.clone();
+        (ON_START.contains(&key) && now != then).then_some(Waiting { key, now, then })
+    };
+    general(config).into_iter().filter_map(changed).collect()
+}
+
+pub(super) fn config(started: &Config, config: &Config) -> Table {
+    let columns = [
+        ("key", Kind::Text),
+        ("value", Kind::Text),
+        ("default", Kind::Text),
+        ("changeable", Kind::Text),
+        ("after_restart", Kind::Text),
+    ];
+    let waiting = waiting(started, config);
     let mut table = Table::new(&columns);
     let text = |name, text| Text { name, text };
     let defaults = Config::from_texts(text("", DEFAULTS), text("", ""), &|_| None).ok();
@@ -25,19 +51,27 @@ pub(super) fn config(config: &Config) -> Table {
         // What stands for "nothing" in the text above is no default.
         let default = default.and_then(|(_, _, value)| value.as_deref()).filter(|value| *value != "-");
         let default = if key == "auth_type" { Some("scram") } else { default };
+        let waits = waiting.iter().find(|change| section == "general" && change.key == key);
+        let value = match (waits, key) {
+            (Some(change), _) => change.now.clone(),
+            (None, "log_level") => Some(logging::level(&config.general)),
+            (None, _) => value,
+        };
+        let then = waits.map(|change| change.then.as_deref().unwrap_or("none"));
         let name = if section == "general" { key.to_owned() } else { format!("{section}.{key}") };
         table.push(vec![
             Value::text(name),
             Value::maybe(value.as_deref()),
             Value::maybe(default),
-            Value::text(if ON_START.contains(&key) { "no" } else { "yes" }),
+            Value::text(if section == "general" && ON_START.contains(&key) { "no" } else { "yes" }),
+            Value::maybe(then),
         ]);
     }
     table
 }
 
 /// Keys that a reload does not change.
-const ON_START: [&str; 11] = [
+const ON_START: [&str; 10] = [
     "host",
     "port",
     "unix_socket_dir",
@@ -48,7 +82,6 @@ const ON_START: [&str; 11] = [
     "openmetrics_port",
     "healthcheck_port",
     "log_format",
-    "log_level",
 ];
 
 pub(super) type Entry = (&'static str, &'static str, Option<String>);

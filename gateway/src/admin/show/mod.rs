@@ -18,6 +18,7 @@ use crate::frontend::sessions::Registration;
 
 #[cfg(test)]
 pub(crate) use config::names as config_names;
+pub(crate) use config::{Waiting, waiting};
 
 /// The table, limited to a database where that is asked for.
 pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic, database: Option<&str>) -> Table {
@@ -33,7 +34,7 @@ pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic,
         Topic::Lists => lists::lists(&state),
         Topic::Prepared => lists::prepared(),
         Topic::Bans => servers::bans(&state.registry),
-        Topic::Config => config::config(&state.config),
+        Topic::Config => config::config(&app.started, &state.config),
         Topic::Revocations => revoke::show(app),
         Topic::Keys => keys::keys(state.authenticator.as_deref()),
         Topic::Introspection => introspection::introspection(state.authenticator.as_deref()),
