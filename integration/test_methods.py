@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
+from harness.ports import free_port
 from harness.target import Target
 
 MakeGateway = Callable[..., Target]
@@ -113,8 +115,52 @@ def test_a_wrong_password_of_the_gateway_ends_the_login(make_gateway: MakeGatewa
 
     refusal = target.refusal("alice")
 
-    assert refusal["S"] == "FATAL"
+    assert (refusal["S"], refusal["C"]) == ("FATAL", "08004")
     assert account not in str(refusal)
+
+
+@pytest.mark.parametrize("password", ["wrong", None])
+def test_a_wrong_password_of_the_gateway_is_told_from_an_outage(
+    make_gateway: MakeGateway, password: str | None
+) -> None:
+    port = free_port()
+    general = {"jwt_server_password": password, "openmetrics_port": port, "openmetrics_host": "127.0.0.1"}
+    admin = {"password": "admin-secret"}
+    # As many as a user may fail at once: none of these is the client's failure.
+    limits = {"login_failures_per_user_burst": 1, "login_failures_per_user": 1}
+    target = make_gateway(general=general | limits, admin=admin)
+    target.gateway.mark()
+
+    refusals = [target.refusal("alice") for _ in range(3)]
+
+    assert {refusal["C"] for refusal in refusals} == {"08004"}
+    assert "Trying again does not help" in refusals[0]["H"]
+    assert {one["reason"] for one in target.gateway.audit()} == {"server_login_refused"}
+    (logged,) = [one for one in target.gateway.log() if one.get("event") == "server_login"]
+    assert (logged["level"], logged["user"], logged["decision"]) == ("ERROR", "gateway", "refused")
+    with target.connect("admin", "admin-secret", dbname="admin") as console:
+        problems = console.execute("SHOW POOLS").fetchall()
+    assert any("gateway" in str(row[-1]) for row in problems), problems
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    refused = [line for line in metrics.splitlines() if 'outcome="refused"' in line]
+    assert sum(float(line.rsplit(" ", 1)[1]) for line in refused) >= 1
+    assert not any("server_up{" in line and line.endswith(" 0") for line in metrics.splitlines())
+    assert all("wrong" not in str(one) for one in [*target.gateway.log(), *problems] if password)
+
+
+def test_an_outage_is_no_refusal(make_gateway: MakeGateway) -> None:
+    nowhere = {"name": "demo", "host": "127.0.0.1", "port": free_port(), "role": "primary"}
+    target = make_gateway(
+        databases=[nowhere], general={"checkout_timeout": 500}, admin={"password": "admin-secret"}
+    )
+
+    refusal = target.refusal("alice")
+
+    assert (refusal["C"], refusal["H"]) == ("08006", "Try again later.")
+    assert not [one for one in target.gateway.log() if one.get("event") == "server_login"]
+    with target.connect("admin", "admin-secret", dbname="admin") as console:
+        assert any("unreachable" in str(row[-1]) for row in console.execute("SHOW POOLS").fetchall())
 
 
 def test_without_a_server_a_login_fails_in_time(make_gateway: MakeGateway, servers: Any) -> None:

@@ -401,7 +401,7 @@ def test_a_server_that_asks_for_something_else_gets_no_token(
         (primary.data / "pg_hba.conf").write_text(f"host all alice,bob,carol 127.0.0.1/32 {method}\n{rules}")
         reload(primary)
 
-        assert target.refusal("alice")["C"] == "08006", method
+        assert target.refusal("alice")["C"] == "08004", method
         assert "must say oauth" in target.gateway.last_login(user="alice")["detail"]
     (primary.data / "pg_hba.conf").write_text(rules)
     reload(primary)

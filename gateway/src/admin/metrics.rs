@@ -200,7 +200,9 @@ fn nodes(page: &mut Page, state: &Generation) {
     }
     page.family("server_connects", "counter", "Connections to PostgreSQL that were tried, by what came of it.");
     for (database, address, node) in &nodes {
-        for (outcome, counter) in [("connected", &node.connects), ("unreachable", &node.failures)] {
+        for (outcome, counter) in
+            [("connected", &node.connects), ("unreachable", &node.failures), ("refused", &node.refusals)]
+        {
             let labels = [("database", *database), ("server", address.as_str()), ("outcome", outcome)];
             page.sample("server_connects_total", &labels, count(counter));
         }

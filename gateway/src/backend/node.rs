@@ -14,6 +14,7 @@ use super::budget::Budget;
 use super::connect::{self, ServerAddress};
 use super::replay::Replay;
 use super::role::Observed;
+use crate::app::seldom::Seldom;
 use crate::config::{Choice, Role};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
@@ -60,6 +61,9 @@ pub(crate) struct Node {
     /// Connections of pools that were made, and that failed because nobody answered.
     pub(crate) connects: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// Those that failed because who logs in was not let in.
+    pub(crate) refusals: AtomicU64,
+    pub(super) refusals_told: Seldom,
     /// When it answered last, by [`stats::clock`]; 0: never.
     answered: AtomicU64,
     /// Since when it does not answer; 0: it did when it was asked last.
@@ -92,6 +96,8 @@ impl Node {
             monitored: AtomicBool::new(false),
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            refusals_told: Seldom::new(),
             answered: AtomicU64::new(0),
             absent: AtomicU64::new(0),
         })

@@ -58,6 +58,9 @@ impl Pool {
                     self.node.failures.fetch_add(1, Ordering::Relaxed);
                     self.node.missed(BanReason::Unreachable, limits.ban_timeout);
                 }
+                if error.is_login_refused() {
+                    self.report_refusal(&error);
+                }
                 self.backoff.lock().failed(&error, self.node.returns());
                 return Err(error.into());
             }
@@ -75,6 +78,28 @@ impl Pool {
             Ok(server) => Ok(server?),
             Err(_) => Err(CheckoutError::ConnectTimeout(limits.connect_timeout)),
         }
+    }
+
+    /// An outage goes by, this does not: somebody has to change a password or a rule.
+    fn report_refusal(&self, error: &ConnectError) {
+        self.node.refusals.fetch_add(1, Ordering::Relaxed);
+        if let Some(times) = self.node.refusals_told.due() {
+            tracing::error!(
+                event = "server_login",
+                decision = "refused",
+                server = %self.node.address,
+                database = self.spec.database,
+                user = self.spec.user,
+                reason = %error,
+                times,
+                "PostgreSQL does not let the gateway in"
+            );
+        }
+    }
+
+    /// Why the last attempt to connect failed; `None` when it did not.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.backoff.lock().error().map(|error| error.to_string())
     }
 
     /// The right to connect now.

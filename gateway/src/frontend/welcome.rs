@@ -36,6 +36,12 @@ pub(super) fn refused(error: &NoServer, who: &Who, user: &str) -> Refused {
         NoServer::Checkout(CheckoutError::Identity(IdentityError::Refused(_) | IdentityError::Mismatch { .. })) => {
             identity("role_refused")
         }
+        // Who logs in is the gateway: that is nobody's attempt to get in.
+        NoServer::Checkout(CheckoutError::Connect(connecting))
+            if connecting.is_login_refused() && !who.grant().is_some_and(|grant| grant.mode.is_kept_by_server()) =>
+        {
+            Refused::new("server_login_refused", error.for_client())
+        }
         NoServer::Checkout(CheckoutError::Connect(ConnectError::Refused(fields)))
             if IDENTITY_CODES.contains(&fields.code.as_str()) =>
         {

@@ -28,6 +28,7 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
         ("paused", Kind::Bool),
         ("banned", Kind::Bool),
         ("online", Kind::Bool),
+        ("problem", Kind::Text),
     ]);
     let holders = holders();
     let mut sets = registry.sets();
@@ -63,6 +64,7 @@ pub(super) fn pools(registry: &Registry, database: Option<&str>) -> Table {
                 Value::Bool(set.cluster.gate.is_closed()),
                 Value::Bool(pool.node.bans.keeps_reads_away()),
                 Value::Bool(!pool.node.bans.is_banned()),
+                Value::maybe(pool.problem().as_deref()),
             ]);
         }
     }

@@ -31,6 +31,15 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether who logs in is not let in, which trying again does not help: a wrong password or none, a rule of `pg_hba.conf`.
+    pub(crate) fn is_login_refused(&self) -> bool {
+        match self {
+            Self::Refused(fields) => matches!(fields.code.as_str(), "28000" | "28P01"),
+            Self::Authentication(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn unreachable(error: io::Error) -> Self {
         Self::Unreachable(Arc::new(error))
     }

@@ -8,6 +8,10 @@ use crate::backend::identity::IdentityError;
 use crate::frontend::deadline::token_expired;
 use crate::wire::{PgError, Severity};
 
+/// What trying again does not help.
+const ASK: &str =
+    "Trying again does not help. The administrator finds the reason in the pooler's log and in SHOW POOLS.";
+
 impl NoServer {
     /// Whether a server that was free turned out to be gone: the next one may do.
     pub(super) fn is_gone(&self) -> bool {
@@ -66,14 +70,18 @@ impl CheckoutError {
                     .hint("The database's budget of server connections is spent: raise max_server_connections or checkout_timeout, or end idle transactions.")
             }
             Self::Closed => PgError::error("57P01", "the pool was closed because the configuration changed"),
-            Self::Connect(connect::ConnectError::Refused(fields)) if fields.code.starts_with("28") => {
-                PgError::error("08004", "the database server refused the gateway's login")
+            Self::Connect(error) if error.is_login_refused() => {
+                PgError::error("08004", "the database server does not let the pooler in").hint(ASK)
             }
             Self::Connect(connect::ConnectError::TokenRefused { .. }) => {
                 PgError::error("08004", "the database server refused the token of this session")
             }
             Self::TokenExpired => token_expired(),
             Self::Connect(connect::ConnectError::Refused(fields)) => fields.clone().into_error(Severity::Error),
+            Self::Connect(connect::ConnectError::Tls(_)) => {
+                PgError::error("08006", "the connection to the database server cannot be encrypted as it must be")
+                    .hint(ASK)
+            }
             Self::Connect(_) | Self::ConnectTimeout(_) => {
                 PgError::error("08006", "the database server cannot be reached").hint("Try again later.")
             }
