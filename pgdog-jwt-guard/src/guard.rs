@@ -9,6 +9,7 @@ use super::class::Refusal;
 use super::functions::{SET_CONFIG, TS_REWRITE, mentions_guarded_name, must_be_called_plainly, runs_sql};
 use super::numbers::{VAR_RESET_ALL, VAR_SET_MULTI, VAR_SET_VALUE};
 use super::policy::{GuardMode, Policy};
+use super::protected::Protected;
 use super::refusal;
 use super::set_config::{Named, named};
 use super::tree::{Tree, Value};
@@ -112,11 +113,11 @@ fn variable(node: &Tree, policy: &Policy) -> Option<&'static Refusal> {
 }
 
 /// `BEGIN READ WRITE`, where the mode of transactions is not the session's to choose.
-fn read_write(node: &Tree, protected: &[Box<str>]) -> Option<&'static Refusal> {
+fn read_write(node: &Tree, protected: &Protected) -> Option<&'static Refusal> {
     let modes = node.list("options").iter().filter_map(Value::node);
     let chosen = modes.filter(|mode| mode.text("defname") == "transaction_read_only");
     let writes = chosen.filter(|mode| !super::access::is_true(mode)).count() > 0;
-    (writes && is_protected("transaction_read_only", protected)).then_some(&refusal::READ_ONLY)
+    (writes && protected.has("transaction_read_only")).then_some(&refusal::READ_ONLY)
 }
 
 fn value_text(node: &Tree) -> Option<Cow<'_, str>> {
@@ -145,11 +146,11 @@ fn forbidden_name(canonical: &str, policy: &Policy) -> Option<&'static Refusal> 
     match canonical {
         name if !is_setting_name(name) => Some(&refusal::SETTING_NAME),
         "role" | "session_authorization" => Some(&refusal::IDENTITY),
-        "transaction_read_only" | "default_transaction_read_only" if is_protected(canonical, &policy.protected) => {
+        "transaction_read_only" | "default_transaction_read_only" if policy.protected.has(canonical) => {
             Some(&refusal::READ_ONLY)
         }
         name if policy.dialect.settings.is_some_and(|prefix| name.starts_with(prefix)) => Some(&refusal::PROTECTED),
-        name if is_protected(name, &policy.protected) => Some(&refusal::PROTECTED),
+        name if policy.protected.has(name) => Some(&refusal::PROTECTED),
         _ => None,
     }
 }
@@ -160,14 +161,6 @@ pub fn is_setting_name(name: &str) -> bool {
     let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
     let goes_on = |c: char| begins(c) || c.is_ascii_digit() || c == '$';
     name.split('.').all(|part| part.starts_with(begins) && part.chars().all(goes_on))
-}
-
-fn is_protected(name: &str, protected: &[Box<str>]) -> bool {
-    protected.iter().any(|entry| match entry.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None if entry.ends_with('.') => name.starts_with(&**entry),
-        None => name == &**entry,
-    })
 }
 
 fn is_on(value: &str) -> bool {
@@ -198,7 +191,7 @@ pub(super) fn names_function_type(cast: &Tree) -> bool {
 }
 
 /// `ALTER ROLE … RESET ALL` also forgets protected variables that the owner attached to the role.
-fn resets_all(node: &Tree, protected: &[Box<str>]) -> Option<&'static Refusal> {
+fn resets_all(node: &Tree, protected: &Protected) -> Option<&'static Refusal> {
     let all = node.node("setstmt").is_some_and(|set| set.num("kind") == VAR_RESET_ALL);
     (all && !protected.is_empty()).then_some(&refusal::PROTECTED)
 }

@@ -1,10 +1,9 @@
 //! What a [`Classifier`](super::Classifier) looks for.
 
-use std::sync::Arc;
-
 use super::class::Refusal;
 use super::dialect::Dialect;
 use super::guard;
+use super::protected::Protected;
 
 /// Whether, and how strictly, statements that could change who a session is are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +51,8 @@ pub struct Policy {
     pub account: Account,
     /// How transactions count as reads or writes.
     pub strategy: ReadWriteStrategy,
-    /// Variables that carry identity besides `role` and `session_authorization`, in lower case. A name that ends in
-    /// `.` or `*` protects all names that begin with what is before the `*`.
-    pub protected: Arc<[Box<str>]>,
+    /// Variables that carry identity besides `role` and `session_authorization`.
+    pub protected: Protected,
     /// How many texts, and how many templates, one classifier remembers.
     pub cache_limit: usize,
     /// The most words, constants and signs of a text that is parsed: a parser takes some two kilobytes for each. Lists of
@@ -104,7 +102,7 @@ pub struct Policies {
 impl Policies {
     /// From what holds for a session whose role SQL could change, and which may write.
     pub fn new(all: Policy) -> Self {
-        let protected = all.protected.iter().cloned().chain(READ_ONLY.map(Into::into)).collect();
+        let protected = all.protected.and(READ_ONLY);
         Self { read_only: Policy { protected, ..all.clone() }, all }
     }
 
@@ -119,7 +117,7 @@ impl Policies {
         let guard = if watch.is_guarded() { base.guard } else { GuardMode::Off };
         // Nobody but the guard keeps what is protected: where there is none for it, nothing is.
         let identity = watch.keeps_settings();
-        let protected = if identity || guard == GuardMode::Off { base.protected.clone() } else { [].into() };
+        let protected = if identity || guard == GuardMode::Off { base.protected.clone() } else { Protected::default() };
         Policy { guard, identity, account: watch.account, protected, ..base.clone() }
     }
 }
@@ -127,7 +125,7 @@ impl Policies {
 impl Policy {
     /// As this one, for what may set a variable that is protected from others.
     pub fn without(self, name: &str) -> Self {
-        Self { protected: self.protected.iter().filter(|entry| ***entry != *name).cloned().collect(), ..self }
+        Self { protected: self.protected.without(name), ..self }
     }
 
     /// Whether a setting may have a value that comes from elsewhere than a statement.

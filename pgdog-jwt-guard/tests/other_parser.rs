@@ -3,8 +3,8 @@
 
 use pgdog_jwt_guard::names::settings_named;
 use pgdog_jwt_guard::{
-    Access, Account, Class, Classifier, Dialect, Effects, GuardMode, ParseError, Parser, Policy, ReadWriteStrategy,
-    Tree, Value, Verdict, keeps_quotes_visible,
+    Access, Account, Class, Classifier, Dialect, Effects, GuardMode, ParseError, Parser, Policy, Protected,
+    ReadWriteStrategy, Tree, Value, Verdict, keeps_quotes_visible,
 };
 
 /// Reads a few texts, each in its own way.
@@ -42,7 +42,7 @@ fn classify(guard: GuardMode, sql: &[u8]) -> Class {
         identity: true,
         account: Account::Own,
         strategy: ReadWriteStrategy::Conservative,
-        protected: [].into(),
+        protected: Protected::default(),
         cache_limit: 10,
         max_words: 1_000,
         dialect: Dialect::NONE,
@@ -80,7 +80,7 @@ fn without_a_lexer_nothing_is_written_down() {
         identity: false,
         account: Account::Named,
         strategy: ReadWriteStrategy::Aggressive,
-        protected: [].into(),
+        protected: Protected::default(),
         cache_limit: 10,
         max_words: 1_000,
         dialect: Dialect::NONE,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pgdog_jwt_guard::vectors::{SECRET, Secrets, secrets};
 use pgdog_jwt_guard::{
-    Account, Classifier, Dialect, GuardMode, Masked, Parser, PgQuery, Policy, ReadWriteStrategy, Token,
+    Account, Classifier, Dialect, GuardMode, Masked, Parser, PgQuery, Policy, Protected, ReadWriteStrategy, Token,
 };
 
 fn masked(sql: &str) -> Option<Arc<Masked>> {
@@ -15,7 +15,7 @@ fn masked(sql: &str) -> Option<Arc<Masked>> {
         identity: false,
         account: Account::Named,
         strategy: ReadWriteStrategy::Conservative,
-        protected: [].into(),
+        protected: Protected::default(),
         cache_limit: 1,
         max_words: 1_000,
         dialect: Dialect {

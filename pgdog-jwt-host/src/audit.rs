@@ -15,8 +15,8 @@ pub struct Attempt<'a> {
     pub user: &'a str,
     /// As the client wrote it.
     pub database: &'a str,
-    /// Where the client is.
-    pub client: SocketAddr,
+    /// Where the client is, as far as the host says.
+    pub client: Option<SocketAddr>,
     /// The connection is encrypted.
     pub tls: bool,
     /// How long it took.
@@ -36,7 +36,7 @@ pub fn accepted(attempt: &Attempt<'_>, grant: &AuthGrant, pool: &str) {
         token_id = grant.token_id.as_deref(),
         database = attempt.database,
         pool,
-        client = %attempt.client,
+        client = attempt.client.map(display),
         tls = attempt.tls,
         duration_us = micros(attempt.took),
         "login"
@@ -57,7 +57,7 @@ pub fn refused(attempt: &Attempt<'_>, reason: &str, detail: Option<&str>, grant:
         issuer = grant.and_then(|grant| grant.issuer.as_deref()),
         token_id = grant.and_then(|grant| grant.token_id.as_deref()),
         database = attempt.database,
-        client = %attempt.client,
+        client = attempt.client.map(display),
         tls = attempt.tls,
         duration_us = micros(attempt.took),
         "login"

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgdog_jwt::config::IdentityMode;
+use pgdog_jwt::config::{IdentityMode, Shared};
 use pgdog_jwt::reader::{self, File, Guard, Host, HostSettings, OnExpiry, Report, Surroundings};
 use pgdog_jwt::{AuthGrant, Authenticator, JwtConfig};
 use pgdog_jwt_guard::{Account, Dialect, GuardMode, Policies, Policy, ReadWriteStrategy, Refusal, Reserved};
@@ -11,6 +11,12 @@ use crate::life;
 
 /// How many texts, and how many templates, a thread remembers for one policy.
 const REMEMBERED: usize = 1_000;
+
+/// A PgDog that has this crate's barriers around its sessions.
+///
+/// What words of honoured keys mean nothing there: sessions are the subject's by role or by account alone, and there is no
+/// renewal.
+pub const PATCHED: Host = Host { name: "PgDog", honours: Some(HONOURED), refuses: REFUSED };
 
 /// Those of the keys for hosts that are honoured with this crate. All others are an error.
 const HONOURED: &[(&str, &str)] = &[
@@ -23,6 +29,7 @@ const HONOURED: &[(&str, &str)] = &[
     ("[jwt]", "max_statement_words"),
     ("[jwt]", "on_expiry"),
     ("[jwt]", "password_auth_type"),
+    ("[jwt]", "standard_guard_on_shared_roles"),
     ("[jwt.claims]", "pool_mode"),
     ("[jwt.claims]", "pool_modes"),
     ("[jwt.default_role_mapping]", "pool_size"),
@@ -31,8 +38,6 @@ const HONOURED: &[(&str, &str)] = &[
     ("[[jwt.role_mappings]]", "pooler_mode"),
 ];
 
-/// What words of honoured keys mean nothing here: sessions are the subject's by role or by account alone, and there is no
-/// renewal.
 const REFUSED: &[(&str, &str)] =
     &[("mode", "login"), ("mode", "passthrough"), ("on_expiry", "refuse_new_transactions")];
 
@@ -54,31 +59,34 @@ pub struct Config {
     /// What is to be enforced.
     pub host: HostSettings,
     core: JwtConfig,
+    shared: Shared,
     generation: life::Generation,
     /// Of sessions that write or only read, with an account of their own or a shared one.
     policies: [[Arc<Policy>; 2]; 2],
 }
 
 impl Config {
-    /// Reads the text of a configuration file. `None`: it has no token users. `previous` is what was in use before, whose keys and
-    /// revocations are kept. The second value is what the owner should know.
+    /// Reads the text of a configuration file for a host. `None`: it has no token users. `previous` is what was in use before, whose
+    /// keys and revocations are kept. The second value is what the owner should know.
     ///
     /// # Errors
     /// Every problem, one a line, with file and line.
     pub fn read(
+        host: Host,
         name: &str,
         text: &str,
         around: &Surroundings<'_>,
         previous: Option<&Self>,
     ) -> Result<(Option<Self>, Vec<String>), String> {
-        let report = Report::of(Host { name: "PgDog", honours: Some(HONOURED), refuses: REFUSED });
+        let report = Report::of(host);
         let file = File::parse(name, text, &report);
         let reading = reader::read(file.as_ref(), around, report).map_err(|error| error.to_string())?;
         let warnings = reading.warnings.iter().map(ToString::to_string).collect();
         let Some(jwt) = reading.jwt else { return Ok((None, warnings)) };
         for mode in [IdentityMode::Login, IdentityMode::Passthrough] {
             if jwt.core.uses(mode) {
-                return Err(format!("{name}: PgDog cannot log in as the subjects of tokens; use mode \"role\""));
+                let host = host.name;
+                return Err(format!("{name}: {host} cannot log in as the subjects of tokens; use mode \"role\""));
             }
         }
         let protected: Vec<String> = jwt.core.variables.iter().map(|variable| variable.pattern()).collect();
@@ -99,7 +107,9 @@ impl Config {
                 Arc::new(Policy { max_words: jwt.host.max_statement_words, ..policy })
             })
         });
-        let config = Self { authenticator, host: jwt.host, core: jwt.core, generation, policies };
+        let accounts = around.servers.iter().filter_map(|server| server.account);
+        let shared = Shared::of(&jwt.core, accounts);
+        let config = Self { authenticator, host: jwt.host, core: jwt.core, shared, generation, policies };
         Ok((Some(config), warnings))
     }
 
@@ -113,6 +123,11 @@ impl Config {
         self.core.auto_provision_read_only
     }
 
+    /// Whether sessions have settings that claims decide.
+    pub fn has_variables(&self) -> bool {
+        !self.core.variables.is_empty()
+    }
+
     /// What its sessions have in common with those of a configuration that says the same of tokens.
     pub fn generation(&self) -> &life::Generation {
         &self.generation
@@ -121,7 +136,7 @@ impl Config {
     /// What the guard looks for in a session.
     pub fn policy(&self, grant: &AuthGrant, read_only: bool) -> &Arc<Policy> {
         let [own, shared] = &self.policies[usize::from(read_only)];
-        if grant.mode == IdentityMode::ServiceAccount { shared } else { own }
+        if self.shared.has(grant) { shared } else { own }
     }
 
     /// What becomes of sessions whose token expires.
@@ -137,13 +152,12 @@ impl Config {
 }
 
 pub(crate) fn policy(guard: GuardMode, account: Account, protected: &[String], read_only: bool) -> Policy {
-    let protected = protected.iter().map(|name| name.to_ascii_lowercase().into_boxed_str()).collect();
     let all = Policy {
         guard,
         identity: true,
         account,
         strategy: ReadWriteStrategy::Conservative,
-        protected,
+        protected: protected.iter().collect(),
         cache_limit: REMEMBERED,
         max_words: usize::MAX,
         dialect: DIALECT,

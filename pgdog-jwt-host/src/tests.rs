@@ -6,9 +6,10 @@ use pgdog_jwt::config::IdentityMode;
 use pgdog_jwt::reader::Surroundings;
 use pgdog_jwt::server::Mistaken;
 use pgdog_jwt::{AuthGrant, Authenticator};
+use pgdog_jwt_guard::Account;
 
 use crate::admission::{Entry, Inadmissible, admit};
-use crate::config::Config;
+use crate::config::{Config, PATCHED};
 use crate::identity::Identity;
 use crate::life::{End, Generation, Life, OnExpiry};
 
@@ -51,7 +52,7 @@ fn read(text: &str) -> Result<Config, String> {
     std::fs::write(&key, KEY).unwrap();
     let text = text.replace("KEY", &key.display().to_string());
     let around = Surroundings { users: vec!["service"], servers: Vec::new(), env: &|_| None };
-    Config::read("pgdog.toml", &text, &around, None).map(|(config, _)| config.unwrap())
+    Config::read(PATCHED, "pgdog.toml", &text, &around, None).map(|(config, _)| config.unwrap())
 }
 
 const GENERAL: &str = "[general]\nauth_type = \"jwt\"\njwt_public_key_file = \"KEY\"\njwt_audience = \"app\"\n\
@@ -185,9 +186,39 @@ fn a_configuration_that_says_the_same_keeps_its_sessions() {
     std::fs::write(&key, KEY).unwrap();
     let text = GENERAL.replace("KEY", &key.display().to_string());
     let around = Surroundings { users: Vec::new(), servers: Vec::new(), env: &|_| None };
-    let read = |text: &str, previous| Config::read("pgdog.toml", text, &around, previous).unwrap().0.unwrap();
+    let read = |text: &str, previous| Config::read(PATCHED, "pgdog.toml", text, &around, previous).unwrap().0.unwrap();
     let first = read(&text, None);
     assert!(first.generation() == read(&format!("{text}port = 7\n"), Some(&first)).generation());
     let changed = format!("{text}jwt_user_auto_provision_read_only = true\n");
     assert!(first.generation() != read(&changed, Some(&first)).generation());
+}
+
+const LEVELS: &str = "[jwt.claims]\npermission_level = \"level\"\npermission_levels = [\"refuse\", \"role:owner\"]\n";
+const ACCOUNTS: &str =
+    "[jwt.identity]\nmode = \"service_account\"\n[[jwt.role_mappings]]\nvalue = \"rw\"\nserver_user = \"app_rw\"\n";
+const MAPPING: &str = "[[jwt.user_mappings]]\npattern = \".*\"\nuser = \"reports\"\n";
+
+#[test]
+fn the_standard_guard_on_a_shared_role_is_an_error_unless_it_is_accepted() {
+    for shares in [LEVELS, ACCOUNTS, MAPPING] {
+        let standard = format!("{GENERAL}[jwt]\nguard = \"standard\"\n");
+        let error = read(&format!("{standard}{shares}")).err().expect(shares);
+        assert!(error.starts_with("pgdog.toml:8: \"guard\" = \"standard\" lets a subject change a role"), "{error}");
+        let accepted = format!("{standard}standard_guard_on_shared_roles = \"accept\"\n{shares}");
+        assert!(read(&accepted).is_ok(), "{accepted}");
+        assert!(read(&format!("{GENERAL}{shares}")).is_ok(), "{shares}");
+    }
+    assert!(read(&format!("{GENERAL}[jwt]\nguard = \"standard\"\n")).is_ok());
+}
+
+#[test]
+fn what_belongs_to_a_role_of_several_subjects_is_guarded() {
+    let account = |text: &str, grant: &AuthGrant| read(text).unwrap().policy(grant, false).account;
+    let owner = AuthGrant { server_role: Some("owner".to_owned()), ..grant("alice") };
+    let levels = format!("{GENERAL}{LEVELS}");
+    assert_eq!((account(&levels, &owner), account(&levels, &grant("alice"))), (Account::Shared, Account::Own));
+    assert_eq!(account(&format!("{GENERAL}{MAPPING}"), &grant("reports")), Account::Shared);
+    assert_eq!(account(GENERAL, &AuthGrant { server_role: None, ..grant("alice") }), Account::Shared);
+    // The account of everybody's connections, should a token ever lead to it.
+    assert_eq!(account(GENERAL, &grant("gate")), Account::Shared);
 }

@@ -11,6 +11,7 @@ mod key_source;
 mod one_to_one;
 mod pattern;
 mod role_mapping;
+mod shared;
 mod url;
 mod user_mapping;
 
@@ -32,6 +33,7 @@ pub use key_source::{DEFAULT_MAX_KEYS, JwksSource, KeySource, Proxy};
 pub use one_to_one::Merged;
 pub use pattern::{Pattern, PatternError};
 pub use role_mapping::{ChosenMapping, RoleMapping, ValueMatch};
+pub use shared::Shared;
 pub use url::check as check_url;
 pub(crate) use url::printable;
 pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
@@ -157,6 +159,16 @@ impl fmt::Display for Level {
             Self::ReadOnly => f.write_str("read_only"),
             Self::ReadWrite => f.write_str("read_write"),
             Self::Role(role) => write!(f, "role:{role}"),
+        }
+    }
+}
+
+impl Level {
+    /// The role that it leads to.
+    pub fn role(&self) -> Option<&str> {
+        match self {
+            Self::Role(role) => Some(role),
+            Self::Refuse | Self::ReadOnly | Self::ReadWrite => None,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgdog_jwt_guard::{Account, Classifier, GuardMode, PgQuery, Policy, ReadWriteStrategy};
+    use pgdog_jwt_guard::{Account, Classifier, GuardMode, PgQuery, Policy, Protected, ReadWriteStrategy};
 
     fn known(rows: &[(&str, &str)]) -> Known {
         let row = |(kind, name): &(&str, &str)| vec![Some((*kind).to_owned()), Some((*name).to_owned())];
@@ -104,7 +104,7 @@ mod tests {
             identity: false,
             account: Account::Named,
             strategy: ReadWriteStrategy::Conservative,
-            protected: [].into(),
+            protected: Protected::default(),
             cache_limit: 10,
             max_words: 1_000,
             dialect: crate::dialect::DIALECT,

@@ -1,9 +1,9 @@
 //! One pass over both files: every section read, then what spans sections checked.
 
+use pgdog_jwt::config::Shared;
 use pgdog_jwt::reader::{self, Env, File, Report, Section, Sections, Server, Spot, Surroundings, nearest, tables};
 
 use super::model::{Config, Database, Jwt, User};
-use super::shared::Shared;
 use super::{
     Role, Text, audit, databases, general, identity, proof, provisioning, resolvers, scope, shared, tenants, unused,
     users,

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgdog_jwt::config::{JwtConfig, Secret};
+use pgdog_jwt::config::{JwtConfig, Secret, Shared};
 use pgdog_jwt::proof::ProofPolicy;
 use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode};
 
@@ -18,7 +18,6 @@ use super::choices::{
 use super::networks::Network;
 use super::provisioning::Provisioning;
 use super::resolvers::{Resolver, ResolverAccount};
-use super::shared::Shared;
 use super::tenants::Tenants;
 
 /// Everything that `pgdog.toml`, `users.toml` and the environment say.

@@ -181,10 +181,8 @@ fn check_shared_roles(section: &Section<'_>, provisioning: &Provisioning, core: 
     let constant = core.user_mappings.iter().filter(leads_to_role).find(|rule| rule.user.is_constant());
     let by_mapping = constant.map(|rule| format!("[[jwt.user_mappings]] lead to user \"{}\"", rule.user.as_str()));
     let levels = core.claims.permission_level.iter().flat_map(|_| &core.claims.levels);
-    let by_level = levels.into_iter().find_map(|level| match level {
-        Level::Role(role) => Some(format!("\"permission_levels\" lead to role \"{role}\"")),
-        _ => None,
-    });
+    let by_level = levels.into_iter().find_map(Level::role);
+    let by_level = by_level.map(|role| format!("\"permission_levels\" lead to role \"{role}\""));
     for way in by_mapping.into_iter().chain(by_level) {
         let reason = format!("\"groups\" needs a role for each subject, and {way} whoever the token is about");
         let hint = "give each subject a role of its own, or name the groups of that role by hand in PostgreSQL";

@@ -1,41 +1,15 @@
 //! Where several subjects or tenants are one role: what one of them does to the role would be there for the others.
 
 use pgdog_jwt::AuthGrant;
-use pgdog_jwt::config::{IdentityMode, JwtConfig, Level};
-use pgdog_jwt::reader::{AuthType, Guard, Section, SharedRoles};
+use pgdog_jwt::config::Shared;
+use pgdog_jwt::reader::{Section, check_shared_roles};
 
 use super::model::{Config, Databases, Jwt, User};
-
-/// What of that can be said before anybody logs in. It is worked out once.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Shared {
-    /// Why a user may be several subjects.
-    users: Option<String>,
-    /// Roles that are not one subject's, whoever it is.
-    roles: Vec<String>,
-}
-
-impl Shared {
-    /// Of these tokens; `accounts`: roles that the gateway logs in as for other ends.
-    pub(super) fn of<'a>(core: &'a JwtConfig, accounts: impl Iterator<Item = &'a str>) -> Self {
-        let levels = core.claims.levels.iter().filter_map(|level| match level {
-            Level::Role(role) => Some(role.as_str()),
-            _ => None,
-        });
-        let mapped = core.role_mappings.iter().map(|rule| rule.server_user.as_str());
-        let roles = levels.chain(mapped).chain(core.server_user.as_deref()).chain(accounts);
-        Self { users: core.merges_subjects().map(|why| why.to_string()), roles: roles.map(str::to_owned).collect() }
-    }
-}
 
 impl Config {
     /// Whether the role of a token's session may be another subject's as well. Of tenants, the session says it.
     pub(crate) fn is_shared(&self, grant: &AuthGrant) -> bool {
-        let Some(shared) = self.jwt.as_ref().map(|jwt| &jwt.shared) else { return true };
-        let is_listed = |role: &String| shared.roles.iter().any(|known| known == role);
-        grant.mode == IdentityMode::ServiceAccount
-            || shared.users.is_some()
-            || grant.server_role.as_ref().is_none_or(is_listed)
+        self.jwt.as_ref().is_none_or(|jwt| jwt.shared.has(grant))
     }
 
     /// Whether an entry of `users.toml` logs in to PostgreSQL as another one does.
@@ -72,38 +46,15 @@ impl Config {
             places.push(format!("user \"{}\": another user logs in to PostgreSQL with its account", user.name));
         }
         let Some(jwt) = &self.jwt else { return places };
-        if jwt.core.uses(IdentityMode::ServiceAccount) {
-            let mut accounts: Vec<_> = jwt.core.role_mappings.iter().map(|rule| rule.server_user.as_str()).collect();
-            accounts.dedup();
-            places.push(format!("mode \"service_account\": {} of everybody whose rule it is", accounts.join(", ")));
-        }
-        places.extend(jwt.shared.users.clone());
-        let levels = jwt.core.claims.levels.iter().filter_map(|level| match level {
-            Level::Role(role) => Some(format!("\"permission_levels\": {role} of everybody who has the level")),
-            _ => None,
-        });
-        places.extend(levels);
+        places.extend(jwt.core.shared_roles());
         places
     }
 }
 
-/// Code that a subject brings can do everything that the guard refuses in SQL: where a role is shared, somebody must have
-/// said that this is as it should be.
+/// Among them those that tenants and users make, which only the gateway has.
 pub(super) fn check(own: &Section<'_>, config: &Config) {
-    let Some(jwt) = &config.jwt else { return };
-    let is_dangerous = jwt.guard == Guard::Standard && config.general.auth_type == AuthType::Jwt;
-    let places = config.shared_roles();
-    let Some(first) = places.first() else {
-        if own.is_present_key("standard_guard_on_shared_roles") && jwt.shared_roles == SharedRoles::Accept {
-            let reason = "\"standard_guard_on_shared_roles\" is not used: no role is shared";
-            own.report.warn(own.spot("standard_guard_on_shared_roles"), reason);
-        }
-        return;
-    };
-    if is_dangerous && jwt.shared_roles == SharedRoles::Refuse {
-        let reason = format!("\"guard\" = \"standard\" lets a subject change a role that others are too ({first})");
-        let hint = "use \"strict\", give each subject a role, or set \"standard_guard_on_shared_roles\" = \"accept\"";
-        own.report.error(own.spot("guard"), format!("{reason}; {hint}"));
+    if let Some(jwt) = &config.jwt {
+        check_shared_roles(own, &jwt.host, &config.shared_roles());
     }
 }
 

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::dialect::DIALECT;
     use crate::wire::startup::Version;
-    use pgdog_jwt_guard::{Account, GuardMode, ReadWriteStrategy};
+    use pgdog_jwt_guard::{Account, GuardMode, Protected, ReadWriteStrategy};
 
     fn policy() -> Policy {
         Policy {
@@ -120,7 +120,7 @@ mod tests {
             identity: true,
             account: Account::Own,
             strategy: ReadWriteStrategy::Conservative,
-            protected: [].into(),
+            protected: Protected::default(),
             cache_limit: 10,
             max_words: 1_000,
             dialect: DIALECT,

@@ -13,10 +13,8 @@ use crate::classifier::judge;
 use crate::vectors::DIALECT;
 
 pub(super) fn policy(guard: GuardMode) -> Policy {
-    let protected: Vec<Box<str>> =
-        ["app.tenant", "jwt.", "orochi.*", "default_transaction_read_only"].map(Box::from).into();
+    let protected = ["app.tenant", "jwt.", "orochi.*", "default_transaction_read_only"].into_iter().collect();
     let (strategy, account) = (ReadWriteStrategy::Conservative, Account::Named);
-    let protected = protected.into();
     Policy {
         guard,
         identity: true,

@@ -38,7 +38,7 @@ impl PolicyEntry {
             identity: self.identity,
             account: self.account,
             strategy: ReadWriteStrategy::Conservative,
-            protected: self.protected.into(),
+            protected: self.protected.iter().collect(),
             cache_limit: CACHE_LIMIT,
             max_words: usize::MAX,
             dialect,

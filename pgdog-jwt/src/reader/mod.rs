@@ -75,6 +75,7 @@ mod schema;
 mod secret_source;
 mod section;
 mod session;
+mod shared_roles;
 mod surroundings;
 mod user_mappings;
 
@@ -100,6 +101,7 @@ pub use read::{Reading, read};
 pub use schema::{not_shown, schema, table, undocumented};
 pub use secret_source::{Keys, SecretSource, secret};
 pub use section::{Env, Section};
+pub use shared_roles::check_shared_roles;
 pub use surroundings::{Server, Surroundings};
 
 pub use crate::config::{ConfigError, Problem, Spot, check_url};

@@ -7,6 +7,7 @@ use super::key::{Setting, setting};
 use super::kinds::Word;
 use super::model::Jwt;
 use super::section::Section;
+use super::shared_roles::check_shared_roles;
 use super::surroundings::Surroundings;
 use crate::config::{ConfigError, Problem};
 
@@ -43,6 +44,9 @@ fn read_sections(file: &File, around: &Surroundings<'_>, report: &Report) -> Opt
     let identity = own.table("identity", "[jwt.identity]");
     let auth_type = general.value(&AUTH_TYPE);
     let jwt = jwt(Sections { general: &general, own: &own, identity: &identity }, auth_type, around);
+    if let Some(jwt) = &jwt {
+        check_shared_roles(&own, &jwt.host, &jwt.core.shared_roles());
+    }
     identity.finish(&[]);
     own.finish(&[]);
     jwt

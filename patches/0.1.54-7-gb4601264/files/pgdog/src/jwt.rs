@@ -14,7 +14,7 @@ use pgdog_jwt::{AuthContext, AuthDecision, AuthGrant, Credential};
 use pgdog_jwt_guard::{ParseError, Parser, Tree, printed};
 use pgdog_jwt_host::admission::{Admission, Entry, Inadmissible, admit};
 use pgdog_jwt_host::audit::{self, Attempt};
-use pgdog_jwt_host::config::Config;
+use pgdog_jwt_host::config::{Config, PATCHED};
 use pgdog_jwt_host::gate::{Gate, Message, Outcome};
 use pgdog_jwt_host::identity::Identity;
 use pgdog_jwt_host::life::{End, Ending, Generation, Life};
@@ -88,7 +88,7 @@ pub(crate) fn configure(new: &ConfigAndUsers) -> Result<(), crate::config::Error
         return refused(format!("{name}: the file is gone"));
     }
     let text = new.config_text.as_deref().unwrap_or_default();
-    let (made, warnings) = match Config::read(&name, text, &around, previous.as_deref()) {
+    let (made, warnings) = match Config::read(PATCHED, &name, text, &around, previous.as_deref()) {
         Ok(read) => read,
         Err(problems) => return refused(problems),
     };
@@ -227,7 +227,7 @@ pub(crate) async fn login(
         return Ok(Login::Refused);
     }
     let tls = stream.is_tls();
-    let attempt = || Attempt { user: &user, database: &database, client, tls, took: started.elapsed() };
+    let attempt = || Attempt { user: &user, database: &database, client: Some(client), tls, took: started.elapsed() };
     if !tls && !client.ip().is_loopback() && !current.host.allow_plaintext {
         audit::refused(&attempt(), "plaintext", None, None);
         let message = "a token is not accepted over an unencrypted connection";
