@@ -9,6 +9,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY pgdog-jwt pgdog-jwt
 COPY pgdog-jwt-guard pgdog-jwt-guard
 COPY pgdog-jwt-host pgdog-jwt-host
+COPY pgdog-jwt-plugin pgdog-jwt-plugin
 COPY pgdog-jwt-protocol pgdog-jwt-protocol
 COPY patches patches
 COPY gateway gateway
