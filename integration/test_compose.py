@@ -24,6 +24,43 @@ def compose() -> dict[str, Any]:
     return yaml.safe_load(COMPOSE_FILE.read_text())
 
 
+def start_of_pgdog(compose: dict[str, Any], image: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """What the service does first, with another command behind it."""
+    # Compose reads `$$` as `$`.
+    entrypoint = [word.replace("$$", "$") for word in compose["services"]["pgdog"]["entrypoint"]]
+    return subprocess.run(
+        [*entrypoint, *command],
+        env=os.environ | {"PGDOG_IMAGE": image},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_a_pgdog_without_an_image_says_what_is_missing(compose: dict[str, Any]) -> None:
+    done = start_of_pgdog(compose, "", "echo", "started")
+
+    assert done.returncode == 1
+    assert "started" not in done.stdout
+    assert "PGDOG_IMAGE is not set" in done.stderr
+    assert "docs/pgdog.md" in done.stderr
+
+
+def test_a_pgdog_with_an_image_is_what_runs(compose: dict[str, Any]) -> None:
+    done = start_of_pgdog(compose, "my/pgdog", "echo", "two words", "--config")
+
+    assert (done.returncode, done.stdout) == (0, "two words --config\n")
+
+
+def test_pgdog_and_the_gateway_have_the_same_files_and_keys(compose: dict[str, Any]) -> None:
+    def sources(name: str) -> set[str]:
+        return {mount.split(":")[0] for mount in compose["services"][name]["volumes"]}
+
+    assert sources("pgdog") == sources("gateway")
+    ports = [port for name in ("pgdog", "gateway") for port in compose["services"][name]["ports"]]
+    assert len({port.rpartition(":")[0] for port in ports}) == len(ports)
+
+
 def test_every_service_is_an_image_or_can_be_built(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         build = service.get("build")
@@ -118,7 +155,7 @@ def test_the_compose_tool_accepts_the_file() -> None:
         pytest.skip("no working `docker compose` or `docker-compose` on this machine")
 
     done = subprocess.run(
-        [*tool, "--file", COMPOSE_FILE, "--profile", "test", "config", "--quiet"],
+        [*tool, "--file", COMPOSE_FILE, "--profile", "test", "--profile", "pgdog", "config", "--quiet"],
         cwd=REPOSITORY,
         env=os.environ | {"COMPOSE_PROJECT_NAME": "check"},
         capture_output=True,
