@@ -23,6 +23,19 @@ pub mod messages {
         ClearTextPassword,
     }
 
+    /// What names a client's session in a cancel request.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct BackendKeyData(pub i32);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct FrontendPid(pub i32);
+
+    impl From<&BackendKeyData> for FrontendPid {
+        fn from(key: &BackendKeyData) -> Self {
+            Self(key.0)
+        }
+    }
+
     #[derive(Debug, Clone, Copy)]
     pub struct ReadyForQuery(pub u8);
 

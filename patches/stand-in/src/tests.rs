@@ -6,17 +6,19 @@ use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use pgdog_jwt_host::life::Ending;
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::backend::databases::{databases, reload};
+use crate::backend::databases::{CANCELLED, databases, reload};
 use crate::backend::pool::connection::{Connection, binding::Binding};
 use crate::backend::{Error as BackendError, Server};
 use crate::config::{AuthType, Config, ConfigAndUsers, Database, General, Role, User, Users, config, set};
 use crate::frontend::client::query_engine::QueryEngine;
 use crate::frontend::client::{Client, TransactionType};
 use crate::jwt::{self, Login, Session};
+use crate::net::messages::{BackendKeyData, FrontendPid};
 use crate::net::parameter::Parameters;
 use crate::net::{ProtocolMessage, Stream, Text};
 use crate::state::State;
@@ -231,22 +233,55 @@ async fn a_session_that_keeps_its_server_asks_again_where_code_has_run() {
     assert!(!engine.backend.connected());
 }
 
+/// The configuration, with another file.
+fn with_text(change: impl FnOnce(String) -> String) -> ConfigAndUsers {
+    ConfigAndUsers { config_text: config().config_text.clone().map(change), ..(*config()).clone() }
+}
+
+/// With a request of its own, for as long as the session lasts.
+async fn outlives(client: &mut Client, engine: &mut QueryEngine, ending: &mut Ending, sql: &str) -> bool {
+    let request = vec![ProtocolMessage::Query(Text { name: String::new(), query: sql.into() })];
+    client.outlived(engine, ending, request).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_runs_ends_with_its_session() {
+    let _alone = ready().await;
+    set(with_text(|text| text + "[jwt]\nexpiry_grace = 0\n")).unwrap();
+    let session = Some(login("alice").await);
+    let mut ending = Session::ending(&session);
+    let pid = FrontendPid(4711);
+    let mut client = Client { jwt: session, key: BackendKeyData(pid.0), ..Default::default() };
+    let mut engine = QueryEngine::default();
+    assert!(!outlives(&mut client, &mut engine, &mut ending, "SELECT 1").await);
+    assert!(client.client_request.messages.is_empty(), "a request that has run runs once");
+    assert!(!outlives(&mut client, &mut engine, &mut ending, "SET role TO bob").await, "the guard has it first");
+    assert_eq!(client.stream.sent.last().unwrap()[0], b'Z');
+
+    let server = Server::new(None, false);
+    engine.backend = Connection(Binding::Direct(Box::new(server), 0));
+    let superseded = async { set(with_text(|text| text.replace("\"app\"", "\"other\""))).unwrap() };
+    let (is_over, ()) = tokio::join!(outlives(&mut client, &mut engine, &mut ending, "SELECT forever()"), superseded);
+    assert!(is_over);
+    assert!(!engine.backend.connected() && CANCELLED.lock().contains(&pid));
+    assert!(String::from_utf8_lossy(client.stream.sent.last().unwrap()).contains("57P01"));
+
+    let mut other = Client::default();
+    let request = vec![ProtocolMessage::Sync(())];
+    assert!(!other.outlived(&mut engine, &mut ending, request).await.unwrap(), "users with passwords are PgDog's");
+    assert_eq!(other.client_request.messages.len(), 1);
+}
+
 #[tokio::test]
 async fn a_reload_keeps_the_pools_of_a_configuration_that_says_the_same() {
     let _alone = ready().await;
     let session = Some(login("alice").await);
     let mut ending = Session::ending(&session);
-    let same = ConfigAndUsers {
-        config_text: config().config_text.clone().map(|text| text + "port = 7\n"),
-        ..(*config()).clone()
-    };
+    let same = with_text(|text| text + "port = 7\n");
     set(same.clone()).unwrap();
     reload(&same);
     assert!(databases().cluster(("alice", "db")).is_ok());
-    let changed = ConfigAndUsers {
-        config_text: config().config_text.clone().map(|text| text.replace("\"app\"", "\"other\"")),
-        ..same
-    };
+    let changed = with_text(|text| text.replace("\"app\"", "\"other\""));
     set(changed.clone()).unwrap();
     reload(&changed);
     assert!(databases().cluster(("alice", "db")).is_err());

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::pool::{Pool, Shard};
 use crate::config::{Config, ConfigAndUsers, Role, User as ConfigUser, config};
+use crate::net::messages::FrontendPid;
 
 #[path = "../../../0.1.54-7-gb4601264/files/pgdog/src/backend/databases/jwt.rs"]
 pub mod jwt;
@@ -64,6 +65,16 @@ pub struct NoDatabase;
 impl Databases {
     pub fn cluster(&self, user: impl ToUser) -> Result<Cluster, NoDatabase> {
         self.databases.get(&user.to_user()).cloned().ok_or(NoDatabase)
+    }
+}
+
+/// Whose statements were cancelled.
+pub static CANCELLED: Mutex<Vec<FrontendPid>> = Mutex::new(Vec::new());
+
+impl Databases {
+    pub async fn cancel(&self, client: FrontendPid) -> Result<(), super::Error> {
+        CANCELLED.lock().push(client);
+        Ok(())
     }
 }
 

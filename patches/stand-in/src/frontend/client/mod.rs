@@ -1,5 +1,10 @@
 //! A client.
 
+use std::future::pending;
+
+use pgdog_jwt_host::life::Ending;
+
+use crate::net::messages::BackendKeyData;
 use crate::net::{ProtocolMessage, Stream};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +30,20 @@ pub struct ClientRequest {
     pub messages: Vec<ProtocolMessage>,
 }
 
+impl ClientRequest {
+    pub fn is_complete(&self) -> bool {
+        matches!(self.messages.last(), Some(ProtocolMessage::Query(_) | ProtocolMessage::Sync(_)))
+    }
+
+    pub fn clear(&mut self) {
+        self.messages.clear();
+    }
+}
+
 #[derive(Default)]
 pub struct Client {
     pub(crate) stream: Stream,
+    pub(crate) key: BackendKeyData,
     pub(crate) transaction: Option<TransactionType>,
     pub(crate) client_request: ClientRequest,
     pub(crate) jwt: Option<Box<crate::jwt::Session>>,
@@ -42,6 +58,25 @@ impl Client {
     ) -> Result<bool, super::Error> {
         self.client_request = ClientRequest { messages };
         self.refuses(engine).await.map(|refuses| !refuses)
+    }
+
+    /// Whether the session is over before the request has run.
+    pub async fn outlived(
+        &mut self,
+        engine: &mut query_engine::QueryEngine,
+        ending: &mut Ending,
+        messages: Vec<ProtocolMessage>,
+    ) -> Result<bool, super::Error> {
+        self.client_request = ClientRequest { messages };
+        self.outlives(engine, ending).await
+    }
+
+    /// A request that the guard lets through runs for ever where the session has a server.
+    pub(crate) async fn client_messages(&mut self, engine: &mut query_engine::QueryEngine) -> Result<(), super::Error> {
+        if !self.refuses(engine).await? && engine.backend.connected() {
+            pending::<()>().await;
+        }
+        Ok(())
     }
 }
 

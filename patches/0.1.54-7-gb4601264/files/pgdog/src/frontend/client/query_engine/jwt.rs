@@ -1,18 +1,62 @@
-//! The guard in front of the requests of token users.
+//! The guard in front of the requests of token users, and their end.
+
+use std::time::Duration;
 
 use pgdog_jwt_host::gate::{Message as Judged, Outcome, Refused};
 
+use pgdog_jwt_host::life::{End, Ending};
 use tokio::io::AsyncWriteExt;
+use tokio::select;
+use tokio::time::timeout;
 
 use super::*;
 use crate::backend::Error as BackendError;
+use crate::backend::databases::databases;
 use crate::backend::pool::connection::binding::Binding;
 use crate::frontend::client::TransactionType;
 use crate::jwt;
-use crate::net::messages::ReadyForQuery;
+use crate::net::messages::{FrontendPid, ReadyForQuery};
 use crate::net::{Protocol, ProtocolMessage};
 
+/// How long a client that does not read, or a server that does not answer, holds up the end of a session.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 impl Client {
+    /// Runs the request that was read for as long as the session lasts. Whether the session is over; the client has been told.
+    pub(in crate::frontend::client) async fn outlives(
+        &mut self,
+        engine: &mut QueryEngine,
+        ending: &mut Ending,
+    ) -> Result<bool, Error> {
+        if self.jwt.is_none() || self.client_request.messages.is_empty() || !self.client_request.is_complete() {
+            return Ok(false);
+        }
+        let end = select! {
+            biased;
+            end = ending.due(false) => end,
+            done = self.client_messages(engine) => {
+                done?;
+                // It is not to run again.
+                self.client_request.clear();
+                return Ok(false);
+            }
+        };
+        self.end(engine, end).await;
+        Ok(true)
+    }
+
+    /// The session's last moment, whatever it is doing. What runs on a server is cancelled, and the connection is closed.
+    pub(in crate::frontend::client) async fn end(&mut self, engine: &mut QueryEngine, end: End) {
+        if engine.backend.connected() && !engine.can_disconnect() {
+            let client = FrontendPid::from(&self.key);
+            // Whether it comes through or not, nobody else gets the connection.
+            drop(timeout(LAST_WORD, databases().cancel(client)).await);
+            engine.backend.force_close();
+        }
+        let farewell = jwt::Session::farewell(&self.jwt, end);
+        drop(timeout(LAST_WORD, self.stream.send_flush(&farewell)).await);
+    }
+
     /// Whether the request ends here; the client has been told.
     pub(in crate::frontend::client) async fn refuses(&mut self, engine: &mut QueryEngine) -> Result<bool, Error> {
         let Some(session) = &mut self.jwt else { return Ok(false) };
