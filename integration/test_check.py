@@ -36,9 +36,9 @@ def base(**general: Any) -> Config:
     return merged({"general": own, "jwt": {}, "databases": databases}, {"general": general})
 
 
-def gateway(folder: Path, config: Config, *arguments: str) -> subprocess.CompletedProcess[str]:
+def gateway(folder: Path, config: Config, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     (folder / "pgdog.toml").write_text(tomli_w.dumps(config))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PGDOG_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PGDOG_")} | env
     return subprocess.run(
         [find_gateway(), *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=30
     )
@@ -222,3 +222,45 @@ def test_check_leaves_a_port_in_use_and_an_audit_file_alone(tmp_path: Path) -> N
 
     assert done.returncode == 0, done.stderr
     assert audit.stat().st_mtime_ns == before <= time.time_ns()
+
+
+def test_a_variable_that_nobody_reads_is_said_without_its_value(tmp_path: Path) -> None:
+    misspelt = {"PGDOG_JWT_SERVER_PASWORD": "hunter2", "PGDOG_SERVICE_HOST": "10.0.0.1"}
+
+    done = gateway(tmp_path, base(), "check", **misspelt)
+
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        'warning: PGDOG_JWT_SERVER_PASWORD: unknown variable; did you mean "PGDOG_JWT_SERVER_PASSWORD"?'
+    ]
+
+
+def test_a_variable_that_the_file_names_is_read(tmp_path: Path) -> None:
+    config = base()
+    config["jwt"] = {
+        "identity": {"mode": "service_account"},
+        "role_mappings": [
+            {"value": "desk", "server_user": "desk_account", "server_password_env": "PGDOG_DESK_SECRET"}
+        ],
+    }
+
+    done = gateway(tmp_path, config, "check", PGDOG_DESK_SECRET="hunter2")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("word", "holds"), [("yes", True), ("1", True), ("Off", False), ("maybe", None)])
+def test_a_boolean_of_the_environment_is_read_or_refused(
+    tmp_path: Path, word: str, holds: bool | None
+) -> None:
+    done = gateway(
+        tmp_path, base(jwt_server_user="gateway"), "check", "--json", PGDOG_JWT_USER_AUTO_PROVISION=word
+    )
+    found = json.loads(done.stdout)
+
+    if holds is None:
+        assert done.returncode == 1
+        assert found["problems"][0]["file"] == "PGDOG_JWT_USER_AUTO_PROVISION"
+        assert "true or false" in found["problems"][0]["message"]
+    else:
+        assert found["summary"]["sessions"]["auto_provision"] is holds

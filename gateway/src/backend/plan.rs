@@ -208,7 +208,8 @@ pub(super) fn pool(
     let general = &config.general;
     let mut parameters = Vec::new();
     let statement_timeout = user.and_then(|user| user.statement_timeout).or(server.statement_timeout);
-    for (name, limit) in [("statement_timeout", statement_timeout), ("lock_timeout", server.lock_timeout)] {
+    let lock_timeout = user.and_then(|user| user.lock_timeout).or(server.lock_timeout);
+    for (name, limit) in [("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)] {
         if let Some(limit) = limit {
             parameters.push((name.to_owned(), limit.as_millis().to_string()));
         }

@@ -16,6 +16,8 @@ mod summary;
 pub(crate) mod time;
 mod verify;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app;
 use crate::app::state::Generation;
-use crate::config::{Config, ConfigError, Loaded, Problem, Text};
+use crate::config::{Config, ConfigError, Loaded, Problem, Text, environment};
 
 /// Why a command failed, for people.
 type Failure = Box<dyn std::error::Error>;
@@ -106,7 +108,18 @@ impl Paths {
     /// # Errors
     /// Everything that is wrong with it.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
-        Config::load(&self.config, &self.users, self.users_required, &|name| std::env::var(name).ok())
+        let read = RefCell::new(BTreeSet::new());
+        let env = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            std::env::var(name).ok()
+        };
+        let mut loaded = Config::load(&self.config, &self.users, self.users_required, &env)?;
+        let mut read = read.into_inner();
+        read.extend(loaded.config.later_variables());
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        loaded.warnings.extend(environment::problems(variables, &read));
+        Ok(loaded)
     }
 }
 

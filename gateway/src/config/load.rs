@@ -5,8 +5,8 @@ use pgdog_jwt::reader::{self, Env, File, Report, Section, Sections, Server, Spot
 
 use super::model::{Config, Database, Jwt, User};
 use super::{
-    Role, Text, audit, databases, general, identity, proof, provisioning, resolvers, scope, shared, tenants, unused,
-    users,
+    Role, Text, audit, databases, general, identity, proof, protection, provisioning, resolvers, scope, shared,
+    tenants, unused, users,
 };
 
 /// The tables of `pgdog.toml`.
@@ -19,10 +19,17 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     let users_file = File::parse(users.name, users.text, report);
     let (pgdog, users_file) = (pgdog?, users_file?);
     check_sections(&pgdog, SECTIONS, unused::SECTIONS, report);
+    protection::check_file(&pgdog, report);
     check_sections(&users_file, &["admin", "users"], &[], report);
 
-    let databases = each(&pgdog, "databases", "[[databases]]", unused::DATABASES, report, databases::database);
-    let users = each(&users_file, "users", "[[users]]", unused::USERS, report, users::user);
+    let databases = each(&pgdog, "databases", "[[databases]]", unused::DATABASES, report, |section| {
+        protection::check_database(section);
+        databases::database(section)
+    });
+    let users = each(&users_file, "users", "[[users]]", unused::USERS, report, |section| {
+        protection::check_user(section);
+        users::user(section)
+    });
     databases::check_clusters(&databases, report);
     users::check_users(&users, &databases, report);
     let databases: Vec<Database> = databases.into_iter().map(|(database, _)| database).collect();
@@ -32,6 +39,7 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
 
     let general_section = table(&pgdog, "general", "[general]", report).with_env(env);
     let jwt_section = table(&pgdog, "jwt", "[jwt]", report);
+    protection::check_general(&general_section);
     let general = general::general(&general_section);
     let tenants_section = table(&pgdog, "tenants", "[tenants]", report);
     let tenants = tenants::tenants(&tenants_section);

@@ -6,6 +6,7 @@
 mod audit;
 mod choices;
 mod databases;
+pub(crate) mod environment;
 mod general;
 mod identity;
 pub(crate) mod keys;
@@ -14,6 +15,7 @@ mod model;
 mod networks;
 mod permissions;
 mod proof;
+mod protection;
 mod provisioning;
 mod resolvers;
 mod scope;

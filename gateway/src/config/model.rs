@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgdog_jwt::config::{JwtConfig, Secret, Shared};
 use pgdog_jwt::proof::ProofPolicy;
-use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode};
+use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode, SecretSource};
 
 use super::audit::Audit;
 use super::choices::{
@@ -58,6 +58,15 @@ impl Config {
     /// Most connections of all pools to a server together; `None`: no limit.
     pub(crate) fn server_budget(&self, server: &Database) -> Option<usize> {
         server.max_server_connections.or(self.general.max_server_connections)
+    }
+
+    /// Variables of the environment that are read when they are needed.
+    pub(crate) fn later_variables(&self) -> impl Iterator<Item = String> {
+        let provisioning = self.jwt.iter().filter_map(|jwt| jwt.provisioning.as_ref());
+        provisioning.filter_map(|settings| match &settings.admin_password {
+            SecretSource::Variable(name) => Some(name.clone()),
+            _ => None,
+        })
     }
 
     #[allow(dead_code, reason = "for the modules that log clients in")]
@@ -251,6 +260,7 @@ pub(crate) struct User {
     pub(crate) server_user: Option<String>,
     pub(crate) server_password: Option<Secret>,
     pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Option<Duration>,
     pub(crate) read_only: Option<bool>,
     /// The tenants that the user may open; `None`: the entry says nothing of them.
     pub(crate) tenants: Option<Vec<String>>,
@@ -262,8 +272,9 @@ impl User {
     /// Whether the entry says something about the user's pool, so that it cannot share one.
     pub(crate) fn has_pool_of_its_own(&self) -> bool {
         let has_account = self.has_password() || self.server_user.is_some() || self.server_password.is_some();
+        let has_limits = self.statement_timeout.is_some() || self.lock_timeout.is_some();
         let has_sizes = self.pool_size.is_some() || self.min_pool_size.is_some();
-        has_account || has_sizes || self.pooler_mode.is_some() || self.statement_timeout.is_some()
+        has_account || has_sizes || self.pooler_mode.is_some() || has_limits
     }
 
     /// Whether the user can prove itself without a token.

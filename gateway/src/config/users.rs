@@ -25,6 +25,7 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
         server_user: section.given(&keys::SERVER_USER),
         server_password: section.given(&keys::SERVER_PASSWORD),
         statement_timeout: section.given(&keys::STATEMENT_TIMEOUT),
+        lock_timeout: section.given(&keys::LOCK_TIMEOUT),
         read_only: section.given(&keys::READ_ONLY),
         tenants: section.given(&keys::TENANTS),
         tls_client_certificate_required: section.given(&keys::TLS_CLIENT_CERTIFICATE_REQUIRED),

@@ -33,6 +33,8 @@ pgdog_jwt::keys! {
         SERVER_PASSWORD: Key<Hidden> = key("server_password", Hidden).or("`password`");
         /// Sets statement_timeout on every connection of this user.
         STATEMENT_TIMEOUT: Key<Time> = key("statement_timeout", Time::millis(0, NO_LIMIT)).or("PostgreSQL's");
+        /// Sets lock_timeout on every connection of this user.
+        LOCK_TIMEOUT: Key<Time> = key("lock_timeout", Time::millis(0, NO_LIMIT)).or("the database's");
         /// Whether this user must show a client certificate; true also keeps it off the Unix socket.
         TLS_CLIENT_CERTIFICATE_REQUIRED: Key<Flag> = key("tls_client_certificate_required", Flag).or("the general one");
         /// This user only reads, and only from replicas.

@@ -13,6 +13,7 @@ mod life;
 mod limits;
 mod presets;
 mod proof;
+mod protection;
 mod provisioning;
 mod sections;
 mod session;
