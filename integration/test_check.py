@@ -264,3 +264,38 @@ def test_a_boolean_of_the_environment_is_read_or_refused(
         assert "true or false" in found["problems"][0]["message"]
     else:
         assert found["summary"]["sessions"]["auto_provision"] is holds
+
+
+GPRXY = {
+    "ROLE_MAPPING_ADMIN": "postgres:hunter2",
+    "ROLE_MAPPING_ANALYST": "pg_analyst:hunter2",
+    "ROLE_MAPPING_VIEWER": "pg_viewer:hunter2",
+    "DEFAULT_ROLE": "viewer",
+}
+
+
+def test_the_accounts_of_gprxys_examples_are_refused_with_one_advice(tmp_path: Path) -> None:
+    config = base(jwt_username_claim="email")
+    config["jwt"] = {"identity": {"mode": "service_account", "role_mappings_from_env": True}}
+
+    refused = gateway(tmp_path, config, "check", **GPRXY)
+    config["jwt"] |= {"deny_roles": [], "allow_privileged_roles": True}
+    accepted = gateway(tmp_path, config, "check", **GPRXY)
+
+    assert refused.returncode == 1
+    assert [line.split(": ")[1] for line in refused.stderr.splitlines()] == [
+        "ROLE_MAPPING_ADMIN",
+        "ROLE_MAPPING_ANALYST",
+        "ROLE_MAPPING_VIEWER",
+    ]
+    assert refused.stderr.count("allow_privileged_roles") == refused.stderr.count('set "deny_roles"') == 1
+    assert (accepted.returncode, accepted.stderr) == (0, "")
+    for account in ("postgres", "pg_analyst", "pg_viewer"):
+        assert account in accepted.stdout
+    assert "hunter2" not in refused.stderr + accepted.stdout
+
+
+def test_a_key_of_another_last_word_is_guessed(tmp_path: Path) -> None:
+    done = gateway(tmp_path, base(load_balancing_algorithm="random"), "check")
+
+    assert 'did you mean "load_balancing_strategy"?' in done.stderr

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::fault::Fault;
 use super::{GroupSource, IdentityMode, Issuer, JwtConfig, Level, url};
+use crate::deny::DenyReason;
 use crate::session::{self, Variable};
 
 mod introspection;
@@ -72,14 +73,24 @@ pub(crate) fn findings(config: &JwtConfig) -> Vec<Finding> {
         check_issuer(issuer, &mut found);
     }
     introspection::check_all(&config.issuers, &mut all);
+    let mut is_advised = false;
     for (number, rule) in config.role_mappings.iter().enumerate() {
-        if let Some(problem) = rule.problem(&config.denied_roles) {
+        if let Some((key, reason)) = rule.problem(&config.denied_roles) {
+            let is_denied = matches!(reason, DenyReason::RoleDenied { .. });
+            // Once for all accounts.
+            let advice = if is_denied && !is_advised { ADVICE } else { "" };
+            is_advised |= is_denied;
+            let problem = format!("\"{key}\": {reason}{advice}");
             let fault = Fault::RoleMapping { name: rule.name.clone(), problem };
             all.push(Finding { part: Part::RoleMapping(number), key: "server_user", fault });
         }
     }
     all
 }
+
+/// How such an account can be had all the same.
+const ADVICE: &str = ": it is on \"deny_roles\", where \"postgres\" and \"pg_*\" are unless [jwt] says otherwise. Give tokens an account of \
+                      their own; or set \"deny_roles\", and for an account with SUPERUSER or BYPASSRLS \"allow_privileged_roles = true\"";
 
 fn check_whole(config: &JwtConfig, found: &mut Found<'_>) {
     if config.issuers.is_empty() {

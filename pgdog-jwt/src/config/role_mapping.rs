@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Pattern, Secret};
+use crate::deny::DenyReason;
 use crate::identity;
 
 /// One rule: for these values of a claim, this account.
@@ -59,14 +60,10 @@ impl RoleMapping {
         self.databases.as_ref().is_none_or(|names| names.iter().any(|name| name == database))
     }
 
-    /// Why no token may have this account, or take this role (S13).
-    pub fn problem(&self, denied_roles: &[String]) -> Option<String> {
+    /// Why no token may have this account, or take this role (S13), and which of both it is.
+    pub(crate) fn problem(&self, denied_roles: &[String]) -> Option<(&'static str, DenyReason)> {
         let names = [("server_user", Some(&self.server_user)), ("role", self.role.as_ref())];
-        let problem = |(key, role): (&str, Option<&String>)| {
-            let reason = identity::check_role(role?, denied_roles).err()?;
-            Some(format!("\"{key}\": {reason}"))
-        };
-        names.into_iter().find_map(problem)
+        names.into_iter().find_map(|(key, role)| Some((key, identity::check_role(role?, denied_roles).err()?)))
     }
 
     /// Whether both rules are for the same tokens, whatever they lead to.
