@@ -299,3 +299,8 @@ def test_a_key_of_another_last_word_is_guessed(tmp_path: Path) -> None:
     done = gateway(tmp_path, base(load_balancing_algorithm="random"), "check")
 
     assert 'did you mean "load_balancing_strategy"?' in done.stderr
+
+
+def test_help_has_no_backslashes(tmp_path: Path) -> None:
+    for command in (["token", "verify"], ["token", "mint"], ["explain"], ["check"], ["setup", "hba"]):
+        assert '\\"' not in gateway(tmp_path, base(), *command, "--help").stdout

@@ -199,7 +199,7 @@ def test_each_change_of_a_key_set_is_one_event(beside: Callable[..., Target], pu
     assert refused(target, publisher.token("alice", headers={"kid": "unknown"}))
 
     named = [(event["level"], event["added"], event["removed"], event["keys"]) for event in changes(target)]
-    assert named == [("INFO", f'["{first}"]', "[]", 1), ("INFO", f'["{second}"]', f'["{first}"]', 1)]
+    assert named == [("INFO", [first], [], 1), ("INFO", [second], [first], 1)]
 
 
 def test_a_key_that_was_removed_stops_although_nobody_asks(

@@ -37,7 +37,7 @@ The exit status is 0 only when the login would be allowed.
   pgdog-jwt token verify --jwks keys/jwks.json --audience postgres - < token.txt
   pgdog-jwt token verify --config pgdog.toml --user alice --database app --token-file token.txt")]
 pub(super) struct Verify {
-    /// The token; \"-\" reads it from standard input
+    /// The token; "-" reads it from standard input
     #[arg(default_value = "-", conflicts_with = "token_file")]
     token: String,
     /// File with the token
@@ -52,10 +52,10 @@ pub(super) struct Verify {
     /// Check with the public keys or certificates of this file
     #[arg(long, value_name = "FILE", group = "keys")]
     pem: Option<PathBuf>,
-    /// With --jwks or --pem: what \"aud\" must hold; may be given more than once [default: anything]
+    /// With --jwks or --pem: what "aud" must hold; may be given more than once [default: anything]
     #[arg(long, requires = "keys")]
     audience: Vec<String>,
-    /// With --jwks or --pem: what \"iss\" must be [default: anything]
+    /// With --jwks or --pem: what "iss" must be [default: anything]
     #[arg(long, requires = "keys")]
     issuer: Option<String>,
     /// With --jwks or --pem: an algorithm that is taken; may be given more than once [default: all that there are]

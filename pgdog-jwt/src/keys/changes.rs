@@ -15,16 +15,23 @@ pub(super) fn log(place: &str, before: Option<&KeySet>, now: &KeySet) {
     let added = missing_from(before, now);
     let removed = before.map(|before| missing_from(Some(now), before)).unwrap_or_default();
     if !added.is_empty() || !removed.is_empty() {
-        tracing::info!(source = printable(place), ?added, ?removed, keys = now.len(), "key set changed");
+        let (added, removed) = (listed(&added), listed(&removed));
+        tracing::info!(source = printable(place), added, removed, keys = now.len(), "key set changed");
     }
 }
 
 /// Says once which keys of a set cannot be used, for each list of them.
 pub(super) fn warn_of_skipped(place: &str, before: &[String], now: &[String]) {
     if !now.is_empty() && before != now {
-        let skipped = &now[..now.len().min(MOST_NAMED)];
-        tracing::warn!(source = printable(place), count = now.len(), ?skipped, "keys of the set cannot be used");
+        let skipped = listed(&now[..now.len().min(MOST_NAMED)]);
+        tracing::warn!(source = printable(place), count = now.len(), skipped, "keys of the set cannot be used");
     }
+}
+
+/// A list as JSON, for logs that are JSON themselves: a field of tracing has no lists.
+fn listed(names: &[String]) -> String {
+    // Strings can all be written.
+    serde_json::to_string(names).unwrap_or_default()
 }
 
 /// The names of the keys that are in one set and not in the other.

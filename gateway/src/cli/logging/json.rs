@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Debug, Write};
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Json, Writer};
@@ -17,6 +18,9 @@ use super::clock::write_now;
 thread_local! {
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
 }
+
+/// Fields that hold lists, which their events give as JSON: tracing itself has none.
+const LISTS: [&str; 4] = ["added", "parameters", "removed", "skipped"];
 
 /// See the module.
 pub(super) struct JsonLines<T> {
@@ -96,7 +100,11 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        write_text(self.name(field), value);
+        let line = self.name(field);
+        match LISTS.contains(&field.name()) && is_list(value) {
+            true => line.push_str(value),
+            false => write_text(line, value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -114,6 +122,10 @@ impl Visit for Fields<'_> {
             }
         }
     }
+}
+
+fn is_list(text: &str) -> bool {
+    serde_json::from_str::<Vec<IgnoredAny>>(text).is_ok()
 }
 
 /// Nearly all texts have nothing to escape: that is found out without a look at each byte by itself.
@@ -159,6 +171,18 @@ mod tests {
             assert_eq!(time.as_str().unwrap().len(), "2026-02-03T04:05:06.000007Z".len(), "{time}");
         }
         values
+    }
+
+    #[test]
+    fn a_list_is_a_list_and_what_only_looks_like_one_is_text() {
+        let lines = Lines::default();
+        let builder = subscriber(&lines).json().map_event_format(|others| JsonLines { others, flat: true });
+        tracing::subscriber::with_default(builder.finish(), || {
+            tracing::info!(added = r#"["a","b\"c"]"#, removed = "[", user = r#"["a"]"#, "lists");
+        });
+        let line: Value = serde_json::from_str(&lines.all()[0]).unwrap();
+        assert_eq!(line["added"], serde_json::json!(["a", "b\"c"]));
+        assert_eq!((&line["removed"], &line["user"]), (&"[".into(), &r#"["a"]"#.into()));
     }
 
     #[test]
