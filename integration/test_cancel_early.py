@@ -257,3 +257,112 @@ def test_an_administrator_waits_for_no_cancel(target: Target, admin: psycopg.Con
     with target.wire("admin", PASSWORD, database="admin") as wire:
         cancel(target, wire)
         assert w.error_of(wire.query("NONSENSE"))["C"] == "42601"
+
+
+PLAIN = {"default_pool_size": 1, "tls_verify": "disabled"}
+SHARED = {"jwt": {"shared_pool": True}}
+
+
+def late_cancel(target: Target, wire: Wire) -> Wire:
+    """The connection of a cancel request that was sent."""
+    late = Wire(target.host, target.port)
+    late.send(w.cancel_request(wire.cancel_key))
+    return late
+
+
+def is_served(clients: psycopg.Connection[Any], backends: psycopg.Connection[Any], statement: str) -> bool:
+    cursor = clients.execute("SHOW CLIENTS")
+    names = [column.name for column in cursor.description or ()]
+    waits = any(dict(zip(names, row, strict=True))["state"] == "waiting" for row in cursor.fetchall())
+    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = %s"
+    count = backends.execute(query, [statement]).fetchone()
+    return waits or bool(count and count[0])
+
+
+def test_a_cancel_of_a_session_that_was_ended_hits_nobody_else(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    """The request is on its way when the administrator ends the session, whose server goes to another."""
+    target = make_gateway(general=PLAIN, admin=ADMIN, databases=[primary_alone(cluster)], **SHARED)
+    statement = "SELECT pg_sleep(1)"
+    with (
+        target.connect("admin", PASSWORD, dbname="admin") as admin,
+        cluster.admin() as backends,
+        target.wire("bob") as bob,
+        target.wire("alice") as alice,
+    ):
+        bob.value("SELECT 1")
+        alice.send(w.query("SELECT pg_sleep(0.3); SET work_mem = '1MB'"))
+        await_running(cluster, "SELECT pg_sleep(0.3); SET work_mem = '1MB'")
+        with silent(cluster.primary):
+            late = late_cancel(target, alice)
+            assert "E" not in w.types_of(alice.until_ready())
+            admin.execute("KILL USER alice")
+            assert w.error_of(alice.receive_until("E"))["C"] == "57P01"
+            bob.send(w.query(statement))
+            eventually(lambda: is_served(admin, backends, statement), "bob's statement")
+
+        late.close()
+        answer = bob.until_ready()
+        assert "E" not in w.types_of(answer), w.error_of(answer)
+
+
+def test_a_server_whose_cancel_got_no_answer_serves_nobody_else(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    target = make_gateway(general=PLAIN, databases=[primary_alone(cluster)], **SHARED)
+    with target.wire("bob") as bob, target.wire("alice") as alice:
+        before = alice.value("SELECT pg_backend_pid()")
+        alice.send(w.query("SELECT pg_sleep(0.3)"))
+        await_running(cluster, "SELECT pg_sleep(0.3)")
+        with silent(cluster.primary):
+            late = late_cancel(target, alice)
+            assert "E" not in w.types_of(alice.until_ready())
+            # The gateway gives up.
+            assert late.closed_by_peer()
+            bob.send(w.query("SELECT pg_backend_pid(), pg_sleep(1)"))
+
+        answer = bob.until_ready()
+        assert "E" not in w.types_of(answer), w.error_of(answer)
+        assert next(message for message in answer if message.type == "D").row[0] != before
+
+
+def test_cancel_requests_whose_clients_have_left_keep_nobody_out(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    most = {"max_unauthenticated_clients": 8, "max_unauthenticated_clients_per_address": 4}
+    target = make_gateway(general={**PLAIN, **most}, databases=[primary_alone(cluster)])
+    with target.wire("alice") as alice:
+        alice.send(w.query("SELECT pg_sleep(0.5)"))
+        await_running(cluster, "SELECT pg_sleep(0.5)")
+        with silent(cluster.primary):
+            held = [late_cancel(target, alice) for _ in range(4)]
+            # Each makes room for the next, as who is silent does.
+            for _ in range(4):
+                with target.open() as other:
+                    other.startup(user="alice", database=target.database)
+                    assert other.receive().type == "R"
+            for late in held:
+                late.close()
+        assert "Z" in w.types_of(alice.until_ready())
+
+
+def test_cancel_requests_for_a_session_that_ends_are_not_held(
+    make_gateway: MakeGateway, cluster: Any
+) -> None:
+    general = {"default_pool_size": 1, "rollback_timeout": 60_000}
+    target = make_gateway(general=general, databases=[primary_alone(cluster)])
+    alice = target.wire("alice")
+    alice.send(w.query("SELECT pg_sleep(20)"))
+    await_running(cluster, "SELECT pg_sleep(20)")
+    alice.socket.shutdown(2)
+
+    def is_closed_at_once() -> bool:
+        late = late_cancel(target, alice)
+        late.socket.settimeout(2)
+        return late.closed_by_peer()
+
+    eventually(is_closed_at_once, "a cancel request that is not held")
+    alice.close()
+    with cluster.admin() as admin:
+        admin.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)'")

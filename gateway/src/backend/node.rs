@@ -70,6 +70,15 @@ pub(crate) struct Node {
     absent: AtomicU64,
 }
 
+/// What became of a cancel request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CancelOutcome {
+    /// It has done what it will do, or has never reached its server.
+    Over,
+    /// It may still cancel what the server runs later.
+    InDoubt,
+}
+
 impl Node {
     pub(crate) fn new(
         address: ServerAddress,
@@ -211,14 +220,16 @@ impl Node {
     }
 
     /// Asks the server to cancel what `process` runs. Whoever must know that the request is over waits for the end of this.
-    pub(crate) async fn cancel(&self, process: u32, key: &[u8]) {
+    pub(crate) async fn cancel(&self, process: u32, key: &[u8]) -> CancelOutcome {
         let tls = self.tls.load_full();
-        let cancel = connect::cancel(&self.address, &tls, process, key);
+        let is_sent = AtomicBool::new(false);
+        let cancel = connect::cancel(&self.address, &tls, process, key, &is_sent);
         match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return CancelOutcome::Over,
             Ok(Err(error)) => warn!(%error, "a cancel request could not be passed on"),
             Err(_) => warn!("a cancel request took too long"),
         }
+        if is_sent.into_inner() { CancelOutcome::InDoubt } else { CancelOutcome::Over }
     }
 
     /// What it is now, as far as that is known.

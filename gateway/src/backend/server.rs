@@ -170,6 +170,14 @@ impl Server {
         self.inner.dirty = true;
     }
 
+    /// It serves no other session: it is closed when it is given back.
+    pub(crate) fn retire(&mut self) {
+        self.inner.dirty = true;
+        if let Some(seat) = &self.inner.connection.seat {
+            seat.card.retire();
+        }
+    }
+
     /// Code may run on it that is not PostgreSQL's own.
     #[inline]
     pub(crate) fn note_foreign(&mut self) {

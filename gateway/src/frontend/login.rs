@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::debug;
 
 use super::admin_login;
@@ -113,11 +113,19 @@ async fn log_in(
     let options = HandshakeOptions { tls: generation.tls.clone(), tls_required: config.general.tls_client_required };
     let (mut stream, startup) = match unauthenticated::message(handshake::handshake(socket, &options)).await {
         Ok(handshake::Opening::Startup { stream, startup }) => (stream, startup),
-        Ok(handshake::Opening::Cancel { stream, process, key }) => {
+        Ok(handshake::Opening::Cancel { mut stream, process, key }) => {
             let done = cancel::take(&config.general, address, process, &key)?;
             return Some(Ready::Refused(Box::pin(async move {
-                let _ = tokio::time::timeout(CANCEL_PATIENCE, done).await;
-                drop(stream);
+                let mut unasked = [0; 1];
+                let held = async {
+                    tokio::select! {
+                        _ = done => {}
+                        // The client does not wait.
+                        _ = stream.read(&mut unasked) => {}
+                    }
+                };
+                // Whoever has nothing more to say makes room for others.
+                let _ = tokio::time::timeout(CANCEL_PATIENCE, unauthenticated::message(held)).await;
             })));
         }
         Err(HandshakeError::Closed) => {

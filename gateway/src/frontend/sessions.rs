@@ -242,11 +242,11 @@ impl Mailbox {
 
     fn post_cancel(&self) -> oneshot::Receiver<()> {
         let (asker, done) = oneshot::channel();
+        // The lock keeps what is set here together, for `take_cancel` and `ignore_cancel`.
+        let mut askers = self.askers.lock();
         if self.ignores_cancel.load(Ordering::Relaxed) {
             return done;
         }
-        // The lock keeps the two together, for `take_cancel`.
-        let mut askers = self.askers.lock();
         askers.push(asker);
         self.post(CANCEL);
         done
@@ -293,9 +293,11 @@ impl Registration {
         std::mem::take(&mut *askers)
     }
 
-    /// For a session that has nothing to cancel.
+    /// Takes no cancel request any more: there is nothing to cancel, or nobody to hear of it.
     pub(super) fn ignore_cancel(&self) {
+        let mut askers = self.mailbox.askers.lock();
         self.mailbox.ignores_cancel.store(true, Ordering::Relaxed);
+        askers.clear();
     }
 
     pub(crate) fn drain(&mut self) {

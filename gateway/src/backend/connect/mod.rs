@@ -14,6 +14,7 @@ mod scram;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -84,17 +85,20 @@ pub(crate) async fn knock(address: &ServerAddress) -> Result<(), ConnectError> {
 }
 
 /// Asks the server to cancel what `process` runs, and waits until it closes the connection: then the signal was sent,
-/// or the key was wrong, which it does not tell. Encrypted as other connections are, because the key is a secret.
+/// or the key was wrong, which it does not tell. Encrypted as other connections are, because the key is a secret. `is_sent`: whether
+/// anything of the request may have reached the server.
 pub(crate) async fn cancel(
     address: &ServerAddress,
     tls: &ClientTls,
     process: u32,
     key: &[u8],
+    is_sent: &AtomicBool,
 ) -> Result<(), ConnectError> {
     let stream = open(address, &TcpOptions::default()).await?;
     let mut stream = tls.encrypt(stream, &address.host).await?;
     let mut out = Vec::new();
     message::cancel_request(&mut out, process, key);
+    is_sent.store(true, Ordering::Relaxed);
     stream.write_all(&out).await.map_err(ConnectError::unreachable)?;
     let mut unasked = [0; 64];
     // An error is a close as well: the request is out, and there is nothing to try again.

@@ -15,6 +15,7 @@ use super::lane::{Frame, Lane};
 use crate::app::state::App;
 use crate::app::worker;
 use crate::backend::dedicated::Dedicated;
+use crate::backend::node::CancelOutcome;
 use crate::config::{Guard, OnExpiry};
 use crate::frontend::audit;
 use crate::frontend::cancelling::Cancelling;
@@ -327,7 +328,7 @@ impl Replication {
         let connection = &self.server.connection;
         let (process, key) = (connection.process, connection.key.clone());
         let node = self.server.pool.node.clone();
-        self.cancelling = Some(Cancelling::begin(askers, move || {
+        self.cancelling = Some(Cancelling::begin(askers, CancelOutcome::Over, move || {
             let (node, key) = (node.clone(), key.clone());
             async move { node.cancel(process, &key).await }
         }));

@@ -60,6 +60,7 @@ impl Session {
     /// The end: the server finishes what it was asked, as PostgreSQL does for a client that leaves, or is told to stop; then it
     /// goes back.
     pub(super) async fn leave(mut self: Box<Self>, parting: Parting) {
+        self.registration.ignore_cancel();
         let listening = parting == Parting::Farewell;
         if !listening {
             let _ = tokio::time::timeout(PATIENCE, self.client.shutdown()).await;

@@ -10,6 +10,7 @@ use super::{End, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::NoServer;
 use crate::backend::identity::IdentityError;
+use crate::backend::node::CancelOutcome;
 use crate::wire::{PgError, Severity};
 
 /// `query_canceled`: by a time limit or a cancel request.
@@ -18,7 +19,7 @@ const CANCELED: &str = "57014";
 impl Session {
     /// Sends them again, or answers them with the reason why not.
     pub(super) async fn resend(&mut self) -> Result<(), End> {
-        let Some(server) = self.server.take() else { return Ok(()) };
+        let Some(mut server) = self.server.take() else { return Ok(()) };
         self.registration.meter.release();
         let pool = server.pool().clone();
         let limit = pool.spec.limits.connect_timeout;
@@ -27,7 +28,9 @@ impl Session {
         let unsent = Box::pin(async move {
             if let Some(cancelling) = cancelling {
                 // The server must not be another client's while a cancel request for it is on its way (S11).
-                cancelling.over().await;
+                if cancelling.over().await == CancelOutcome::InDoubt {
+                    server.retire();
+                }
             }
             tokio::time::timeout(limit, server.into_unsent()).await
         });

@@ -8,6 +8,7 @@ use super::{End, Session};
 use crate::backend::checkout_error::CheckoutError;
 use crate::backend::cluster::NoServer;
 use crate::backend::held;
+use crate::backend::node::CancelOutcome;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::frontend::cancelling::Cancelling;
@@ -86,11 +87,16 @@ impl Session {
             return Ok(true);
         }
         self.forget_requests();
-        if let Some(cancelling) = self.cancelling.take() {
+        if let Some(cancelling) = &self.cancelling {
             // One that comes late would end what the gateway asks now, and the client's transaction with it.
-            self.while_waiting(Box::pin(cancelling.over())).await?;
+            let over = Box::pin(cancelling.over());
+            let outcome = self.while_waiting(over).await?;
+            self.cancelling = None;
             if let Some(server) = &mut self.server {
-                server.mark_dirty();
+                match outcome {
+                    CancelOutcome::Over => server.mark_dirty(),
+                    CancelOutcome::InDoubt => server.retire(),
+                }
             }
         }
         if self.changes_schema {
@@ -211,7 +217,9 @@ impl Session {
         tokio::spawn(async move {
             if let Some(cancelling) = cancelling {
                 // The server must not be another client's while a cancel request for it is on its way (S11).
-                cancelling.over().await;
+                if cancelling.over().await == CancelOutcome::InDoubt {
+                    return;
+                }
                 server.mark_dirty();
             }
             server.clean(limit).await;

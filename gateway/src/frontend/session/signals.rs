@@ -1,6 +1,7 @@
 //! What others ask of a session: to cancel its statement, to end.
 
 use super::{End, Session};
+use crate::backend::node::CancelOutcome;
 use crate::frontend::cancelling::Cancelling;
 use crate::frontend::sessions::{Askers, Signal, shutting_down};
 
@@ -40,16 +41,17 @@ impl Session {
     /// Passes a cancel request on, if something of this session runs (S11).
     pub(super) fn cancel_for(&mut self, mut askers: Askers) {
         let Some(server) = self.server.as_ref().filter(|_| !self.conversation.is_empty()) else { return };
+        let mut before = CancelOutcome::Over;
         if let Some(cancelling) = &self.cancelling {
             match cancelling.again(askers) {
                 Ok(()) => return,
-                Err(late) => askers = late,
+                Err(late) => (askers, before) = (late, cancelling.outcome()),
             }
         }
         let connection = server.connection();
         let (process, key) = (connection.process, connection.key.clone());
         let node = server.pool().node.clone();
-        self.cancelling = Some(Box::new(Cancelling::begin(askers, move || {
+        self.cancelling = Some(Box::new(Cancelling::begin(askers, before, move || {
             let (node, key) = (node.clone(), key.clone());
             async move { node.cancel(process, &key).await }
         })));

@@ -199,7 +199,20 @@ async fn a_cancel_request_ends_when_the_server_closes() {
         }
     };
     let tls = ClientTls::new(TlsMode::Prefer, None, None).unwrap();
-    let (sent, heard) = tokio::join!(cancel(&address, &tls, 7, b"long secret key"), serving);
+    let is_sent = AtomicBool::new(false);
+    let (sent, heard) = tokio::join!(cancel(&address, &tls, 7, b"long secret key", &is_sent), serving);
     sent.unwrap();
     assert_eq!(heard, (7, b"long secret key".to_vec()));
+    assert!(is_sent.into_inner());
+}
+
+#[tokio::test]
+async fn a_cancel_request_that_finds_no_server_was_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = ServerAddress { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    drop(listener);
+    let tls = ClientTls::new(TlsMode::Prefer, None, None).unwrap();
+    let is_sent = AtomicBool::new(false);
+    assert!(cancel(&address, &tls, 7, b"key", &is_sent).await.is_err());
+    assert!(!is_sent.into_inner());
 }
