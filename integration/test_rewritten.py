@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness import wire as w
+from harness.hosts import is_pgdog
 from harness.target import Target
 from harness.wire import Message, Wire
+
+pytestmark = pytest.mark.skipif(is_pgdog(), reason="PgDog sends texts as they are")
 
 # As pg_dump writes it.
 DUMP = "SELECT set_config(name, '{}', false) FROM pg_settings WHERE name = '{}'"

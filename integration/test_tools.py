@@ -12,8 +12,11 @@ import pytest
 
 from harness import Cluster, Gateway, Installation, Issuer, Workspace, default_config, merged
 from harness.external import is_external
+from harness.hosts import is_pgdog
 from harness.installation import installations_with_tools
 from harness.target import Target
+
+pytestmark = pytest.mark.skipif(is_pgdog(), reason="PgDog sends texts as they are")
 
 TOOLS = [] if is_external() else installations_with_tools()
 

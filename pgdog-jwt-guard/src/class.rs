@@ -144,6 +144,10 @@ impl Effects {
     pub const OWN_NAME: Self = Self(1 << 18);
     /// `BEGIN` or `SET TRANSACTION` and nothing else: it runs no code, and no query may come between it and another one.
     pub const OPENS: Self = Self(1 << 21);
+    /// Sent otherwise, it completes as `RESET` all the same.
+    pub const AS_RESET: Self = Self(1 << 22);
+    /// Sent otherwise, it completes as `CREATE EXTENSION` all the same.
+    pub const AS_EXTENSION: Self = Self(1 << 23);
     /// Of a text that is sent otherwise than it was written.
     pub const REWRITTEN: Self = Self(1 << 20);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.

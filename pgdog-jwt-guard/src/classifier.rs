@@ -156,6 +156,7 @@ pub(crate) fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
                 Some(refusal) => Verdict::Refuse(refusal),
                 None if !is_guarded || !forgets_identity(statement, policy) => verdict,
                 None if statements.len() == 1 => Verdict::Barrier,
+                None if statement.kind == "DiscardStmt" => Verdict::Refuse(&refusal::DISCARD_IN_BLOCK),
                 None => Verdict::Refuse(&refusal::NOT_ALONE),
             };
         }

@@ -9,6 +9,11 @@ impl Refusal {
         std::ptr::eq(self, &raw const IDENTITY)
     }
 
+    /// Whether a text that it refuses may pass where the host knows more: who the session is, what is installed.
+    pub(super) fn is_for_the_host(&self) -> bool {
+        self.is_about_identity() || std::ptr::eq(self, &raw const CREATE_CODE)
+    }
+
     /// Whether the text cannot be read: [`crate::syntax_error`] may know why.
     pub fn is_about_syntax(&self) -> bool {
         std::ptr::eq(self, &raw const UNPARSABLE)
@@ -61,8 +66,8 @@ refusals! {
     /// An encoding that hides quotes.
     ENCODING: "permission denied to use this client encoding",
         "The gateway must read quotes as the server does. Use UTF8, or an encoding that keeps ASCII bytes to themselves.";
-    /// `DISCARD ALL` or `RESET ALL` with company.
-    NOT_ALONE: "DISCARD ALL and RESET ALL must be sent on their own",
+    /// `RESET ALL` with company.
+    NOT_ALONE: "RESET ALL must be sent on its own",
         "Send it as a query of its own.";
     /// Not in PostgreSQL's grammar.
     UNPARSABLE: "statement cannot be read",
@@ -101,6 +106,13 @@ pub(super) static TOO_MANY_WORDS: Refusal = Refusal {
     sqlstate: "54001",
     message: "statement has too many words for the gateway to read",
     hint: "Send it in parts, or values as parameters, or raise max_statement_words in [jwt]. A list of constants counts as one.",
+};
+
+/// `DISCARD ALL` in company: what PostgreSQL says itself.
+pub(super) static DISCARD_IN_BLOCK: Refusal = Refusal {
+    sqlstate: "25001",
+    message: "DISCARD ALL cannot run inside a transaction block",
+    hint: "Send it as a query of its own.",
 };
 
 /// What PostgreSQL says itself.

@@ -124,7 +124,7 @@ fn of_settings<'t>(table: &Tree, column: &Tree, select: &'t Tree) -> Option<&'t 
 }
 
 /// The constant that a condition compares the name with.
-fn equals<'t>(condition: &'t Tree, is_name: impl Fn(&Tree) -> bool) -> Option<&'t str> {
+fn equals(condition: &Tree, is_name: impl Fn(&Tree) -> bool) -> Option<&str> {
     let plain = condition.kind == "AExpr"
         && condition.num("kind") == AEXPR_OP
         && condition.last_name("name") == "="

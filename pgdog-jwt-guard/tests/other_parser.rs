@@ -57,7 +57,7 @@ fn classify(guard: GuardMode, sql: &[u8]) -> Class {
 fn trees_of_any_parser_are_judged() {
     let class = classify(GuardMode::Strict, b"SELECT 1");
     assert_eq!((class.verdict, class.access, class.effects), (Verdict::Allow, Access::Read, Effects::NONE));
-    assert!(matches!(classify(GuardMode::Strict, b"SET ROLE bob").verdict, Verdict::Refuse(_)));
+    assert!(matches!(classify(GuardMode::Strict, b"SET ROLE bob").verdict, Verdict::Rewrite(_)));
     let class = classify(GuardMode::Strict, b"SET work_mem = '1MB'");
     assert_eq!((class.verdict, class.effects), (Verdict::Allow, Effects::SETTINGS));
     assert_eq!(settings_named(&Few, b"SET ROLE bob"), Some(vec!["role".to_owned()]));

@@ -35,6 +35,7 @@ fn classify(guard: GuardMode, sql: &str) -> Class {
     classifier(guard).classify(sql.as_bytes())
 }
 
+/// As it is.
 fn refused(class: Class) -> bool {
-    matches!(class.verdict, Verdict::Refuse(_))
+    matches!(class.verdict, Verdict::Refuse(_) | Verdict::Rewrite(_))
 }

@@ -16,6 +16,7 @@ fn sent(sql: &str) -> Option<String> {
             assert_eq!(of_text.verdict, Verdict::Allow, "{sql}");
             Some(String::from_utf8(text).unwrap())
         }
+        Some(other) => panic!("{sql}: {other:?}"),
         None => {
             assert!(!matches!(class.verdict, Verdict::Rewrite(_)), "{sql}");
             None
@@ -86,5 +87,84 @@ fn columns_of_constants_are_judged_as_such() {
         "SELECT set_config(t.name, $1, true), t.value FROM (VALUES (1, 'work_mem')) t (value, name) WHERE value > 0",
     ] {
         assert_eq!(classify(GuardMode::Strict, sql).verdict, Verdict::Allow, "{sql}");
+    }
+}
+
+/// `role` or nothing, whether it is local, a call, or a RESET.
+fn role(sql: &str) -> Option<(Option<String>, bool, bool, bool)> {
+    let classifier = &mut classifier(GuardMode::Strict);
+    let class = classifier.classify(sql.as_bytes());
+    match classifier.rewritten(sql.as_bytes()) {
+        Some(rewritten @ Rewritten::Role(_)) => {
+            assert!(matches!(class.verdict, Verdict::Rewrite(refusal) if refusal.sqlstate == "42501"), "{sql}");
+            let sent = rewritten.class(class);
+            assert_eq!((sent.verdict, sent.code), (Verdict::Allow, Code::OWN), "{sql}");
+            let Rewritten::Role(Role { role, is_local, is_call, is_reset }) = rewritten else { return None };
+            assert_eq!(sent.effects.intersects(Effects::AS_RESET), is_reset, "{sql}");
+            Some((role, is_local, is_call, is_reset))
+        }
+        Some(other) => panic!("{sql}: {other:?}"),
+        None => {
+            assert!(refused(class), "{sql}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_role_is_for_the_host_to_compare() {
+    let named = |name: &str| Some(name.to_owned());
+    for (sql, expected) in [
+        ("SET ROLE x", (named("x"), false, false, false)),
+        ("SET ROLE 'X'", (named("X"), false, false, false)),
+        ("SET LOCAL ROLE X", (named("x"), true, false, false)),
+        ("SET ROLE NONE", (None, false, false, false)),
+        ("SET \"Role\" TO DEFAULT", (None, false, false, false)),
+        ("RESET ROLE", (None, false, false, true)),
+        ("RESET SESSION AUTHORIZATION;", (None, false, false, true)),
+        ("SET LOCAL SESSION AUTHORIZATION DEFAULT", (None, true, false, false)),
+        ("SET SESSION AUTHORIZATION none", (named("none"), false, false, false)),
+        ("SELECT set_config('Role', 'x', true)", (named("x"), true, true, false)),
+    ] {
+        assert_eq!(role(sql), Some(expected), "{sql}");
+    }
+    for sql in [
+        "SET ROLE x; SELECT 1",
+        "ALTER ROLE x SET role = x",
+        "SELECT set_config('role', 'x', false) AS a",
+        "SELECT set_config('role', 'x', false) FROM t",
+        "SELECT set_config('role', $1, false)",
+        "SELECT set_config('role', 'x', false), 1",
+        "SELECT set_config('role', 'x', false) LIMIT 1",
+        "SELECT set_config('role', 'x', false) UNION SELECT ''",
+        "SELECT set_config('role', 'x', false) FILTER (WHERE true)",
+        "SELECT set_config('role', 'x', false)::text",
+        "SELECT set_config('role', 'x', 'f')",
+        "SET role FROM CURRENT",
+    ] {
+        assert_eq!(role(sql), None, "{sql}");
+    }
+}
+
+#[test]
+fn an_extension_is_for_the_host_to_look_for() {
+    let rewritten = |guard, sql: &str| classifier(guard).rewritten(sql.as_bytes());
+    for (sql, name) in [
+        ("CREATE EXTENSION IF NOT EXISTS pgcrypto", "pgcrypto"),
+        ("CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA x VERSION '1' CASCADE;", "uuid-ossp"),
+    ] {
+        assert_eq!(rewritten(GuardMode::Strict, sql), Some(Rewritten::Extension(name.into())));
+        assert_eq!(rewritten(GuardMode::Standard, sql), None);
+    }
+    for sql in [
+        "CREATE EXTENSION pgcrypto",
+        "CREATE EXTENSION IF NOT EXISTS \"a'b\"",
+        "CREATE EXTENSION IF NOT EXISTS \"$pgdog_jwt$\"",
+        "CREATE EXTENSION IF NOT EXISTS \"ü\"",
+        "CREATE EXTENSION IF NOT EXISTS a; SELECT 1",
+        "DO $$ BEGIN END $$",
+    ] {
+        assert_eq!(rewritten(GuardMode::Strict, sql), None, "{sql}");
+        assert!(refused(classify(GuardMode::Strict, sql)), "{sql}");
     }
 }

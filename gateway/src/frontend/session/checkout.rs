@@ -166,6 +166,7 @@ impl Session {
         }
         if rules.follows_sql != self.rules.follows_sql {
             self.sql = rules.follows_sql.then(Box::default);
+            self.reads_tags |= rules.follows_sql;
         }
         self.rules = rules;
         self.pipelines = self.may_pipeline();

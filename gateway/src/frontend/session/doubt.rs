@@ -60,7 +60,7 @@ pub(super) fn take_error(pending: Pending) -> Option<Vec<u8>> {
     match pending {
         Pending::Query { instead, .. } | Pending::FunctionCall { instead, .. } => match *instead? {
             Instead::Error(error) => Some(error),
-            Instead::Refusal(_) | Instead::Rewritten => None,
+            Instead::Refusal(_) | Instead::Rewritten(_) => None,
         },
         _ => None,
     }

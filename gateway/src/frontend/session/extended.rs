@@ -375,7 +375,7 @@ impl Session {
         self.assert_identity(portal.as_deref().map_or(Runs::Other, Runs::Execute));
         let forgets = match special {
             Some(Special::Forgets(forgets)) => Some(forgets),
-            Some(Special::Copies) | None => None,
+            Some(Special::Copies | Special::Completes(_)) | None => None,
         };
         if forgets.is_some() {
             self.forgetting.is_sent = true;
@@ -391,7 +391,7 @@ impl Session {
         self.forward_request(header);
         self.registration.meter.query();
         let may_copy = special == Some(Special::Copies);
-        self.owe(Request::Execute { may_copy }, Pending::Execute(audit, forgets, mark));
+        self.owe(Request::Execute { may_copy }, Pending::Execute(audit, special, mark));
         if may_copy {
             // PostgreSQL may keep the answer back otherwise, and nothing else is sent before it is there.
             message::flush(&mut self.requests);

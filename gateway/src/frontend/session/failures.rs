@@ -23,7 +23,7 @@ impl Session {
         }
         self.registration.meter.server_error(body);
         let renamed = self.with_own_names(body);
-        let renamed = self.without_position(renamed.as_deref().unwrap_or(body)).or(renamed);
+        let renamed = self.without_other_text(renamed.as_deref().unwrap_or(body)).or(renamed);
         self.note_changed_result(body);
         self.record_error(body);
         match (self.failed(renamed.as_deref().unwrap_or(body)), renamed) {

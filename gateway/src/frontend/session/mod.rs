@@ -175,6 +175,8 @@ pub(crate) struct Session {
     cancelling: Option<Box<Cancelling>>,
     /// One that has come before its request.
     held_cancel: Option<Box<HeldCancel>>,
+    /// What statements complete as matters: they may be of SQL `PREPARE`, or sent otherwise than they were written.
+    reads_tags: bool,
     /// A statement was prepared with another text than the client's.
     has_rewritten: bool,
     /// What runs may change what statements give.
@@ -277,6 +279,7 @@ impl Session {
             is_untold: false,
             cancelling: None,
             held_cancel: None,
+            reads_tags: rules.follows_sql,
             has_rewritten: false,
             changes_schema: false,
             ran: false,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use pgdog_jwt_protocol::Request;
 
 use super::Session;
-use super::forgetting::Forgets;
 use super::names::{Before, Name};
 use super::recorded::{Binding, Naming, Running};
-use super::special::Mark;
+use super::rewriting::Completes;
+use super::special::{Mark, Special};
 use super::unnamed::Change;
 use crate::backend::statements::Statement;
 use crate::wire::PgError;
@@ -46,9 +46,9 @@ pub(super) enum Pending {
     Describe(Option<Box<(Name, Arc<Statement>)>>),
     /// The same, asked by the gateway for itself: whether the statement still is what clients know.
     Check(Arc<Statement>),
-    /// CommandComplete, EmptyQueryResponse or PortalSuspended. Where statements are recorded; what it makes the session forget.
-    /// And the portal, where it was special and may run no more.
-    Execute(Option<Box<Running>>, Option<Forgets>, Option<Box<Mark>>),
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended. Where statements are recorded; what is special about the portal's
+    /// statement. And the portal, where it was special and may run no more.
+    Execute(Option<Box<Running>>, Option<Special>, Option<Box<Mark>>),
     /// CloseComplete.
     Close(Box<Close>),
     /// A part of the gateway's own question whether the connection still is who it was: see [`super::assertion`].
@@ -63,7 +63,7 @@ pub(super) enum Instead {
     /// It was sent in place of a refused one.
     Refusal(PgError),
     /// It was sent otherwise than it was written: an error says no position.
-    Rewritten,
+    Rewritten(Option<Completes>),
     /// It has failed already, or the batch in front of it: this whole message, see [`super::doubt`].
     Error(Vec<u8>),
 }

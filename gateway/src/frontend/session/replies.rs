@@ -8,7 +8,8 @@ use pgdog_jwt_protocol::{Desync, Received};
 use super::Session;
 use super::doubt::take_error;
 use super::forgetting::Forgets;
-use super::pending::Pending;
+use super::pending::{Instead, Pending};
+use super::special::Special;
 use crate::net::buffer::Chunk;
 use crate::stats::events;
 use crate::wire::fields::Fields;
@@ -186,8 +187,7 @@ impl Session {
             if self.audited.is_some() {
                 self.record_command(body);
             }
-            self.command(body);
-            return Fate::Forward;
+            return self.command(body);
         }
         self.part_of(Fate::Forward)
     }
@@ -203,9 +203,19 @@ impl Session {
 
     /// A statement has completed, with this tag.
     #[inline]
-    fn command(&mut self, tag: &[u8]) {
-        if self.names.may_be_cleared() || self.sql.is_some() {
-            self.note_names(tag);
+    fn command(&mut self, tag: &[u8]) -> Fate {
+        if self.names.may_be_cleared() || self.reads_tags { self.note_tag(tag) } else { Fate::Forward }
+    }
+
+    #[inline(never)]
+    fn note_tag(&mut self, tag: &[u8]) -> Fate {
+        self.note_names(tag);
+        match self.conversation.front() {
+            Some(Pending::Query { instead: Some(instead), .. }) => match **instead {
+                Instead::Rewritten(Some(completes)) => rewritten(|out| message::command_complete(out, completes.tag())),
+                _ => Fate::Forward,
+            },
+            _ => Fate::Forward,
         }
     }
 
@@ -213,17 +223,20 @@ impl Session {
     #[inline]
     fn completed(&mut self, done: Pending, tag: u8, body: &[u8]) -> Fate {
         match done {
-            Pending::Execute(audit, forgets, _) => {
+            Pending::Execute(audit, special, _) => {
                 let is_done = tag == b'C';
                 if audit.is_some() {
                     self.record_executed(audit, is_done.then_some(body));
                 }
                 if is_done {
-                    self.command(body);
+                    let _ = self.command(body);
                 }
-                match forgets.filter(|_| is_done) {
-                    Some(forgets) => self.has_forgotten(forgets),
-                    None => Fate::Forward,
+                match special.filter(|_| is_done) {
+                    Some(Special::Forgets(forgets)) => self.has_forgotten(forgets),
+                    Some(Special::Completes(completes)) => {
+                        rewritten(|out| message::command_complete(out, completes.tag()))
+                    }
+                    Some(Special::Copies) | None => Fate::Forward,
                 }
             }
             Pending::Bind(_, bound) => {

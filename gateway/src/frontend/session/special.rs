@@ -1,5 +1,5 @@
-//! Statements that need more than to be sent: those that may read COPY data, and those that forget what a session has set
-//! (see [`super::forgetting`]). Which prepared statements and portals stand for one is remembered here.
+//! Statements that need more than to be sent: those that may read COPY data, those that forget what a session has set
+//! (see [`super::forgetting`]), and those that PostgreSQL calls something else (see [`super::rewriting`]). Which prepared statements and portals stand for one is remembered here.
 //!
 //! Nothing unsafe comes of a mistake in it. A COPY that was not foreseen ends the connection when something was sent behind
 //! it, and what lies on the server under the name of a statement that forgets is harmless.
@@ -10,6 +10,7 @@ use super::Session;
 use super::forgetting::Forgets;
 use super::names::significant;
 use super::requests::{Next, Step};
+use super::rewriting::Completes;
 use crate::wire::PgError;
 
 /// Such names of one client.
@@ -22,6 +23,8 @@ pub(super) enum Special {
     Copies,
     /// It makes the session forget its settings, or all that it has done.
     Forgets(Forgets),
+    /// It was sent otherwise than it was written.
+    Completes(Completes),
 }
 
 /// A name, and what special it stood for before.
@@ -142,9 +145,18 @@ impl Session {
     /// What is special about a statement of this class.
     #[inline]
     pub(super) fn special(&self, class: Class) -> Option<Special> {
-        const SPECIAL: Effects = Effects::of(&[Effects::FORGETS, Effects::COPY_IN, Effects::EXECUTES]);
+        const SPECIAL: Effects = Effects::of(&[
+            Effects::FORGETS,
+            Effects::COPY_IN,
+            Effects::EXECUTES,
+            Effects::AS_RESET,
+            Effects::AS_EXTENSION,
+        ]);
         if !class.effects.intersects(SPECIAL) {
             return None;
+        }
+        if let Some(completes) = Completes::of(class) {
+            return Some(Special::Completes(completes));
         }
         match self.forgets(class) {
             Some(forgets) => Some(Special::Forgets(forgets)),
