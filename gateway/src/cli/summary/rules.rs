@@ -12,7 +12,7 @@ pub(super) fn variables(page: &mut Page, core: &JwtConfig) {
             Variable::One(one) => {
                 let required = if one.required { ", required" } else { "" };
                 section.fact("required", one.required).fact("value", one.value.to_string());
-                format!("{} = {}{required}", one.name, one.value.to_string())
+                format!("{} = {}{required}", one.name, one.value)
             }
             Variable::Each { claim, .. } => {
                 section.fact("claim", claim.as_str());
