@@ -99,6 +99,11 @@ BROKEN: dict[str, tuple[Config, str, str]] = {
         "no such folder",
     ),
     "a socket without a folder": ({"general": {"unix_socket_dir": "/no/such"}}, "/no/such", "no such folder"),
+    "a congestion control that the kernel does not have": (
+        {"tcp": {"congestion_control": "no_such_one"}},
+        "no_such_one",
+        "the kernel refuses it",
+    ),
     "another machine's address": ({"general": {"host": "192.0.2.1"}}, "192.0.2.1", "192.0.2.1"),
 }
 

@@ -107,6 +107,14 @@ impl Generation {
             problems.push(Problem { spot: Spot::none(), reason });
             None
         });
+        let tcp = TcpOptions::from(&config.tcp);
+        // Of all options, the kernel only looks this one up.
+        if let Some(name) = &tcp.congestion_control
+            && let Err(error) = tcp.check()
+        {
+            let spot = Spot::whole(name.clone());
+            problems.push(Problem { spot, reason: format!("the kernel refuses it: {error}") });
+        }
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
@@ -119,7 +127,7 @@ impl Generation {
             bounds: Bounds::of(&config),
             provisioner,
             tls,
-            tcp: TcpOptions::from(&config.tcp),
+            tcp,
             policies: Policies::new(policy(&config)),
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,

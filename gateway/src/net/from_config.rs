@@ -13,6 +13,7 @@ impl From<&Tcp> for TcpOptions {
             interval: tcp.interval,
             retries: tcp.retries,
             user_timeout: tcp.user_timeout,
+            congestion_control: tcp.congestion_control.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 /// `[tcp]`. What is `None` stays as the operating system has it.
@@ -20,15 +20,24 @@ pub(crate) struct TcpOptions {
     pub(crate) retries: Option<u32>,
     /// How long sent bytes may stay unacknowledged (Linux only).
     pub(crate) user_timeout: Option<Duration>,
+    /// By its name (Linux only).
+    pub(crate) congestion_control: Option<String>,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { keepalive: true, time: None, interval: None, retries: None, user_timeout: None }
+        let (time, interval, retries, user_timeout, congestion_control) = Default::default();
+        Self { keepalive: true, time, interval, retries, user_timeout, congestion_control }
     }
 }
 
 impl TcpOptions {
+    /// Whether the kernel takes all of this, tried on a socket that connects to nobody.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        self.set(SockRef::from(&socket))
+    }
+
     /// Sets everything on a connection, accepted or opened.
     pub(crate) fn apply(&self, socket: &TcpStream) -> io::Result<()> {
         self.set(SockRef::from(socket))
@@ -50,6 +59,10 @@ impl TcpOptions {
         #[cfg(target_os = "linux")]
         if self.user_timeout.is_some() {
             socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(name) = &self.congestion_control {
+            socket.set_tcp_congestion(name.as_bytes())?;
         }
         Ok(())
     }
@@ -86,6 +99,8 @@ mod tests {
             time: Some(Duration::from_secs(30)),
             interval: Some(Duration::from_secs(5)),
             retries: Some(3),
+            // The one that every kernel has.
+            congestion_control: Some("reno".to_owned()),
             ..TcpOptions::default()
         };
 
@@ -96,6 +111,8 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        #[cfg(target_os = "linux")]
+        assert!(socket.tcp_congestion().unwrap().starts_with(b"reno"));
     }
 
     #[tokio::test]
@@ -115,6 +132,14 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_time().unwrap(), time);
             }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_kernel_does_not_have_is_found_before_anybody_connects() {
+        let named = |name: &str| TcpOptions { congestion_control: Some(name.to_owned()), ..TcpOptions::default() };
+        assert!(TcpOptions::default().check().is_ok() && named("reno").check().is_ok());
+        assert!(named("no_such_algorithm").check().is_err());
     }
 
     #[tokio::test]
