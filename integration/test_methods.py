@@ -89,6 +89,16 @@ def test_a_service_may_use_another_account_at_the_server(make_gateway: MakeGatew
     assert who(target, "service", "service-secret") == "reports"
 
 
+def test_a_user_has_time_limits_of_its_own(make_gateway: MakeGateway) -> None:
+    servers = make_gateway(start=False).gateway.config["databases"]
+    servers = [server | {"lock_timeout": 9000, "statement_timeout": 9000} for server in servers]
+    target = make_gateway(databases=servers, users=[SERVICE | {"lock_timeout": 1234}])
+
+    with target.connect("service", "service-secret") as connection:
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("1234ms",)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("9s",)
+
+
 def test_users_with_passwords_are_refused_other_databases(make_gateway: MakeGateway) -> None:
     servers = make_gateway(start=False).gateway.config["databases"]
     other = servers[0] | {"name": "elsewhere", "database_name": "demo"}

@@ -8,7 +8,7 @@ use tracing::warn;
 const MOST: u64 = 1 << 20;
 
 /// Raises the soft limit, which is low for the sake of programs that use select(2), to the hard one.
-pub(super) fn raise() {
+pub(crate) fn raise() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match wanted(soft, hard) {
         Some(wanted) => setrlimit(Resource::RLIMIT_NOFILE, wanted, hard),
         None => Ok(()),

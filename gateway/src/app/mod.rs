@@ -26,7 +26,6 @@ use crate::audit;
 use crate::backend::janitor;
 use crate::cli::{Paths, logging};
 use crate::config::Loaded;
-use crate::frontend::unauthenticated::Bounds;
 use crate::provisioning::upkeep;
 use crate::resolvers;
 use crate::stats::{self, events};
@@ -80,7 +79,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     let generation = paths.build(loaded.config, None)?;
     audit::install(audit::prepare(&generation.config.audit)?)?;
     let workers = Workers::start(generation.config.general.workers)?;
-    report_descriptors(&generation.bounds);
+    report_descriptors(&generation);
     let listeners = match inherited {
         none if none.is_empty() => listener::bind(&generation.config.general).await?,
         inherited => inherited,
@@ -133,7 +132,8 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
 }
 
 /// Says what was made of the limit of descriptors.
-fn report_descriptors(bounds: &Bounds) {
+fn report_descriptors(generation: &Generation) {
+    let bounds = &generation.bounds;
     let limit = descriptors::limit();
     info!(
         event = "descriptors",
@@ -143,6 +143,9 @@ fn report_descriptors(bounds: &Bounds) {
         max_unauthenticated_clients_per_address = bounds.per_address,
         "file descriptors"
     );
+    if let Some(reason) = bounds.shortage(&generation.config) {
+        warn!(event = "descriptors", reason, "fewer clients fit than max_client_conn lets in");
+    }
 }
 
 /// Asks issuers for their keys, so that no login has to wait for what could have been known. Nothing waits for this: an

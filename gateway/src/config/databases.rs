@@ -27,6 +27,7 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
         pool_size: section.given(&keys::POOL_SIZE),
         min_pool_size: section.given(&keys::MIN_POOL_SIZE),
         max_server_connections: section.given(&keys::MAX_SERVER_CONNECTIONS),
+        max_db_client_connections: section.given(&keys::MAX_DB_CLIENT_CONNECTIONS),
         pooler_mode: section.given(&keys::POOLER_MODE),
         statement_timeout: section.given(&keys::STATEMENT_TIMEOUT),
         lock_timeout: section.given(&keys::LOCK_TIMEOUT),

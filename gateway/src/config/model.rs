@@ -60,6 +60,18 @@ impl Config {
         server.max_server_connections.or(self.general.max_server_connections)
     }
 
+    /// Most clients of a database.
+    pub(crate) fn client_limit_of(&self, database: &str) -> Option<usize> {
+        let own = self.databases.iter().filter(|server| server.name == database);
+        own.filter_map(|server| server.max_db_client_connections).min().or(self.general.max_db_client_connections)
+    }
+
+    /// Most clients that are this user.
+    pub(crate) fn client_limit_as(&self, user: &str, database: &str) -> Option<usize> {
+        let own = self.user(user, database).and_then(|user| user.max_user_client_connections);
+        own.or(self.general.max_user_client_connections)
+    }
+
     /// Variables of the environment that are read when they are needed.
     pub(crate) fn later_variables(&self) -> impl Iterator<Item = String> {
         let provisioning = self.jwt.iter().filter_map(|jwt| jwt.provisioning.as_ref());
@@ -104,6 +116,10 @@ pub(crate) struct General {
     pub(crate) client_idle_timeout: Duration,
     pub(crate) client_idle_in_transaction_timeout: Duration,
     pub(crate) client_login_timeout: Duration,
+    /// Of clients that are logged in: in all, on one database, as one user.
+    pub(crate) max_client_conn: Option<usize>,
+    pub(crate) max_db_client_connections: Option<usize>,
+    pub(crate) max_user_client_connections: Option<usize>,
     /// `None`: a share of the descriptors, as for the next.
     pub(crate) max_unauthenticated_clients: Option<usize>,
     pub(crate) max_unauthenticated_clients_per_address: Option<usize>,
@@ -208,6 +224,8 @@ pub(crate) struct Database {
     pub(crate) min_pool_size: Option<usize>,
     /// Most connections of all pools to this server together.
     pub(crate) max_server_connections: Option<usize>,
+    /// Most clients of the database; of several entries the lowest counts.
+    pub(crate) max_db_client_connections: Option<usize>,
     pub(crate) pooler_mode: Option<PoolerMode>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) lock_timeout: Option<Duration>,
@@ -256,6 +274,7 @@ pub(crate) struct User {
     pub(crate) password_hash: Option<Secret>,
     pub(crate) pool_size: Option<usize>,
     pub(crate) min_pool_size: Option<usize>,
+    pub(crate) max_user_client_connections: Option<usize>,
     pub(crate) pooler_mode: Option<PoolerMode>,
     pub(crate) server_user: Option<String>,
     pub(crate) server_password: Option<Secret>,

@@ -21,6 +21,7 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
         password_hash: password_hash(section),
         pool_size: section.given(&keys::POOL_SIZE),
         min_pool_size: section.given(&keys::MIN_POOL_SIZE),
+        max_user_client_connections: section.given(&keys::MAX_USER_CLIENT_CONNECTIONS),
         pooler_mode: section.given(&keys::POOLER_MODE),
         server_user: section.given(&keys::SERVER_USER),
         server_password: section.given(&keys::SERVER_PASSWORD),

@@ -23,7 +23,13 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// What is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    /// A user of a database.
+    /// Everybody.
+    Clients,
+    /// Everybody on a database.
+    ClientsOn { database: Box<str> },
+    /// A user, on whatever database.
+    ClientsAs { user: Box<str> },
+    /// A user of a database whose token says how many.
     User { database: Box<str>, user: Box<str> },
     /// A tenant of a database.
     Tenant { database: Box<str>, tenant: Box<str> },

@@ -13,6 +13,7 @@ use super::audit::{Attempt, client_name};
 use super::cancel;
 use super::certificate;
 use super::client_flow;
+use super::client_limits;
 use super::grant::Who;
 use super::handshake::{self, HandshakeError, HandshakeOptions};
 use super::identify::identify;
@@ -277,6 +278,11 @@ async fn admit(
         .map_err(|error| (Refused::new("no_certificate", error), None))?;
     let who =
         identify(stream, startup, name, database, generation, address).await.map_err(|refused| (refused, None))?;
+    let counted = client_limits::take(&generation.config, database, who.user());
+    let client_seats = match counted {
+        Ok(seats) => seats,
+        Err(refused) => return Err((*refused, Some(who))),
+    };
     let opened = tenant::open(who, name, database, generation).await;
     let (mut who, tenant_seat) = opened.map_err(|(refused, who)| (refused, Some(who)))?;
     let pools = match who.pools(&generation.registry, database) {
@@ -291,7 +297,7 @@ async fn admit(
         Ok(seats) => seats,
         Err(refused) => return Err((*refused, Some(who))),
     };
-    seats.extend(tenant_seat);
+    seats.extend(tenant_seat.into_iter().chain(client_seats));
     let watch = who.watch(&generation.config, pools.spec.read_only);
     // What a standby is called may decide which transactions wait for it.
     let person = match replication {

@@ -8,6 +8,7 @@ pub(crate) mod cancel;
 mod cancelling;
 mod certificate;
 mod client_flow;
+mod client_limits;
 mod deadline;
 pub(crate) mod grant;
 pub(crate) mod handshake;

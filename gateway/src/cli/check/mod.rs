@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::summary::Summary;
 use super::{Failure, Paths};
 use crate::app::state::Generation;
-use crate::app::trial;
+use crate::app::{descriptors, trial};
 use crate::config::{Config, Problem, Spot};
 
 #[derive(Debug, Args)]
@@ -86,6 +86,8 @@ impl Check {
         };
         findings.add(Severity::Warning, loaded.warnings);
         let config = loaded.config.clone();
+        // As a start does: what is left for clients is counted by the limit that it would have.
+        descriptors::raise();
         match paths.build(loaded.config, None) {
             Ok(generation) => self.look_around(paths, &Arc::new(generation), &mut findings).await,
             Err(error) => findings.add(Severity::Error, error.problems),
@@ -101,6 +103,8 @@ impl Check {
         let place = |(key, reason): (&'static str, String)| paths.placed_key(key, reason);
         let obstacles = trial::obstacles(&generation.config).await;
         findings.add(Severity::Error, obstacles.into_iter().map(place).collect());
+        let shortage = generation.bounds.shortage(&generation.config).map(|reason| ("max_client_conn", reason));
+        findings.add(Severity::Warning, shortage.into_iter().map(place).collect());
         let unreadable = unreadable_files(&generation.config).into_iter().map(|problem| paths.placed(problem));
         findings.add(Severity::Error, unreadable.collect());
         if self.connect {

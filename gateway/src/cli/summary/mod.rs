@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::config::{
     AuditDestination, AuthType, Choice, Config, Database, Databases, Provisioning, StatementAudit, User,
 };
+use crate::frontend::unauthenticated::Bounds;
 use page::Page;
 
 /// Both forms.
@@ -24,6 +25,7 @@ impl Summary {
     pub(super) fn of(config: &Config) -> Self {
         let mut page = Page::default();
         listener(&mut page, config);
+        clients(&mut page, config);
         databases(&mut page, config);
         users(&mut page, config);
         tenants(&mut page, config);
@@ -65,6 +67,24 @@ fn listener(page: &mut Page, config: &Config) {
     let (mode, size) = (general.pooler_mode.word(), general.default_pool_size);
     let pools = page.section("pools").say(format!("{mode} mode, up to {size} connections each"));
     pools.fact("mode", mode).fact("size", size);
+}
+
+fn clients(page: &mut Page, config: &Config) {
+    let general = &config.general;
+    let shown = |most: Option<usize>| most.filter(|most| *most != usize::MAX);
+    let room = Bounds::of(config).descriptors;
+    let section = page.section("clients").fact("descriptors", room);
+    let mut limits = Vec::new();
+    for (key, most, of) in [
+        ("max_client_conn", general.max_client_conn, ""),
+        ("max_db_client_connections", general.max_db_client_connections, " for a database"),
+        ("max_user_client_connections", general.max_user_client_connections, " for a user"),
+    ] {
+        section.fact(key, shown(most));
+        limits.extend(shown(most).map(|most| format!("{most}{of}")));
+    }
+    let limits = if limits.is_empty() { "any number".to_owned() } else { format!("up to {}", limits.join(", ")) };
+    section.say(format!("{limits}; descriptors here are for {room}"));
 }
 
 fn databases(page: &mut Page, config: &Config) {

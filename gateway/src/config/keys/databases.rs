@@ -31,6 +31,8 @@ pgdog_jwt::keys! {
         MIN_POOL_SIZE: Key<Count> = key("min_pool_size", Count::from(0)).or("the general one");
         /// Most connections to this server, over all pools.
         MAX_SERVER_CONNECTIONS: Key<Count> = key("max_server_connections", Count::from(1)).or("the general one");
+        /// Most clients that are logged in to this database; of several entries of a name, the lowest counts.
+        MAX_DB_CLIENT_CONNECTIONS: Key<Count> = key("max_db_client_connections", Count::from(1)).or("the general one");
         /// Pooler mode of this database.
         POOLER_MODE: Key<Word<PoolerMode>> = key("pooler_mode", Word::ANY).or("the general one");
         /// Sets statement_timeout on every connection to this server.

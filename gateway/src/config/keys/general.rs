@@ -41,6 +41,12 @@ pgdog_jwt::keys! {
         PASSTHROUGH_AUTH: Setting<Word<PassthroughAuth>> = setting("passthrough_auth", Word::ANY, PassthroughAuth::Disabled);
         /// From the first byte to the end of the login.
         CLIENT_LOGIN_TIMEOUT: Setting<Time> = setting("client_login_timeout", Time::millis(0, NO_LIMIT), 60_000);
+        /// Most clients that are logged in; the next one hears 53300. The admin database counts nobody.
+        MAX_CLIENT_CONN: Key<Count> = key("max_client_conn", Count::from(1)).or("no limit");
+        /// Most of them on one database.
+        MAX_DB_CLIENT_CONNECTIONS: Key<Count> = key("max_db_client_connections", Count::from(1)).or("no limit");
+        /// Most of them as one user, on all databases.
+        MAX_USER_CLIENT_CONNECTIONS: Key<Count> = key("max_user_client_connections", Count::from(1)).or("no limit");
         /// Most clients that have connected and not logged in yet.
         MAX_UNAUTHENTICATED_CLIENTS: Key<Count> = key("max_unauthenticated_clients", Count::from(1)).or("half of the descriptors");
         /// Most of them from one address: an IPv4 address, or the first 64 bits of an IPv6 address.

@@ -25,6 +25,8 @@ pgdog_jwt::keys! {
         POOL_SIZE: Key<Count> = key("pool_size", Count::from(1)).or("the database's");
         /// Server connections that it keeps open.
         MIN_POOL_SIZE: Key<Count> = key("min_pool_size", Count::from(0)).or("the database's");
+        /// Most clients that are logged in as this user, on all databases.
+        MAX_USER_CLIENT_CONNECTIONS: Key<Count> = key("max_user_client_connections", Count::from(1)).or("the general one");
         /// Pooler mode of this user.
         POOLER_MODE: Key<Word<PoolerMode>> = key("pooler_mode", Word::ANY).or("the database's");
         /// Account to log in to PostgreSQL with.

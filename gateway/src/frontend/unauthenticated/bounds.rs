@@ -39,6 +39,14 @@ impl Bounds {
         }
     }
 
+    /// Why fewer clients than `max_client_conn` can be here; `None`: there is room for them, or no such limit.
+    pub(crate) fn shortage(&self, config: &Config) -> Option<String> {
+        let (wanted, room) = (config.general.max_client_conn?, self.descriptors);
+        (wanted > room).then(|| {
+            format!("{wanted} clients do not fit into the {room} descriptors that are left for clients: raise the hard limit (LimitNOFILE, ulimit -Hn)")
+        })
+    }
+
     /// As what an address is counted; `None`: it is not.
     pub(super) fn counted(&self, address: Option<SocketAddr>) -> Option<Prefix> {
         let address = address?;
@@ -91,6 +99,18 @@ mod tests {
     fn a_budget_of_servers_says_how_many_descriptors_they_need() {
         assert_eq!(bounds("", "max_server_connections = 100", 20_000).descriptors, 20_000 - 164);
         assert_eq!(bounds("max_server_connections = 9223372036854775807", "", 20_000).descriptors, 15_000);
+    }
+
+    #[test]
+    fn more_clients_than_descriptors_are_a_shortage() {
+        let shortage = |most: usize| {
+            let text = format!("[general]\nmax_client_conn = {most}\n[[databases]]\nname = \"a\"\nhost = \"b\"\n");
+            let pgdog = Text { name: "pgdog.toml", text: &text };
+            let config = Config::from_texts(pgdog, Text { name: "users.toml", text: "" }, &|_| None).unwrap().config;
+            Bounds::within(&config, 20_000).shortage(&config)
+        };
+        assert_eq!(shortage(15_000), None);
+        assert!(shortage(15_001).unwrap().starts_with("15001 clients do not fit into the 15000 descriptors"));
     }
 
     #[test]
