@@ -152,7 +152,11 @@ class Gateway:
         if self.exited:
             if is_pgdog():
                 skip_unknown_keys(self.log_text())
-            raise RuntimeError(f"the gateway does not start:\n{self.log_text()[-3000:]}")
+            log = self.log_text()[-3000:]
+            if is_pgdog():
+                # It prints an error as a string in quotes.
+                log = log.replace('\\"', '"')
+            raise RuntimeError(f"the gateway does not start:\n{log}")
         return self
 
     @property

@@ -64,7 +64,7 @@ pub fn refused(attempt: &Attempt<'_>, reason: &str, detail: Option<&str>, grant:
     );
 }
 
-/// A session ends with its token.
+/// A token ends, and its session with it as soon as it may.
 pub fn ended(end: End, subject: &str, client: SocketAddr) {
     let (event, reason) = match end {
         End::Expired => ("expiry", "expired"),

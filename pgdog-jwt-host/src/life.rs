@@ -1,5 +1,6 @@
 //! How long a session lives: until its token ends, by two clocks, or is revoked.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +9,8 @@ use pgdog_jwt::revocation::{Revocations, TokenIdentity};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::audit;
 
 /// Between two looks at the clock on the wall, which may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -103,22 +106,25 @@ struct Token {
     subject: String,
     token_id: Option<String>,
     issued_at: Option<SystemTime>,
+    client: SocketAddr,
 }
 
 impl Life {
-    /// Watches from now on. Call it before the last check of the login, so that no revocation is missed in between. Needs a
+    /// Watches the session of a client from now on; its end is an event in the log. Call it before the last check of the login, so that no revocation is missed in between. Needs a
     /// runtime.
     pub fn begin(
         grant: &AuthGrant,
         revocations: Arc<Revocations>,
         on_expiry: OnExpiry,
         generation: &Generation,
+        client: SocketAddr,
     ) -> Self {
         let token = Token {
             issuer: grant.issuer.clone(),
             subject: grant.subject.clone(),
             token_id: grant.token_id.clone(),
             issued_at: grant.issued_at,
+            client,
         };
         let (sender, state) = watch::channel(State::Valid);
         let changes = revocations.changes();
@@ -190,13 +196,14 @@ async fn run(
                 left => sleep(left.min(LOOK_EVERY)).await,
             }
         }
-        state.send_if_modified(|state| replace_valid(state, State::Ending(End::Expired)));
+        begin_end(&state, End::Expired, &token);
         sleep(grace).await;
         state.send_replace(State::Over(End::Expired));
     };
     let revoked = async {
         while changes.changed().await.is_ok() {
             if is_revoked(&revocations, &token) {
+                begin_end(&state, End::Revoked, &token);
                 state.send_replace(State::Over(End::Revoked));
                 return;
             }
@@ -207,7 +214,7 @@ async fn run(
         if superseded.wait_for(|is_over| *is_over).await.is_err() {
             return std::future::pending().await;
         }
-        state.send_if_modified(|state| replace_valid(state, State::Ending(End::Superseded)));
+        begin_end(&state, End::Superseded, &token);
         let grace = if let OnExpiry::Disconnect { grace } = on_expiry { grace } else { GRACE };
         sleep(grace).await;
         state.send_replace(State::Over(End::Superseded));
@@ -219,12 +226,18 @@ async fn run(
     }
 }
 
-fn replace_valid(state: &mut State, next: State) -> bool {
-    let was_valid = *state == State::Valid;
-    if was_valid {
-        *state = next;
+/// The first reason stays.
+fn begin_end(state: &watch::Sender<State>, end: End, token: &Token) {
+    let is_first = state.send_if_modified(|state| {
+        let was_valid = *state == State::Valid;
+        if was_valid {
+            *state = State::Ending(end);
+        }
+        was_valid
+    });
+    if is_first {
+        audit::ended(end, &token.subject, token.client);
     }
-    was_valid
 }
 
 fn is_revoked(revocations: &Revocations, token: &Token) -> bool {

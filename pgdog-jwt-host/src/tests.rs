@@ -1,5 +1,6 @@
 //! What tests have in common, and what they say of several modules together.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use pgdog_jwt::config::IdentityMode;
@@ -44,6 +45,7 @@ pub(crate) fn grant(user: &str) -> AuthGrant {
     }
 }
 
+const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5);
 const KEY: &str = include_str!("test_key.pem");
 
 fn read(text: &str) -> Result<Config, String> {
@@ -155,7 +157,7 @@ fn authenticator() -> std::sync::Arc<Authenticator> {
 async fn a_session_ends_when_nothing_runs_or_when_the_grace_is_over() {
     let expired = AuthGrant { valid_until: SystemTime::now(), ..grant("alice") };
     let rule = OnExpiry::Disconnect { grace: Duration::from_secs(10) };
-    let life = Life::begin(&expired, authenticator().revocations().clone(), rule, &Generation::default());
+    let life = Life::begin(&expired, authenticator().revocations().clone(), rule, &Generation::default(), CLIENT);
     let begun = tokio::time::Instant::now();
     assert_eq!(life.ending().due(true).await, End::Expired);
     assert!(begun.elapsed() < Duration::from_secs(1) && life.has_ended());
@@ -166,7 +168,8 @@ async fn a_session_ends_when_nothing_runs_or_when_the_grace_is_over() {
 #[tokio::test(start_paused = true)]
 async fn a_session_may_outlive_its_token_where_the_configuration_says_so() {
     let expired = AuthGrant { valid_until: SystemTime::now(), ..grant("alice") };
-    let life = Life::begin(&expired, authenticator().revocations().clone(), OnExpiry::Ignore, &Generation::default());
+    let life =
+        Life::begin(&expired, authenticator().revocations().clone(), OnExpiry::Ignore, &Generation::default(), CLIENT);
     let due = tokio::time::timeout(Duration::from_secs(3600), async { life.ending().due(true).await });
     assert!(due.await.is_err());
 }
@@ -174,7 +177,8 @@ async fn a_session_may_outlive_its_token_where_the_configuration_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_session_ends_with_the_configuration_that_let_it_in() {
     let generation = Generation::default();
-    let life = Life::begin(&grant("alice"), authenticator().revocations().clone(), OnExpiry::Ignore, &generation);
+    let life =
+        Life::begin(&grant("alice"), authenticator().revocations().clone(), OnExpiry::Ignore, &generation, CLIENT);
     generation.end();
     assert_eq!(life.ending().due(true).await, End::Superseded);
 }

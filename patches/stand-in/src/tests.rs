@@ -286,7 +286,7 @@ async fn a_reload_keeps_the_pools_of_a_configuration_that_says_the_same() {
     reload(&changed);
     assert!(databases().cluster(("alice", "db")).is_err());
     let end = ending.due(true).await;
-    assert!(String::from_utf8_lossy(&Session::farewell(&session, end).0).contains("57P01"));
+    assert!(String::from_utf8_lossy(&Session::farewell(end).0).contains("57P01"));
 }
 
 #[tokio::test]

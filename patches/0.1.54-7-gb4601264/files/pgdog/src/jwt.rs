@@ -144,8 +144,6 @@ pub(crate) enum Login {
 pub(crate) struct Session {
     gate: Gate,
     life: Life,
-    subject: String,
-    client: SocketAddr,
     _seat: Seat<Key, Pool>,
 }
 
@@ -167,10 +165,7 @@ impl Session {
     }
 
     /// The last word to a session that ends.
-    pub(crate) fn farewell(session: &Option<Box<Session>>, end: End) -> NetMessage {
-        if let Some(session) = session {
-            audit::ended(end, &session.subject, session.client);
-        }
+    pub(crate) fn farewell(end: End) -> NetMessage {
         error("FATAL", end.sqlstate(), end.message(), "Log in again with a new token.")
     }
 
@@ -319,8 +314,8 @@ async fn enter(
     let given: Vec<_> = given.into_iter().filter(|own| own.name != "user" && own.name != "database").collect();
     let checked = given.iter().map(|own| (own.name.as_str(), own.value.as_str().unwrap_or_default()));
     names::check_parameters(checked, &admission.identity, policy).map_err(|error| Refusal::new("parameter", error))?;
-    let life =
-        Life::begin(grant, current.authenticator.revocations().clone(), current.on_expiry(), current.generation());
+    let revocations = current.authenticator.revocations().clone();
+    let life = Life::begin(grant, revocations, current.on_expiry(), current.generation(), client);
     let seat = seat(&grant.user, database, &admission, named, current).await?;
     if life.has_ended() {
         return Err(Refusal::new("revoked", "the token was revoked while its login went on"));
@@ -329,7 +324,7 @@ async fn enter(
     let pool = seat.key().0.clone();
     let names = [("user", pool.as_str()), ("database", database)].map(Parameter::from);
     *params = given.into_iter().chain(names).collect::<Vec<_>>().into();
-    let session = Session { gate, life, subject: grant.subject.clone(), client, _seat: seat };
+    let session = Session { gate, life, _seat: seat };
     Ok((Box::new(session), pool))
 }
 
@@ -433,7 +428,7 @@ async fn probe(cluster: &Cluster, identity: &Identity) -> Result<(), Refusal> {
         let pool = pools.first().ok_or_else(|| Refusal::new("no_pool", "a shard has no server for the user"))?;
         let opened = pool.standalone(ConnectReason::Probe).await;
         let mut server = opened.map_err(|error| Refusal::new("role", error))?;
-        ask(&mut server, identity).await.map_err(|problem| Refusal::new("role", problem))?;
+        ask(&mut server, identity).await.map_err(|problem| Refusal::new(problem.reason(), problem))?;
     }
     Ok(())
 }
@@ -456,6 +451,13 @@ enum Unproven {
     NoRandom(#[from] NoRandom),
     #[error(transparent)]
     Lost(#[from] BackendError),
+}
+
+impl Unproven {
+    /// A word for the log.
+    fn reason(&self) -> &'static str {
+        if matches!(self, Self::Mistaken(Mistaken::Privileged(_))) { "role_privileged" } else { "role" }
+    }
 }
 
 async fn ask(server: &mut Server, identity: &Identity) -> Result<(), Unproven> {

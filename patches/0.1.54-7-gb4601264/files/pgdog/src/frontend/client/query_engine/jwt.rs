@@ -53,7 +53,7 @@ impl Client {
             drop(timeout(LAST_WORD, databases().cancel(client)).await);
             engine.backend.force_close();
         }
-        let farewell = jwt::Session::farewell(&self.jwt, end);
+        let farewell = jwt::Session::farewell(end);
         drop(timeout(LAST_WORD, self.stream.send_flush(&farewell)).await);
     }
 
