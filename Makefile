@@ -12,7 +12,7 @@ GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-integration test-versions conversations conversations-random conversations-adversarial lint fmt bench bench-full bench-instructions bench-cleaning bench-micro release clean
+.PHONY: help demo test test-rust test-integration test-versions test-drivers conversations conversations-random conversations-adversarial lint fmt bench bench-full bench-instructions bench-cleaning bench-micro release clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ test-versions: ## Run them on every PostgreSQL version, in an hour; PG_MAJOR=13 
 		PG_MAJOR=$$major $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS) || failed="$$failed $$major"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed on PostgreSQL$$failed"; exit 1; }
+
+test-drivers: ## Run drivers' own test suites through the gateway, compared with PostgreSQL alone, in 20 minutes at most
+	@scripts/setup build postgres
+	@$(GATEWAY)
+	@exec env PYTHONPATH=integration $(PYTHON) integration/driver_suites.py $(ARGS)
 
 conversations: conversations-random conversations-adversarial ## Compare many conversations with PostgreSQL's own replies
 
