@@ -164,6 +164,8 @@ class Attack:
             gone = escape[0].startswith("LOAD")
         except (EOFError, OSError):
             gone = True
+            # In a transaction of named statements a PgDog ends the session in place of an error.
+            self.refused += is_pgdog()
         if gone:
             self.wire.close()
             self.wire = self.newcomer(self.first)
