@@ -222,7 +222,9 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
         _ if first.is("SHUTDOWN") => Err(NotACommand("SHUTDOWN takes WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS".to_owned())),
         [whom] if first.is("KILL_CLIENT") => Ok(Command::Kill(Target::Client(whom.text.clone()))),
         _ if first.is("KILL_CLIENT") => Err(NotACommand("KILL_CLIENT takes the id of a client".to_owned())),
-        [whom] if first.is("KILL") => Ok(Command::Kill(Target::Any(whom.text.clone()))),
+        [whom] if first.is("KILL") && !whom.is("USER") && !whom.is("DATABASE") => {
+            Ok(Command::Kill(Target::Any(whom.text.clone())))
+        }
         [what, whom] if first.is("KILL") && what.is("USER") => Ok(Command::Kill(Target::User(whom.text.clone()))),
         [what, whom] if first.is("KILL") && what.is("DATABASE") => {
             Ok(Command::Kill(Target::Database(whom.text.clone())))
