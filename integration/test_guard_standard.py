@@ -152,3 +152,18 @@ def test_what_runs_behind_the_begin_is_still_verified(wire: Wire, sql: str, form
 
     last = [message.row for message in answers[-1] if message.type == "D"] if len(answers) > 2 else []
     assert ("bob",) not in last
+
+
+def test_nobody_is_said_to_have_changed_the_identity_in_a_transaction_that_has_failed(wire: Wire) -> None:
+    wire.query("BEGIN")
+    wire.send(w.parse("INSERT INTO notes (body) VALUES ('failed')", "insert"), w.SYNC)
+    wire.until_ready()
+    wire.query("SELECT 1/0")
+
+    wire.send(w.describe("S", "insert"), w.execute("none"), w.SYNC)
+
+    answer = wire.until_ready()
+    assert w.error_of(answer)["C"] in {"25P02", "34000"}
+    assert answer[-1].body == b"E"
+    assert wire.query("ROLLBACK")[0].tag == "ROLLBACK"
+    assert wire.value("SELECT current_user") == "alice"

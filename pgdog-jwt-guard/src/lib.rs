@@ -15,7 +15,7 @@
 //!     identity: true,
 //!     account: Account::Own,
 //!     strategy: ReadWriteStrategy::Conservative,
-//!     protected: ["app.tenant_id".into(), "jwt.*".into()].into(),
+//!     protected: ["app.tenant_id", "jwt.*"].into_iter().collect(),
 //!     cache_limit: 1_000,
 //!     max_words: 100_000,
 //!     dialect: Dialect::NONE,

@@ -114,7 +114,10 @@ impl Session {
                 }
                 parse.refusal.take()
             }
-            Pending::Assertion => Some(Box::new(changed_role())),
+            // In a transaction that had failed before, PostgreSQL answers nothing.
+            Pending::Assertion if self.server.as_ref().is_none_or(|server| server.status() != b'E') => {
+                Some(Box::new(changed_role()))
+            }
             _ => None,
         };
         match &mut failed {
