@@ -277,7 +277,9 @@ async fn ed25519_is_eddsa_by_another_name() {
 #[tokio::test]
 async fn coordinates_are_numbers() {
     let decode = |text: &serde_json::Value| URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap();
-    let key = (0..10_000).map(|_| TestKey::p256("a")).find(|key| decode(&key.jwk()["x"])[0] == 0).unwrap();
+    // Without the second byte it is another number.
+    let is_short = |x: &[u8]| x[0] == 0 && x[1] != 0;
+    let key = (0..10_000).map(|_| TestKey::p256("a")).find(|key| is_short(&decode(&key.jwk()["x"]))).unwrap();
     let whole = decode(&key.jwk()["x"]);
     let longer = [&[0], &whole[..]].concat();
     for (x, expected) in
