@@ -301,7 +301,8 @@ def test_a_permission_level_is_enforced(policed: Target) -> None:
     with client(policed, permission_level=3) as wire:
         assert wire.value("SELECT current_user") == "bob"
         # It leads back to whom the level has made of the session.
-        assert wire.query("RESET ROLE")[0].tag == "RESET"
+        # PostgreSQL 13 says besides that nobody has become a superuser.
+        assert [each.tag for each in wire.query("RESET ROLE") if each.type == "C"] == ["RESET"]
         assert wire.value("SELECT current_user") == "bob"
         assert is_refused(wire, "SET ROLE alice")
 
