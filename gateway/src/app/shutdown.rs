@@ -29,9 +29,9 @@ pub(crate) enum Leave {
     ByThemselves,
 }
 
-/// Waits until all sessions have left; a second signal ends the patience. Where another process shares the port (`shared`), nobody
-/// is asked to leave during the first half of `shutdown_timeout`: their next connection goes to the other process. Whoever is cut off is waited
-/// for until the servers have stopped what they were asked, at most the `rollback_timeout`.
+/// Waits until all sessions have left; a second signal ends the patience. Where another process shares the port (`shared`),
+/// nobody is asked to leave during the first half of `shutdown_timeout`: their next connection goes to the other process. Whoever
+/// is cut off is waited for until the servers have stopped what they were asked, at most the `rollback_timeout`.
 pub(super) async fn drain(
     app: &'static App,
     general: &General,

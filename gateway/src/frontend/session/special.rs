@@ -1,5 +1,6 @@
 //! Statements that need more than to be sent: those that may read COPY data, those that forget what a session has set
-//! (see [`super::forgetting`]), and those that PostgreSQL calls something else (see [`super::rewriting`]). Which prepared statements and portals stand for one is remembered here.
+//! (see [`super::forgetting`]), and those that PostgreSQL calls something else (see [`super::rewriting`]). Which prepared
+//! statements and portals stand for one is remembered here.
 //!
 //! Nothing unsafe comes of a mistake in it. A COPY that was not foreseen ends the connection when something was sent behind
 //! it, and what lies on the server under the name of a statement that forgets is harmless.
