@@ -163,6 +163,10 @@ impl Session {
                 }
             }
             if !moved {
+                // What was waited for may have come with what was written.
+                if self.has_reached(until) {
+                    return Poll::Ready(Event::Reached);
+                }
                 if self.held_cancel.is_some() {
                     self.poll_held_cancel(cx);
                 }

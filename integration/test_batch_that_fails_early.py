@@ -1,0 +1,69 @@
+"""A batch that fails while the gateway waits for an answer about the rest of it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness import eventually, primary_alone
+from harness import wire as w
+from harness.freeze import frozen
+from harness.sockets import unread
+from harness.target import Target
+
+TEXT = "SELECT body FROM notes"
+REQUESTS = {
+    "bind": w.bind(statement="s"),
+    "describe": w.describe("S", "s"),
+    "parse": w.parse(TEXT, "t"),
+}
+
+
+def settled(count: Callable[[], int]) -> None:
+    """Waits until there is something, and as much as a moment ago."""
+    before = 0
+
+    def is_same() -> bool:
+        nonlocal before
+        last, before = before, count()
+        return 0 < last == before
+
+    eventually(is_same, "the answers of the server", interval=0.2)
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+def test_a_batch_that_fails_before_its_statement_is_prepared_anew(
+    make_gateway: Callable[..., Target], cluster: Any, request_: bytes
+) -> None:
+    """The server gets the rest behind the proof of its identity, which comes with the error of the front."""
+    general = {"default_pool_size": 1, "connect_timeout": 60_000, "query_timeout": 60_000}
+    target = make_gateway(general=general, jwt={"shared_pool": True}, databases=[primary_alone(cluster)])
+    with target.wire("alice") as wire, target.wire("bob") as other:
+        wire.send(w.parse(TEXT, "s"), w.describe("S", "s"), w.SYNC)
+        assert w.types_of(wire.until_ready()) == "1tTZ"
+        pid = wire.value("SELECT pg_backend_pid()")
+        with cluster.admin() as admin:
+            admin.execute("SELECT pg_terminate_backend(%s, 10000)", [int(pid or 0)])
+        eventually(lambda: other.value("SELECT pg_backend_pid()") != pid, "another server connection")
+        with frozen(cluster.primary):
+            wire.send(w.describe("P", "missing"))
+            eventually(
+                lambda: unread(receiver=cluster.primary.port) > 0, "the front of the batch at the server"
+            )
+            wire.send(request_)
+            mine = wire.socket.getsockname()[1]
+            eventually(
+                lambda: unread(sender=mine, receiver=target.port) == 0, "the rest of the batch at the gateway"
+            )
+            # It reads both answers at once.
+            target.gateway.send(signal.SIGSTOP)
+        settled(lambda: unread(sender=cluster.primary.port))
+        target.gateway.send(signal.SIGCONT)
+
+        assert w.error_of([wire.receive()])["C"] == "34000"
+        wire.send(w.SYNC)
+        assert w.types_of(wire.until_ready()) == "Z"
+        assert w.types_of(wire.query(TEXT))[-1] == "Z"
