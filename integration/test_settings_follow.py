@@ -76,3 +76,24 @@ def test_a_client_that_leaves_while_its_statement_runs_leaves_no_setting(
 def wire_ask(wire, text: str):
     wire.send(w.query(text))
     return wire.until_ready()
+
+
+NAMES = {"short": "mine", "long": "n" * 70, "own": "pgdog-jwt"}
+
+
+@pytest.mark.parametrize("reset", ["RESET application_name", "RESET ALL", "SET application_name TO DEFAULT"])
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_client_is_told_the_name_that_a_reset_leads_back_to(guarded: Target, name: str, reset: str) -> None:
+    """Simple, in a transaction, and in the extended protocol."""
+    shown = name[:63]
+    with guarded.wire("alice", application_name=name) as wire:
+        for batch in (w.query(reset), w.query("BEGIN") + w.query(reset), w.step(reset) + w.SYNC):
+            wire.query("SET application_name = 'other'")
+            wire.send(batch)
+            told = [each for _ in range(batch.count(b"BEGIN") + 1) for each in wire.until_ready()]
+            told = [each.body for each in told if each.type == "S" and each.body.startswith(b"application")]
+
+            assert told[-1] == b"application_name\0" + shown.encode() + b"\0"
+            assert b"pgdog-jwt\0" not in b"".join(told) or name == "pgdog-jwt"
+            assert wire.value("SHOW application_name") == shown
+            wire.query("COMMIT")

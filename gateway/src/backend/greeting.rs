@@ -25,6 +25,9 @@ const FIXED: [&str; 6] = [
     "session_authorization",
 ];
 
+/// The `application_name` of a server connection, until it is its client's.
+pub(crate) const OWN_NAME: &str = "pgdog-jwt";
+
 /// What a client is told at login.
 #[derive(Clone)]
 pub(crate) struct Greeting {
@@ -37,20 +40,25 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
-    /// An `application_name` as the server has it (PostgreSQL documentation, "application_name"): so many bytes of it, and in place
-    /// of each that is not printable ASCII its number, or a question mark before PostgreSQL 16.
+    /// An `application_name` as the server has it.
     pub(crate) fn application_name(&self, name: &str) -> String {
-        let name = name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or(name);
-        let mut cleaned = String::with_capacity(name.len());
-        for byte in name.bytes() {
-            match byte {
-                b' '..=b'~' => cleaned.push(char::from(byte)),
-                _ if self.version.is_some_and(|version| version < 16) => cleaned.push('?'),
-                _ => cleaned.push_str(&format!("\\x{byte:02x}")),
-            }
-        }
-        cleaned
+        shown_application_name(name, self.version)
     }
+}
+
+/// An `application_name` as a server of this version has it (PostgreSQL documentation, "application_name"): so many bytes of
+/// it, and in place of each that is not printable ASCII its number, or a question mark before PostgreSQL 16.
+pub(crate) fn shown_application_name(name: &str, version: Option<u32>) -> String {
+    let name = name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or(name);
+    let mut cleaned = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b' '..=b'~' => cleaned.push(char::from(byte)),
+            _ if version.is_some_and(|version| version < 16) => cleaned.push('?'),
+            _ => cleaned.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    cleaned
 }
 
 /// Greetings by settings. `application_name` is left out: PostgreSQL takes any text, so it needs no server.

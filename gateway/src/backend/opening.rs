@@ -13,6 +13,7 @@ use super::bans::BanReason;
 use super::checkout_error::CheckoutError;
 use super::connect::{self, ConnectError, ServerLogin};
 use super::connection::Connection;
+use super::greeting::OWN_NAME;
 use super::held::Held;
 use super::identity::Unconfirmed;
 use super::pool::{Pool, PoolSpec};
@@ -22,7 +23,7 @@ use pgdog_jwt::config::Secret;
 impl PoolSpec {
     /// What a start-up packet says besides user and database.
     pub(crate) fn startup_parameters(&self) -> Vec<(&str, &str)> {
-        let mut parameters = vec![("client_encoding", "UTF8"), ("application_name", "pgdog-jwt")];
+        let mut parameters = vec![("client_encoding", "UTF8"), ("application_name", OWN_NAME)];
         if let Some(role) = &self.identity.role {
             // In the start-up packet the role becomes PostgreSQL's own reset value: RESET and DISCARD ALL lead back to
             // the subject, not to the account that logged in.

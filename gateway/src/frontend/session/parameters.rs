@@ -5,8 +5,11 @@
 use std::sync::Arc;
 
 use super::Session;
-use crate::backend::greeting;
-use crate::wire::frame;
+use super::replies::{Fate, rewritten};
+use crate::backend::greeting::{self, OWN_NAME};
+use crate::frontend::person::APPLICATION_NAME;
+use crate::wire::fields::Fields;
+use crate::wire::{frame, message};
 
 impl Session {
     /// The client has heard everything that its server has reported.
@@ -47,6 +50,21 @@ impl Session {
         self.pools.greetings.lock().clear();
         frame::push(&mut out, b'Z', ready);
         Some(out)
+    }
+
+    /// RESET has given the server connection its own name back: the client hears the one that it has from the start, which
+    /// the connection is given before anything else can run on it.
+    #[cold]
+    pub(super) fn reset_name(&self, body: &[u8]) -> Fate {
+        let mut fields = Fields(body);
+        let is_own = fields.cstr() == Some(APPLICATION_NAME.as_bytes()) && fields.cstr() == Some(OWN_NAME.as_bytes());
+        match (self.startup.get(APPLICATION_NAME).filter(|_| is_own), &self.server) {
+            (Some(name), Some(server)) => {
+                let name = greeting::shown_application_name(name, server.connection().major_version());
+                rewritten(|out| message::parameter_status(out, APPLICATION_NAME, &name))
+            }
+            _ => Fate::Forward,
+        }
     }
 
     #[cold]

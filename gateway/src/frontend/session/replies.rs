@@ -372,7 +372,7 @@ impl Session {
                 return Fate::Lost(Box::new(PgError::error("42501", text)));
             }
         }
-        Fate::Forward
+        if self.awaits_reset() { self.reset_name(body) } else { Fate::Forward }
     }
 }
 
@@ -382,7 +382,7 @@ fn is_read(header: Header) -> bool {
 }
 
 /// The client hears this message in place of the reply.
-fn rewritten(write: impl FnOnce(&mut Vec<u8>)) -> Fate {
+pub(super) fn rewritten(write: impl FnOnce(&mut Vec<u8>)) -> Fate {
     let mut out = Vec::new();
     write(&mut out);
     Fate::Rewrite(out)
