@@ -1,6 +1,9 @@
 //! Prepared statements that follow the client. A client's name stands for a [`Statement`]: text and parameter types, with
-//! one name that is the same on every server and for every client that prepares the same. Which of them a server holds:
-//! see [`super::held`].
+//! one name that is the same on every server and for every session of its owner that prepares the same. Which of them a
+//! server holds: see [`super::held`].
+//!
+//! What is known of a statement is what sessions have done with it: that its result was described, and as what. So nobody
+//! shares one with others: they could prepare it over tables of their own.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +17,7 @@ use pgdog_jwt_guard::Class;
 use crate::dialect::STATEMENT_PREFIX;
 use crate::wire::fields::Fields;
 
-/// What a client prepared, shared by all clients that prepared the same.
+/// What a client prepared, shared by all sessions of its owner that prepared the same.
 #[derive(Debug)]
 pub(crate) struct Statement {
     /// The name on servers ends in this number.
@@ -25,6 +28,8 @@ pub(crate) struct Statement {
     /// The `search_path` under which it was prepared, where the session has one of its own: tables of other schemas may
     /// have other columns.
     path: Box<str>,
+    /// Whose it is: see [`intern`].
+    owner: Box<[u8]>,
     server_name: Box<str>,
     /// The columns of its result, once a client has asked for them.
     shape: OnceLock<u64>,
@@ -109,15 +114,19 @@ static INTERNED: LazyLock<Interned> = LazyLock::new(|| Interned {
     next: AtomicU64::new(1),
 });
 
-/// The statement with this text and these types: the one that there is already, or a new one. `body` is the Parse message
-/// behind its name, `text_size` the length of the text in it, `path` the session's own `search_path`.
-pub(crate) fn intern(body: &[u8], text_size: usize, path: &str, class: Class) -> Arc<Statement> {
-    let hash = INTERNED.hasher.hash_one((body, path));
+/// The statement with this text and these types: the one that its owner has already, or a new one. `body` is the Parse message
+/// behind its name, `text_size` the length of the text in it, `path` the session's own `search_path`, `owner` who prepares it.
+pub(crate) fn intern(body: &[u8], text_size: usize, path: &str, owner: &[u8], class: Class) -> Arc<Statement> {
+    let hash = INTERNED.hasher.hash_one((body, path, owner));
     let mut table = INTERNED.table.lock();
     let mut found = None;
     table.entries.find(hash, |(_, weak)| {
         found = weak.upgrade().filter(|statement| {
-            *statement.body == *body && *statement.path == *path && !statement.retired.load(Ordering::Relaxed)
+            *statement.body == *body
+                && *statement.path == *path
+                && *statement.owner == *owner
+                && statement.class == class
+                && !statement.retired.load(Ordering::Relaxed)
         });
         found.is_some()
     });
@@ -131,6 +140,7 @@ pub(crate) fn intern(body: &[u8], text_size: usize, path: &str, class: Class) ->
         body: body.into(),
         text_size,
         path: path.into(),
+        owner: owner.into(),
         shape: OnceLock::new(),
         retired: AtomicBool::new(false),
         class,
@@ -166,9 +176,9 @@ mod tests {
 
     #[test]
     fn the_same_text_and_types_are_one_statement() {
-        let one = intern(b"select 1\0\0\0", 8, "", Class::UNKNOWN);
-        let two = intern(b"select 1\0\0\0", 8, "", Class::UNKNOWN);
-        let other = intern(b"select 1\0\0\x01\0\0\0\x17", 8, "", Class::UNKNOWN);
+        let one = intern(b"select 1\0\0\0", 8, "", b"", Class::UNKNOWN);
+        let two = intern(b"select 1\0\0\0", 8, "", b"", Class::UNKNOWN);
+        let other = intern(b"select 1\0\0\x01\0\0\0\x17", 8, "", b"", Class::UNKNOWN);
         assert_eq!(one.id, two.id);
         assert_ne!(one.id, other.id);
         assert_eq!(one.text(), b"select 1");
@@ -177,18 +187,26 @@ mod tests {
 
     #[test]
     fn another_search_path_is_another_statement() {
-        let one = intern(b"select 2\0\0\0", 8, "a", Class::UNKNOWN);
-        let other = intern(b"select 2\0\0\0", 8, "b", Class::UNKNOWN);
+        let one = intern(b"select 2\0\0\0", 8, "a", b"", Class::UNKNOWN);
+        let other = intern(b"select 2\0\0\0", 8, "b", b"", Class::UNKNOWN);
         assert_ne!(one.id, other.id);
     }
 
     #[test]
+    fn nobody_shares_a_statement_with_another_owner_or_of_another_class() {
+        let one = intern(b"select 5\0\0\0", 8, "", b"alice", Class::UNKNOWN);
+        let other = intern(b"select 5\0\0\0", 8, "", b"bob", Class::UNKNOWN);
+        let judged = intern(b"select 5\0\0\0", 8, "", b"alice", Class::NONE);
+        assert!(one.id != other.id && one.id != judged.id);
+    }
+
+    #[test]
     fn who_prepares_after_a_change_gets_another_statement() {
-        let before = intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN);
+        let before = intern(b"select 3\0\0\0", 8, "", b"", Class::UNKNOWN);
         retire(before.id);
-        let after = intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN);
+        let after = intern(b"select 3\0\0\0", 8, "", b"", Class::UNKNOWN);
         assert_ne!(before.id, after.id);
-        assert_eq!(after.id, intern(b"select 3\0\0\0", 8, "", Class::UNKNOWN).id);
+        assert_eq!(after.id, intern(b"select 3\0\0\0", 8, "", b"", Class::UNKNOWN).id);
     }
 
     fn row(name: &[u8], table: u32, kind: u32) -> Vec<u8> {
@@ -204,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_result_is_the_same_when_names_and_types_are() {
-        let statement = intern(b"select 4\0\0\0", 8, "", Class::UNKNOWN);
+        let statement = intern(b"select 4\0\0\0", 8, "", b"", Class::UNKNOWN);
         assert!(!statement.is_described());
         assert!(statement.describe(Some(&row(b"a", 100, 23))));
         assert!(statement.is_described());

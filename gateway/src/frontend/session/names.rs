@@ -243,7 +243,7 @@ mod tests {
 
     fn statement(text: &[u8]) -> Arc<Statement> {
         let body = [text, b"\0\0\0"].concat();
-        intern(&body, text.len(), "", Class::UNKNOWN)
+        intern(&body, text.len(), "", b"", Class::UNKNOWN)
     }
 
     #[test]

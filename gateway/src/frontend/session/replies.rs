@@ -302,6 +302,7 @@ impl Session {
         if status == b'I' && !self.special_names.is_empty() && self.conversation.is_empty() {
             // Portals end with their transaction.
             self.special_names.clear_portals();
+            self.special_names.settle();
         }
         match done {
             Pending::Sync | Pending::Query { instead: None, .. } if !self.is_untold && !self.awaits_reset() => {

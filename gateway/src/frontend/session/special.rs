@@ -50,6 +50,8 @@ pub(super) struct SpecialNames(
 struct Lists {
     statements: List,
     portals: List,
+    /// A request that is not answered has taken a name away: what it stood for may come back.
+    is_undecided: bool,
 }
 
 type List = Vec<(Box<[u8]>, Special)>;
@@ -73,7 +75,7 @@ impl SpecialNames {
         }
     }
 
-    /// Whether there is no name at all.
+    /// Whether there is no name at all, and none may come back.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -113,18 +115,26 @@ impl SpecialNames {
     /// The name stands for nothing special any more.
     pub(super) fn remove(&mut self, named: Named, name: &[u8]) {
         let name = significant(name);
-        self.drop_where(named, |known| *known == *name);
+        let Some(lists) = &mut self.0 else { return };
+        let list = lists.of(named);
+        let before = list.len();
+        list.retain(|(known, _)| **known != *name);
+        lists.is_undecided |= list.len() < before;
     }
 
     pub(super) fn clear_portals(&mut self) {
-        self.drop_where(Named::Portal, |_| true);
+        if let Some(lists) = &mut self.0 {
+            lists.portals.clear();
+        }
     }
 
-    fn drop_where(&mut self, named: Named, goes: impl Fn(&[u8]) -> bool) {
-        let Some(lists) = &mut self.0 else { return };
-        lists.of(named).retain(|(known, _)| !goes(known));
-        if lists.statements.is_empty() && lists.portals.is_empty() {
-            self.0 = None;
+    /// All requests are answered: no name comes back.
+    pub(super) fn settle(&mut self) {
+        if let Some(lists) = &mut self.0 {
+            lists.is_undecided = false;
+            if lists.statements.is_empty() && lists.portals.is_empty() {
+                self.0 = None;
+            }
         }
     }
 
@@ -168,7 +178,10 @@ impl Session {
     /// What special names stand for is certain only when earlier batches are answered: what was noted for requests of theirs may
     /// have to be undone. `is_special`: there will be one.
     #[inline]
-    pub(super) fn awaits_special(&self, is_special: bool) -> Option<Step> {
+    pub(super) fn awaits_special(&mut self, is_special: bool) -> Option<Step> {
+        if !self.special_names.is_empty() && self.conversation.is_empty() {
+            self.special_names.settle();
+        }
         let concerns = is_special || !self.special_names.is_empty();
         (concerns && self.conversation.open() > 0).then_some(Step::Wait(Next::Answers))
     }
@@ -235,6 +248,8 @@ mod tests {
         assert_eq!(names.get(Named::Portal, &[&long[..], b"y"].concat()), Some(Special::Copies));
         assert_eq!(names.get(Named::Portal, &long[1..]), None);
         names.remove(Named::Portal, &long);
+        assert!(!names.is_empty(), "it may come back");
+        names.settle();
         assert!(names.is_empty());
     }
 
@@ -246,6 +261,7 @@ mod tests {
         names.clear_portals();
         assert!(names.has(Named::Statement) && !names.has(Named::Portal));
         names.remove(Named::Statement, b"b");
+        names.settle();
         assert!(names.is_empty());
     }
 

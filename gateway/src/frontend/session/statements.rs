@@ -59,10 +59,11 @@ impl Session {
             );
             return self.refuse(header, error);
         }
+        let owner = self.owner();
         let intern = |session: &Self| {
             let path = session.forgets(class).map(Forgets::path);
             let path = path.or_else(|| session.settings.get("search_path")).unwrap_or_default();
-            statements::intern(rest, text_size, path, class)
+            statements::intern(rest, text_size, path, &owner, class)
         };
         let mut statement = intern(self);
         if !self.is_provided(&statement) {
@@ -98,6 +99,28 @@ impl Session {
             self.prepare(&statement, Some(Undo { name, before }));
         }
         Step::Done
+    }
+
+    /// Whose statements the session prepares: those of one database, account, role, subject and tenant.
+    fn owner(&self) -> Vec<u8> {
+        let (key, identity) = (&self.pools.key, self.pools.identity());
+        let subject = identity.subject.as_ref();
+        let parts = [
+            key.database.as_str(),
+            &key.user,
+            self.who.user(),
+            self.who.tenant().unwrap_or_default(),
+            identity.role.as_deref().unwrap_or_default(),
+            identity.login.as_deref().unwrap_or_default(),
+            subject.and_then(|subject| subject.issuer.as_deref()).unwrap_or_default(),
+            subject.map_or("", |subject| &subject.subject),
+        ];
+        let mut owner = Vec::with_capacity(parts.iter().map(|part| size_of::<u32>() + part.len()).sum());
+        for part in parts {
+            owner.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            owner.extend_from_slice(part.as_bytes());
+        }
+        owner
     }
 
     /// What a name stands for.
