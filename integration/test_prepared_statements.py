@@ -331,11 +331,14 @@ def test_nobody_gets_columns_that_he_was_not_told_of(
         changing()
         holder.query("BEGIN")
         servers.add(holder.value("SELECT pg_backend_pid()"))
+        wrong = ask(wire, w.bind(["1"], "all"), w.execute(), w.SYNC)
         replies = ask(wire, run("all"))
         servers.add(wire.value("SELECT pg_backend_pid()"))
         holder.query("COMMIT")
 
         assert len(servers) == 2
+        assert w.error_of(wrong)["C"] == "08P01"
+        assert w.types_of(replies) == "EZ"
         assert w.error_of(replies)["M"] == "cached plan must not change result type"
         ask(wire, w.close("S", "all"), w.SYNC)
         assert w.types_of(prepare(wire, "all")) == "1tTZ"

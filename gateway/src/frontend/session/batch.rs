@@ -48,12 +48,17 @@ impl Session {
             self.refused = true;
             return self.drop_request(header);
         }
+        self.fail_batch_with(error);
+        self.drop_request(header)
+    }
+
+    /// The next answer of the server is this error, and PostgreSQL discards the rest of the batch.
+    pub(super) fn fail_batch_with(&mut self, error: PgError) {
         message::parse(&mut self.requests, b"", REFUSED_SQL, &[0, 0]);
         let unnamed = Some(self.overwrite_unnamed());
         let parse = Parse { unnamed, own: true, refusal: Some(Box::new(error)), ..Parse::default() };
         self.owe(Request::Parse, Pending::Parse(Box::new(parse)));
         self.asked();
-        self.drop_request(header)
     }
 
     /// What the first message of a batch needs; later ones go where the batch is.

@@ -205,7 +205,11 @@ impl Session {
             Some(_) => self.record_bind_of(header, name_size, found.as_ref().map(|(_, statement)| &**statement)),
         };
         match &found {
-            Some((_, statement)) => {
+            Some((name, statement)) => {
+                if self.changed == statement.id && header.size <= self.input.len() {
+                    self.bind_in_vain(header, (name_at, name_size), name, statement);
+                    return Ok(Step::Done);
+                }
                 if let Some(step) = self.provide(header, statement) {
                     return Ok(step);
                 }
@@ -240,7 +244,7 @@ impl Session {
                 self.note_portal(portal, special)
             }
         };
-        let bound = (audit.is_some() || portal.is_some()).then(|| Box::new(Bound { audit, portal }));
+        let bound = (audit.is_some() || portal.is_some()).then(|| Box::new(Bound { audit, portal, in_vain: false }));
         self.owe(Request::Bind, Pending::Bind(found.map(|(name, statement)| (name, statement.id)), bound));
         self.asked();
         Ok(Step::Done)

@@ -106,6 +106,8 @@ pub(super) struct Bound {
     pub(super) audit: Option<Box<Binding>>,
     /// The portal, and what special it stood for before.
     pub(super) portal: Option<Mark>,
+    /// A refusal follows it: the client hears of it only if PostgreSQL refuses it for a reason of its own.
+    pub(super) in_vain: bool,
 }
 
 /// A Close message on its way.

@@ -240,10 +240,9 @@ impl Session {
                 }
             }
             Pending::Bind(_, bound) => {
-                if let Some(bound) = bound {
-                    self.record_bound(bound.audit);
-                }
-                Fate::Forward
+                let Some(bound) = bound else { return Fate::Forward };
+                self.record_bound(bound.audit);
+                if bound.in_vain { Fate::Drop } else { Fate::Forward }
             }
             Pending::Describe(described) => {
                 if let Some(described) = described {

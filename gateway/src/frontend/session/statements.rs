@@ -6,7 +6,7 @@ use super::Session;
 use super::forgetting::Forgets;
 use super::name::Renamed;
 use super::names::{Found, Name};
-use super::pending::{Close, Parse, Pending, Undo};
+use super::pending::{Bound, Close, Parse, Pending, Undo};
 use super::requests::{Next, Step};
 use crate::backend::held::Holds;
 use crate::backend::statements::{self, Statement};
@@ -213,6 +213,19 @@ impl Session {
         }
         self.prepare(statement, None);
         None
+    }
+
+    /// A Bind, which is here as a whole, of a statement whose result has changed, as the server has just said. PostgreSQL says so
+    /// when it has looked at the parameters, of which it may say something else.
+    #[cold]
+    pub(super) fn bind_in_vain(&mut self, header: Header, name_at: (usize, usize), name: &Name, statement: &Statement) {
+        self.changed = 0;
+        statement.retire();
+        let (at, size) = name_at;
+        self.forward_renamed(header, at, size, statement.server_name().as_bytes());
+        let bound = Box::new(Bound { audit: None, portal: None, in_vain: true });
+        self.owe(Request::Bind, Pending::Bind(Some((name.clone(), statement.id)), Some(bound)));
+        self.fail_batch_with(PgError::changed_result());
     }
 
     /// Prepares a statement and asks the server what it gives.
