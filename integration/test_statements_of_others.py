@@ -55,6 +55,41 @@ def test_a_table_of_ones_own_does_not_change_what_others_have_prepared(target: T
         assert w.types_of(replies).replace("D", "") == "2CZ"
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["pools", "shared_pool"])
+def test_people_who_are_one_user_leave_each_other_nothing(
+    make_gateway: MakeGateway, cluster: Any, shared: bool
+) -> None:
+    """Neither a statement that fails, nor what a function has set, whatever server_cleaning says."""
+    mapping = {"claim": "email", "pattern": r"[^@]+@example\.com", "user": "alice"}
+    target = make_gateway(
+        general={"default_pool_size": 2, "server_cleaning": "never"},
+        jwt={"shared_pool": shared, "user_mappings": [mapping]},
+        databases=[primary_alone(cluster)],
+    )
+    with cluster.admin() as admin:
+        admin.execute(
+            "CREATE OR REPLACE FUNCTION scratch.leave() RETURNS text LANGUAGE sql AS "
+            "$$ SELECT set_config('app.left', 'here', false) $$; "
+            "GRANT EXECUTE ON FUNCTION scratch.leave() TO alice"
+        )
+
+    def token(name: str) -> str:
+        return target.issuer.token(name, email=f"{name}@example.com")
+
+    text = "SELECT body FROM notes"
+    with target.wire("alice", token("one")) as wire, target.wire("alice", token("two")) as other:
+        ask(wire, w.parse(text, "s"))
+        other.query("CREATE TEMP TABLE notes (body int)")
+        assert w.types_of(ask(other, w.parse(text, "s"), w.describe("S", "s"))) == "1tTZ"
+        assert other.value("SELECT scratch.leave()") == "here"
+        other.query("DISCARD ALL")
+        other.query("SELECT scratch.leave()")
+
+        for _ in range(2):
+            assert w.types_of(ask(wire, w.bind(statement="s"), w.execute())).replace("D", "") == "2CZ"
+            assert wire.value("SELECT current_setting('app.left', true)") in (None, "")
+
+
 def test_what_the_gateway_makes_of_a_text_holds_for_its_owner_alone(
     make_gateway: MakeGateway, cluster: Any
 ) -> None:

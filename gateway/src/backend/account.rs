@@ -22,12 +22,10 @@ pub(super) fn mapping<'a>(config: &'a Config, database: &str, grant: &AuthGrant)
 
 /// Who the subject of a grant is there.
 pub(super) fn identity(config: &Config, servers: &[&Database], mapping: &RoleMapping, grant: &AuthGrant) -> Identity {
-    let (issuer, subject, user) = (grant.issuer.clone(), grant.subject.clone(), grant.user.clone());
-    let subject = Subject { issuer, subject, user };
     let role = mapping.role.clone().filter(|role| *role != mapping.server_user);
     let variables = grant.settings.as_slice().into();
     let proven = plan::proven(config, servers, grant);
-    Identity { role, subject: Some(subject), variables, proven, ..account(config, servers, mapping, grant) }
+    Identity { role, subject: Some(Subject::of(grant)), variables, proven, ..account(config, servers, mapping, grant) }
 }
 
 /// Who a connection is before a subject has it: the account, which has to be fit for tokens itself (S13).

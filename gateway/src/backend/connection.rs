@@ -202,6 +202,11 @@ impl Connection {
         self.stream.poll_write_slice(cx, bytes)
     }
 
+    /// Closing it will make the server forget what it has not read yet.
+    pub(crate) fn reset_when_closed(&self) {
+        self.stream.reset_when_closed();
+    }
+
     /// Looks for news on a connection that nobody uses: a server that shuts down says so and closes. Costs no system call
     /// while the reactor has seen nothing.
     pub(crate) fn is_alive(&mut self) -> bool {

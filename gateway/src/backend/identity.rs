@@ -5,6 +5,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
+use pgdog_jwt::AuthGrant;
 use pgdog_jwt::proof;
 use pgdog_jwt::server::{Mistaken, Who};
 
@@ -39,7 +40,7 @@ pub(crate) struct Identity {
     pub(crate) watched: bool,
     /// Settings that say who the session is, by name.
     pub(crate) variables: Variables,
-    /// Whose it is, where several subjects share one account: what one of them leaves never serves another.
+    /// Whose it is, where several subjects share one account or role: what one of them leaves never serves another.
     pub(crate) subject: Option<Subject>,
     /// Claims that it proves to the database.
     pub(crate) proven: Option<Proven>,
@@ -51,6 +52,12 @@ pub(crate) struct Subject {
     pub(crate) issuer: Option<String>,
     pub(crate) subject: String,
     pub(crate) user: String,
+}
+
+impl Subject {
+    pub(crate) fn of(grant: &AuthGrant) -> Self {
+        Self { issuer: grant.issuer.clone(), subject: grant.subject.clone(), user: grant.user.clone() }
+    }
 }
 
 /// Names and values.

@@ -7,7 +7,7 @@ use pgdog_jwt::config::{IdentityMode, Secret};
 
 use super::cluster::PoolSetSpec;
 use super::connect::Proof;
-use super::identity::Identity;
+use super::identity::{Identity, Subject};
 use super::pool::{PoolLimits, PoolSpec};
 use super::proven::Proven;
 use super::subject_login;
@@ -62,13 +62,13 @@ pub(crate) fn for_grant(
     grant: &AuthGrant,
     session: &Identity,
 ) -> PoolSetSpec {
-    // What connections are when they are made. Variables come with each session.
-    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, ..session.clone() });
+    // What connections are when they are made. Variables come with each session, and the subject where it may be several.
+    let identity = Arc::new(Identity { variables: Arc::default(), proven: None, subject: None, ..session.clone() });
     if let Some(proof) = subject_login::proof(config, grant) {
         return subject_login::pools(config, servers, user, grant, &proof, identity);
     }
     let (login, password) = account_of(config, user, grant);
-    let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
+    let shared = serves_many(config, grant);
     let pool = |server: &&Database| PoolSpec { shared, ..pool(config, server, user, login, password, &identity) };
     let pools = servers.iter().map(pool).collect();
     PoolSetSpec { shared, ..set(config, servers, user, identity, pools) }
@@ -128,6 +128,12 @@ pub(crate) fn token_account<'a>(config: &'a Config, grant: &'a AuthGrant) -> (&'
     }
 }
 
+/// Whether the connections of a subject's pools are one session's after the other: each has variables of its own, or is
+/// another subject's.
+pub(super) fn serves_many(config: &Config, grant: &AuthGrant) -> bool {
+    config.is_shared(grant) || config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims())
+}
+
 /// Who a token's subject is on connections that log in as `login`.
 fn identity_of(
     config: &Config,
@@ -143,6 +149,7 @@ fn identity_of(
         watched: true,
         variables: grant.settings.as_slice().into(),
         proven: proven(config, servers, grant),
+        subject: config.is_shared(grant).then(|| Subject::of(grant)),
         ..Identity::default()
     }
 }

@@ -8,7 +8,7 @@ use pgdog_jwt::config::{IdentityMode, Secret};
 
 use super::cluster::PoolSetSpec;
 use super::connect::{Bearer, Proof};
-use super::identity::Identity;
+use super::identity::{Identity, Subject};
 use super::plan;
 use super::pool::PoolSpec;
 use crate::config::{Config, Database, LoginAuth, User};
@@ -39,6 +39,7 @@ pub(super) fn session_of(config: &Config, servers: &[&Database], user: Option<&U
         watched: read_only || grant.guarded || config.is_shared(grant),
         variables: grant.settings.as_slice().into(),
         proven: plan::proven(config, servers, grant),
+        subject: config.is_shared(grant).then(|| Subject::of(grant)),
         ..Identity::default()
     }
 }
@@ -60,7 +61,7 @@ pub(super) fn pools(
     let login = login_of(grant);
     let secret = config.jwt.as_ref().filter(|jwt| jwt.login.auth == LoginAuth::Password);
     let secret = secret.and_then(|jwt| jwt.login.password.as_ref()).filter(|_| *proof == Proof::Password);
-    let shared = config.jwt.as_ref().is_some_and(|jwt| jwt.core.carries_claims());
+    let shared = plan::serves_many(config, grant);
     let pool = |server: &&Database| PoolSpec {
         proof: proof.clone(),
         shared,

@@ -5,8 +5,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use socket2::SockRef;
@@ -151,6 +152,17 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has closed it, as far as the reactor has seen, whatever lies in front of that.
+    pub(crate) fn has_left(&self) -> bool {
+        let ready = match self {
+            Self::Tcp(socket) => now(socket.ready(Interest::READABLE)),
+            Self::Unix(socket) => now(socket.ready(Interest::READABLE)),
+            Self::ClientTls(tls) => now(tls.session.get_ref().0.ready(Interest::READABLE)),
+            Self::ServerTls(tls) => now(tls.session.get_ref().0.ready(Interest::READABLE)),
+        };
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+    }
+
     /// The number of the socket's descriptor.
     pub(crate) fn descriptor(&self) -> usize {
         usize::try_from(self.socket().as_raw_fd()).unwrap_or(usize::MAX)
@@ -170,6 +182,12 @@ impl Stream {
     /// Sends what fits into the socket's own buffer, without waiting and below TLS.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         self.socket().send(bytes)
+    }
+
+    /// Closing it will reset the connection: what the other side has not read yet, it will not read (TCP alone).
+    pub(crate) fn reset_when_closed(&self) {
+        // Otherwise it is closed as always.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
     }
 
     fn socket(&self) -> SockRef<'_> {
@@ -198,6 +216,14 @@ impl Stream {
             Self::ClientTls(tls) => Some(tls.session.get_ref().0),
             Self::ServerTls(tls) => Some(tls.session.get_ref().0),
         }
+    }
+}
+
+/// What a future gives at once, if it does.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

@@ -139,7 +139,6 @@ impl Session {
     pub(super) fn note_expiry(&mut self, due: Due) -> Result<(), End> {
         if due == Due::Grace {
             // What runs is not waited for any more.
-            self.cancel();
             let error = token_expired();
             return Err(if self.replying > 0 { End::Broken(error) } else { End::Fatal(error) });
         }

@@ -175,9 +175,14 @@ impl Session {
     pub(super) fn server_lost(&mut self, error: PgError) -> Result<(), End> {
         self.note_parameters();
         let Some(server) = self.server.take() else { return Ok(()) };
-        let in_transaction = server.status() != b'I';
+        let status = server.status();
         self.registration.meter.lost();
         drop(server);
+        if std::mem::take(&mut self.is_ready_due) {
+            // Its request was carried out: only what the gateway would have done next was not.
+            self.flush_forward_into_out();
+            message::ready_for_query(&mut self.out, status);
+        }
         warn!(
             event = "server_lost",
             user = self.who.user(),
@@ -185,7 +190,7 @@ impl Session {
             reason = %error.message,
             "server lost"
         );
-        self.answer_owed(error, in_transaction)
+        self.answer_owed(error, status != b'I')
     }
 
     /// Answers everything that a server owed with an error.

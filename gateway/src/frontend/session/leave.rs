@@ -1,7 +1,7 @@
 //! The end of a session: what becomes of its server.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pgdog_jwt_protocol::Batch;
@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::Session;
 use super::turn::closed;
+use crate::backend::node::CancelOutcome;
 use crate::backend::server::Server;
 use crate::config::PoolerMode;
 use crate::net::buffer::Chunk;
@@ -78,6 +79,42 @@ impl Session {
         }
     }
 
+    /// Before a client hears that an administrator ends its session: what runs is told to stop, and what was sent behind it is not
+    /// run. A server reads what has arrived before it sees that a connection has been closed, unless that was reset.
+    pub(super) async fn halt(&mut self) {
+        self.take_what_has_come();
+        if self.is_quiet() && !self.is_moving() {
+            return;
+        }
+        let is_one =
+            self.conversation.open() <= 1 && self.conversation.batch() == Batch::None && self.requests.is_empty();
+        self.cancel();
+        if !is_one && let Some(server) = self.server.take() {
+            // Closed here, before the cancel request is on its way: another request would begin as soon as that has come.
+            server.connection().reset_when_closed();
+        }
+        if let Some(cancelling) = &self.cancelling {
+            let limit = self.generation.config.general.rollback_timeout;
+            let over = tokio::time::timeout(limit, cancelling.over()).await;
+            if over != Ok(CancelOutcome::Over) {
+                // It may have finished in that time.
+                self.take_what_has_come();
+            }
+        }
+    }
+
+    /// Takes the answers that have arrived, without waiting for more: the client is told what was done.
+    fn take_what_has_come(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.server.is_some() && self.out.len() < UNHEARD {
+            self.flush_forward_into_out();
+            if !matches!(self.poll_server_read(&mut cx), Poll::Ready(Ok(()))) {
+                break;
+            }
+        }
+        self.flush_forward_into_out();
+    }
+
     async fn leave_server(&mut self, mut server: Server, parting: Parting) {
         // What the last statements left was not asked for any more: nobody knows what the server has.
         let unsettled = (self.ran && self.rules.verifies) || self.awaits_inquiry();
@@ -118,10 +155,7 @@ impl Session {
             }
             Err(error) => debug!(%error, "a server was lost after its client"),
             Ok(Finished::One | Finished::TooMany | Finished::TooLate) => {
-                self.cancel();
-                if let Some(cancelling) = self.cancelling.take() {
-                    cancelling.over().await;
-                }
+                self.halt().await;
             }
         }
     }
@@ -133,8 +167,7 @@ impl Session {
         tokio::time::timeout(limit, finishing).await.unwrap_or(Ok(Finished::TooLate))
     }
 
-    /// Cancels what the server was asked, one request after the other, until it owes nothing; the connection is closed when that
-    /// takes too long, or when it has not been sent all of it.
+    /// Cancels what the server was asked until it owes nothing; the connection is closed when that takes too long.
     async fn stop(&mut self) {
         let limit = self.generation.config.general.rollback_timeout;
         let stopped = tokio::time::timeout(limit, self.stop_all()).await.unwrap_or(false);
@@ -148,11 +181,6 @@ impl Session {
 
     /// Whether the server owes nothing any more.
     async fn stop_all(&mut self) -> bool {
-        if !self.requests.is_empty() {
-            // The rest is not sent.
-            self.cancel();
-            return false;
-        }
         loop {
             self.cancel();
             let mut audience = Audience { open: Some(self.conversation.open()), listening: false, unheard: 0 };

@@ -52,6 +52,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use pgdog_jwt_protocol::Conversation;
+use tokio::time::Sleep;
 
 use crate::app::state::{App, Generation};
 use crate::audit::StatementPolicy;
@@ -128,6 +129,8 @@ pub(crate) struct Session {
     rules: Rules,
     /// What its token's end means to it.
     expiry: Option<Box<Expiry>>,
+    /// When to look whether the client is still there, while nothing is read from it.
+    look: Option<std::pin::Pin<Box<Sleep>>>,
 
     /// What the client sent and the session has not dealt with.
     input: Chunk,
@@ -243,6 +246,7 @@ impl Session {
             client,
             typed,
             expiry: Expiry::new(&who, generation.config.jwt.as_ref().map(|jwt| &jwt.life)),
+            look: None,
             who,
             pools,
             startup: settings.clone(),
@@ -310,13 +314,15 @@ impl Session {
 
     /// The end of a session, and what is said of it.
     async fn end(mut self: Box<Self>, outcome: Result<(), End>) {
+        if let Err(End::Fatal(error) | End::Broken(error)) = &outcome
+            && error.code == ADMIN_SHUTDOWN
+        {
+            self.halt().await;
+        }
         let reason = match outcome {
             Ok(()) | Err(End::Left) => None,
             Err(End::Fatal(error)) => {
                 let error = error.with_severity(Severity::Fatal);
-                if error.code == ADMIN_SHUTDOWN {
-                    self.cancel();
-                }
                 self.tell(&error).await;
                 Some(error)
             }

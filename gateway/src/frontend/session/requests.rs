@@ -361,6 +361,9 @@ impl Session {
             self.input.make_room(HEADER_SIZE + 4);
             return Ok(Step::Wait(Next::Input));
         }
+        if let Some(lost) = self.lost.take() {
+            return Ok(self.answer_query(header, &lost));
+        }
         let oid = Fields(self.input.bytes().get(HEADER_SIZE..).unwrap_or_default()).u32().unwrap_or(0);
         let refusal = refused_call(oid).filter(|_| self.rules.guarded);
         if let Some(refusal) = refusal {

@@ -8,15 +8,12 @@ use crate::frontend::sessions::{Askers, Signal, shutting_down};
 impl Session {
     /// Does what another task asked of this session.
     pub(super) fn signal(&mut self, signal: Signal) -> Result<(), End> {
-        // Nothing more is done for a session that ends now: it hears so when PostgreSQL does.
-        if signal.revoked || signal.terminate {
-            self.cancel();
-        } else if signal.cancel {
-            let askers = self.registration.take_cancel();
-            self.cancel_in_time(askers);
-        }
         if signal.terminate {
             return Err(End::Fatal(signal.last_words()));
+        }
+        if signal.cancel {
+            let askers = self.registration.take_cancel();
+            self.cancel_in_time(askers);
         }
         if signal.drain {
             self.registration.drain();

@@ -103,8 +103,7 @@ impl Session {
 
     /// Whose statements the session prepares: those of one database, account, role, subject and tenant.
     fn owner(&self) -> Vec<u8> {
-        let (key, identity) = (&self.pools.key, self.pools.identity());
-        let subject = identity.subject.as_ref();
+        let (key, identity, grant) = (&self.pools.key, self.pools.identity(), self.who.grant());
         let parts = [
             key.database.as_str(),
             &key.user,
@@ -112,8 +111,8 @@ impl Session {
             self.who.tenant().unwrap_or_default(),
             identity.role.as_deref().unwrap_or_default(),
             identity.login.as_deref().unwrap_or_default(),
-            subject.and_then(|subject| subject.issuer.as_deref()).unwrap_or_default(),
-            subject.map_or("", |subject| &subject.subject),
+            grant.and_then(|grant| grant.issuer.as_deref()).unwrap_or_default(),
+            grant.map_or("", |grant| &grant.subject),
         ];
         let mut owner = Vec::with_capacity(parts.iter().map(|part| size_of::<u32>() + part.len()).sum());
         for part in parts {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pgdog_jwt_protocol::Batch;
+use tokio::time::sleep;
 
 use super::expiry::Due;
 use super::requests::MAX_EXPECTED;
@@ -16,6 +17,9 @@ use crate::frontend::sessions::{Signal, shutting_down};
 use crate::net::buffer::Chunk;
 use crate::stats::clock;
 use crate::wire::PgError;
+
+/// How often it is looked whether a client is still there from which nothing is read.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +174,34 @@ impl Session {
                 if self.held_cancel.is_some() {
                     self.poll_held_cancel(cx);
                 }
+                if self.poll_look(cx, until).is_ready() {
+                    return Poll::Ready(Event::ClientLeft);
+                }
                 return self.poll_expiry(cx).map(Event::Expiry);
+            }
+        }
+    }
+
+    /// While nothing is read from the client: whether it has left.
+    #[inline]
+    fn poll_look(&mut self, cx: &mut Context<'_>, until: Until) -> Poll<()> {
+        if until == Until::Input && self.requests.is_empty() && !self.has_output() {
+            if self.look.is_some() {
+                self.look = None;
+            }
+            return Poll::Pending;
+        }
+        self.look_for_client(cx)
+    }
+
+    #[cold]
+    fn look_for_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let timer = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
+            ready!(timer.as_mut().poll(cx));
+            self.look = None;
+            if self.client.has_left() {
+                return Poll::Ready(());
             }
         }
     }
@@ -335,6 +366,10 @@ impl Session {
     /// The server does not answer in time: it is told to stop, and nobody waits for it any more.
     fn give_up(&mut self) -> PgError {
         self.cancel();
+        if let Some(server) = &self.server {
+            // It is closed next, and must not run what was sent behind.
+            server.connection().reset_when_closed();
+        }
         PgError::error("57014", "canceling statement due to query_timeout")
             .hint("Whether the statement took effect is not known: check before you repeat it.")
     }

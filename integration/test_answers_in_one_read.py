@@ -1,4 +1,4 @@
-"""A batch that fails while the gateway waits for an answer about the rest of it."""
+"""What comes in one read with what the gateway waits for: the failure of a batch, the end of the server."""
 
 from __future__ import annotations
 
@@ -67,3 +67,26 @@ def test_a_batch_that_fails_before_its_statement_is_prepared_anew(
         wire.send(w.SYNC)
         assert w.types_of(wire.until_ready()) == "Z"
         assert w.types_of(wire.query(TEXT))[-1] == "Z"
+
+
+@pytest.mark.parametrize("reset", ["RESET application_name", "RESET work_mem", "RESET client_encoding"])
+def test_a_server_that_ends_behind_its_answer_leaves_no_client_waiting(
+    make_gateway: Callable[..., Target], cluster: Any, reset: str
+) -> None:
+    """RESET leads back to the start-up packet before the client is told that the server is ready."""
+    target = make_gateway(general={"default_pool_size": 1}, databases=[primary_alone(cluster)])
+    startup = {"client_encoding": "LATIN1", "application_name": "mine", "work_mem": "5MB"}
+    with target.wire("alice", **startup) as wire:
+        wire.query("SELECT 1")
+        with frozen(cluster.primary):
+            wire.send(w.query(f"SET idle_session_timeout = 30; {reset}"))
+            eventually(lambda: unread(receiver=cluster.primary.port) > 0, "the request at the server")
+            target.gateway.send(signal.SIGSTOP)
+        with cluster.admin() as admin:
+            gone = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SET idle_session%'"
+            eventually(lambda: admin.execute(gone).fetchone() == (0,), "the end of the server's process")
+        target.gateway.send(signal.SIGCONT)
+
+        assert w.types_of(wire.until_ready()).replace("S", "") == "CCZ"
+        wire.query("SELECT 1")
+        assert wire.value("SELECT 1") == "1"
