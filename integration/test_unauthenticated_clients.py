@@ -5,9 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import re
+import resource
 import socket
 import ssl
 import struct
+import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -449,3 +451,73 @@ def test_silent_clients_make_room_for_descriptors_too(
     assert closed(sessions) == []
     assert closed(silent), "some of them have made room"
     log_in(dial(target), target, "bob")
+
+
+def test_under_a_storm_of_strangers_sessions_get_servers(
+    make_gateway: MakeGateway, dial: Dial, cluster: Any
+) -> None:
+    """Sessions that are logged in open connections to PostgreSQL again and again, while strangers take every
+    descriptor that they can get."""
+    pools = {"default_pool_size": 10, "server_lifetime": 0}
+    target = make_gateway(start=False, general=general() | pools, databases=[primary_alone(cluster)])
+    target.gateway.start(*limited(192, 192))
+    sessions = [log_in(dial(target), target) for _ in range(8)]
+    over = threading.Event()
+    strangers: list[int] = [0]
+
+    def besiege(network: int) -> None:
+        held: list[socket.socket] = []
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                source = (f"127.{network}.0.{len(held) % 250 + 1}", 0)
+                held.append(socket.create_connection((target.host, target.port), 1, source))
+                strangers[0] += 1
+            if len(held) > 250:
+                held.pop(0).close()
+        for one in held:
+            one.close()
+
+    with concurrent.futures.ThreadPoolExecutor() as storm:
+        besiegers = [storm.submit(besiege, network) for network in (2, 3)]
+        try:
+            eventually(lambda: times(target, "closed", "descriptors") > 0, "descriptors that are short")
+            pids = set()
+            for _ in range(5):
+                for session in sessions:
+                    assert [message.type for message in session.query("BEGIN")] == ["C", "Z"]
+                    pids.add(session.value("SELECT pg_backend_pid()"))
+                for session in sessions:
+                    session.query("COMMIT")
+        finally:
+            over.set()
+        for one in besiegers:
+            one.result()
+
+    # Each transaction had a connection of its own, made in the storm.
+    assert len(pids) == 5 * len(sessions)
+    assert strangers[0] > 192
+    assert max(descriptors(target)) < 192
+
+
+def test_when_no_descriptor_is_left_the_error_says_so(
+    make_gateway: MakeGateway, dial: Dial, cluster: Any
+) -> None:
+    """And the server is not taken for one that is away."""
+    target = make_gateway(admin=ADMIN, general={"server_lifetime": 0}, databases=[primary_alone(cluster)])
+    session = log_in(dial(target), target)
+    with target.connect("admin", ADMIN["password"], dbname="admin") as console:
+        soft, hard = resource.prlimit(target.gateway.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(target.gateway.pid, resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            error = error_of(session.query("SELECT 1"))
+            problems = [row[-1] for row in console.execute("SHOW POOLS").fetchall()]
+            bans = console.execute("SHOW BANS").fetchall()
+        finally:
+            resource.prlimit(target.gateway.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        eventually(lambda: session.value("SELECT 1") == "1", "the session to go on")
+
+    assert (error["S"], error["C"]) == ("ERROR", "53000")
+    assert "limit of open files" in error["M"]
+    assert "LimitNOFILE" in error["H"]
+    assert any("limit of open files" in problem for problem in problems if problem)
+    assert bans == []

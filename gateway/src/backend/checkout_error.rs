@@ -28,6 +28,7 @@ impl CheckoutError {
     /// Whether another server may still do.
     pub(crate) fn is_unreachable(&self) -> bool {
         match self {
+            Self::Connect(ConnectError::NoDescriptor(_)) => false,
             Self::Connect(error) => error.failure() == Failure::Absent,
             Self::ConnectTimeout(_) => true,
             Self::Identity(error) => matches!(error, IdentityError::Lost(_) | IdentityError::NotReplica),

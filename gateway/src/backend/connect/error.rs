@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use crate::net::read::ReadError;
 use crate::net::tls::client::EncryptError;
 use crate::wire::ErrorFields;
@@ -13,6 +15,9 @@ pub(crate) enum ConnectError {
     /// Nobody listens, the name does not resolve, or the connection broke.
     #[error("server is unreachable: {0}")]
     Unreachable(Arc<io::Error>),
+    /// The gateway itself may open no further socket: the server is not to blame.
+    #[error("the gateway's limit of open files is reached: {0}")]
+    NoDescriptor(Arc<io::Error>),
     /// TLS was not to be had as the configuration demands it.
     #[error("{0}")]
     Tls(String),
@@ -41,7 +46,11 @@ impl ConnectError {
     }
 
     pub(crate) fn unreachable(error: io::Error) -> Self {
-        Self::Unreachable(Arc::new(error))
+        // Of the process, and of the whole system.
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE) => Self::NoDescriptor(Arc::new(error)),
+            _ => Self::Unreachable(Arc::new(error)),
+        }
     }
 
     pub(super) fn authentication(reason: impl Into<String>) -> Self {

@@ -82,6 +82,11 @@ impl CheckoutError {
                 PgError::error("08006", "the connection to the database server cannot be encrypted as it must be")
                     .hint(ASK)
             }
+            Self::Connect(connect::ConnectError::NoDescriptor(_)) => PgError::error(
+                "53000",
+                "the pooler cannot open a connection to the database server: its limit of open files is reached",
+            )
+            .hint("Try again later. The administrator can raise the limit (LimitNOFILE, ulimit -n)."),
             Self::Connect(_) | Self::ConnectTimeout(_) => {
                 PgError::error("08006", "the database server cannot be reached").hint("Try again later.")
             }
