@@ -348,6 +348,8 @@ def test_a_token_as_a_password_is_not_asked_for(target: Target) -> None:
         with pytest.raises(ServerError) as refusal:
             asked(target, "alice", **parameters)
         assert refusal.value.sqlstate == "0A000"
+        event = target.gateway.last_login(user="alice", decision="refused")
+        assert (event["reason"], event["detail"]) == ("client_flow", "a token is not accepted as a password")
 
 
 def test_both_kinds_of_clients_on_one_gateway(both: Target) -> None:

@@ -86,6 +86,21 @@ def cluster(issuer: Issuer) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def rules(cluster: Cluster) -> Iterator[Callable[[str], None]]:
+    """Puts a line in front of the server's rules; they are as they were at the end."""
+    file = cluster.primary.data / "pg_hba.conf"
+    before = file.read_text()
+
+    def put_first(rule: str) -> None:
+        file.write_text(f"{rule}\n{before}")
+        reload(cluster.primary)
+
+    yield put_first
+    file.write_text(before)
+    reload(cluster.primary)
+
+
 def workspace_config(cluster: Cluster, issuer: Issuer, **tables: Any) -> dict[str, Any]:
     config = merged(default_config(cluster, issuer), {"admin": ADMIN})
     for key in ("jwt_server_user", "jwt_server_password"):
@@ -160,11 +175,11 @@ def test_a_token_that_came_over_oauthbearer_goes_on_so(
         assert refusal.value.fields["M"] == 'authentication failed for user "alice"'
 
 
-def test_a_token_over_a_unix_socket(start: Callable[..., Target], cluster: Cluster) -> None:
+def test_a_token_over_a_unix_socket(
+    start: Callable[..., Target], cluster: Cluster, rules: Callable[[str], None]
+) -> None:
     primary = cluster.primary
-    with (primary.data / "pg_hba.conf").open("a") as file:
-        file.write('local all all oauth issuer="https://issuer.example" scope="openid"\n')
-    reload(primary)
+    rules('local all alice oauth issuer="https://issuer.example" scope="openid"')
     target = start(databases=[{"name": "demo", "host": str(primary.sockets), "port": primary.port}])
 
     with target.wire("alice") as wire:
@@ -391,20 +406,15 @@ def test_no_token_is_shown_to_anybody(start: Callable[..., Target], cluster: Clu
     assert not any(part in shown for part in token.split("."))
 
 
+@pytest.mark.parametrize("method", ["trust", "password", "scram-sha-256"])
 def test_a_server_that_asks_for_something_else_gets_no_token(
-    start: Callable[..., Target], cluster: Cluster
+    start: Callable[..., Target], cluster: Cluster, rules: Callable[[str], None], method: str
 ) -> None:
-    primary = cluster.primary
-    rules = (primary.data / "pg_hba.conf").read_text()
     target = start(databases=alone(cluster))
-    for method in ("trust", "password", "scram-sha-256"):
-        (primary.data / "pg_hba.conf").write_text(f"host all alice,bob,carol 127.0.0.1/32 {method}\n{rules}")
-        reload(primary)
+    rules(f"host all alice,bob,carol 127.0.0.1/32 {method}")
 
-        assert target.refusal("alice")["C"] == "08004", method
-        assert "must say oauth" in target.gateway.last_login(user="alice")["detail"]
-    (primary.data / "pg_hba.conf").write_text(rules)
-    reload(primary)
+    assert target.refusal("alice")["C"] == "08004"
+    assert "must say oauth" in target.gateway.last_login(user="alice")["detail"]
 
 
 def test_replication_is_not_for_tokens_that_end(start: Callable[..., Target], cluster: Cluster) -> None:

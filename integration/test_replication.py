@@ -114,7 +114,9 @@ def test_replication_needs_session_mode(make_gateway: MakeGateway, mode: str) ->
         for user, password in (("streamer", None), ("archiver", "archiver-secret")):
             refused = target.refusal(user, password, replication=value)
             assert (refused["C"], "session" in refused["M"], bool(refused["H"])) == ("0A000", True, True)
-    assert target.gateway.last_login(user="archiver")["reason"] == "replication"
+    event = target.gateway.last_login(user="archiver")
+    assert event["reason"] == "replication"
+    assert event["detail"] == 'replication connections need pooler_mode = "session"'
 
 
 @pytest.mark.parametrize("value", ["false", "off", "0", "no", "F"])
@@ -509,7 +511,9 @@ def test_a_refused_login_is_told_apart_in_the_log(target: Target) -> None:
     with pytest.raises(ServerError):
         target.wire("streamer", replication="true")
 
-    assert target.gateway.last_login(user="streamer", decision="refused")["reason"] == "replication"
+    event = target.gateway.last_login(user="streamer", decision="refused")
+    assert event["reason"] == "replication"
+    assert event["detail"] == "physical replication is not for users that come with a token"
 
 
 def test_a_stream_ends_with_its_token(target: Target, cluster: Any, slot: str) -> None:

@@ -167,7 +167,7 @@ fn reasons() -> BTreeSet<String> {
     collect(&root.join("../pgdog-jwt/src/deny"), &mut sources);
     sources.push(std::fs::read_to_string(root.join("../pgdog-jwt/src/deny.rs")).unwrap());
     let places = [
-        r#"(?:Refused::(?:new|identity|credential)|identity|No|refused|because)\(\s*"([a-z_]+)""#,
+        r#"(?:Refused::(?:new|told|identity|credential)|identity|No|refused|because)\(\s*"([a-z_]+)""#,
         r#"reason: "([a-z_]+)""#,
     ];
     let bodies = Regex::new(

@@ -31,7 +31,7 @@ enum Flow {
 
 /// Asks the client for its token, and gives what it sent.
 pub(super) async fn ask(stream: &mut Incoming, startup: &Startup, jwt: &Jwt, user: &str) -> Result<Secret, Refused> {
-    let flow = choose(jwt.oauth.client_flow, startup).map_err(|error| Refused::new("client_flow", error))?;
+    let flow = choose(jwt.oauth.client_flow, startup).map_err(|error| Refused::told("client_flow", error))?;
     let shown = match flow {
         Flow::Password => return password(stream, jwt.max_password_size, user).await,
         Flow::OauthBearer => oauthbearer::ask(stream, jwt.max_password_size).await,
@@ -57,7 +57,7 @@ async fn password(stream: &mut Incoming, limit: usize, user: &str) -> Result<Sec
     match read {
         Ok(b'p') => Ok(Secret::new(body.strip_suffix(&[0]).unwrap_or(&body))),
         Ok(b'X') | Err(ReadError::Closed) => Err(gone()),
-        Ok(_) => Err(Refused::new("protocol", PgError::fatal("08P01", "expected a password message"))),
+        Ok(_) => Err(Refused::told("protocol", PgError::fatal("08P01", "expected a password message"))),
         Err(error) => Err(unreadable(&error, user)),
     }
 }

@@ -39,6 +39,12 @@ impl Refused {
         Self { error: Some(error.with_severity(Severity::Fatal)), ..Self::silent(reason) }
     }
 
+    /// Of which the client hears the reason, and the log has it in the same words.
+    pub(super) fn told(reason: &'static str, error: PgError) -> Self {
+        let detail = error.message.to_string();
+        Self::new(reason, error).detail(detail)
+    }
+
     /// Of which the client hears nothing.
     fn silent(reason: &'static str) -> Self {
         Self { reason, detail: None, error: None, challenge: None, is_uniform: false, due: None }

@@ -24,7 +24,7 @@ pub(in crate::frontend) async fn admit(
     user: &str,
     generation: &Generation,
 ) -> Result<Dedicated, Refused> {
-    check(kind, pools, who, generation).map_err(|error| Refused::new("replication", error))?;
+    check(kind, pools, who, generation).map_err(|error| Refused::told("replication", error))?;
     let dedicated = pools.dedicate(pools.identity(), kind.value(), settings).await.map_err(|error| match error {
         NotDedicated::NoReplication(_) => not_permitted().detail(error.to_string()),
         NotDedicated::NoServer(NoServer::Checkout(CheckoutError::Connect(ConnectError::Refused(ref fields))))
@@ -80,5 +80,5 @@ fn check(kind: Kind, pools: &Membership, who: &Who, generation: &Generation) -> 
 fn not_permitted() -> Refused {
     let error = PgError::fatal("42501", "permission denied to replicate")
         .hint("Both the role and the account that the gateway logs in with need the REPLICATION attribute.");
-    Refused::new("replication", error)
+    Refused::told("replication", error)
 }
