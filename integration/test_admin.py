@@ -22,7 +22,8 @@ MakeGateway = Callable[..., Target]
 PASSWORD = "admin-secret"
 ADMIN = {"name": "admin", "user": "admin", "password": PASSWORD}
 TABLES = [
-    *("CLIENTS", "SERVERS", "POOLS", "STATS", "DATABASES", "USERS", "CONFIG"),
+    *("CLIENTS", "SERVERS", "POOLS", "STATS", "STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE"),
+    *("DATABASES", "USERS", "CONFIG"),
     *("VERSION", "LISTS", "PREPARED", "BANS", "SUBJECTS", "KEYS", "INTROSPECTION", "HELP"),
 ]
 
@@ -346,6 +347,7 @@ def test_a_reload_says_what_waits_for_the_next_start(target: Target) -> None:
         notices: list[str] = []
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         change = {"port": other, "workers": 3, "openmetrics_port": free_port(), "log_level": "warn"}
+        change["log_format"] = "text"
         target.gateway.write({**target.gateway.config, "general": {**before, **change}})
         seen = len(target.gateway.log())
         connection.execute("RELOAD")
@@ -354,13 +356,14 @@ def test_a_reload_says_what_waits_for_the_next_start(target: Target) -> None:
         (about_port,) = [notice for notice in notices if '"port"' in notice]
         assert f"{other} holds from the next start on, {before['port']} until then" in about_port
         assert "pgdog.toml:" in about_port
-        assert len(notices) == 3
+        assert len(notices) == 4
         logged = [one for one in target.gateway.log()[seen:] if one.get("event") == "configuration"]
         assert {one["message"] for one in logged} == set(notices)
         for key, value, later in (
             ("port", str(before["port"]), str(other)),
             ("workers", "2", "3"),
             ("openmetrics_port", None, str(change["openmetrics_port"])),
+            ("log_format", before["log_format"], "text"),
             ("host", before["host"], None),
         ):
             assert (rows[key]["value"], rows[key]["changeable"], rows[key]["after_restart"]) == (

@@ -11,6 +11,10 @@ pub(super) enum Topic {
     Servers,
     Pools,
     Stats,
+    StatsTotals,
+    StatsAverages,
+    Totals,
+    State,
     Databases,
     Users,
     Config,
@@ -26,11 +30,15 @@ pub(super) enum Topic {
 }
 
 /// Every topic with its word, in the order of SHOW HELP, and what it shows.
-pub(super) const TOPICS: [(&str, Topic, &str); 16] = [
+pub(super) const TOPICS: [(&str, Topic, &str); 20] = [
     ("CLIENTS", Topic::Clients, "clients: who, from where, what they do"),
     ("SERVERS", Topic::Servers, "connections to PostgreSQL"),
     ("POOLS", Topic::Pools, "pools: connections in use and free, clients that wait"),
     ("STATS", Topic::Stats, "totals and averages of each database"),
+    ("STATS_TOTALS", Topic::StatsTotals, "the totals alone"),
+    ("STATS_AVERAGES", Topic::StatsAverages, "the averages alone"),
+    ("TOTALS", Topic::Totals, "totals and averages of all databases together"),
+    ("STATE", Topic::State, "whether all databases are paused"),
     ("DATABASES", Topic::Databases, "configured databases and their servers"),
     ("USERS", Topic::Users, "users of users.toml"),
     ("SUBJECTS", Topic::Subjects, "token subjects that are logged in"),
@@ -131,6 +139,22 @@ pub(super) struct Word {
     pub(super) quoted: bool,
 }
 
+impl Topic {
+    /// Whether it can be limited to a database.
+    pub(super) fn takes_database(self) -> bool {
+        matches!(
+            self,
+            Self::Stats
+                | Self::StatsTotals
+                | Self::StatsAverages
+                | Self::Pools
+                | Self::Clients
+                | Self::Servers
+                | Self::Subjects
+        )
+    }
+}
+
 impl Word {
     /// Whether this is the keyword.
     pub(super) fn is(&self, keyword: &str) -> bool {
@@ -199,9 +223,7 @@ pub(super) fn parse(words: &[Word], who: &super::drivers::Who<'_>) -> Result<Com
         };
         return match (topic, rest) {
             (_, []) => Ok(Command::Show(*topic, None)),
-            (Topic::Stats | Topic::Pools | Topic::Clients | Topic::Servers | Topic::Subjects, [database]) => {
-                Ok(Command::Show(*topic, Some(database.text.clone())))
-            }
+            (topic, [database]) if topic.takes_database() => Ok(Command::Show(*topic, Some(database.text.clone()))),
             _ => Err(NotACommand(format!("SHOW {} takes no such argument", what.text.to_ascii_uppercase()))),
         };
     }

@@ -158,7 +158,7 @@ impl Console {
     /// Tells what came of a command: notices, rows, the tag.
     pub(super) fn finish(&mut self, outcome: &Outcome, formats: &Formats) {
         for notice in &outcome.notices {
-            run::write_notice(notice, &mut self.out);
+            PgError::notice(notice.clone()).write(&mut self.out);
         }
         if let Some(table) = &outcome.table {
             table.write(formats, &mut self.out);

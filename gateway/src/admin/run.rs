@@ -10,7 +10,7 @@ use super::show;
 use super::table::Table;
 use crate::app::state::App;
 use crate::frontend::sessions::Registration;
-use crate::wire::{PgError, frame, message};
+use crate::wire::PgError;
 
 /// What came of a command.
 #[derive(Debug, Default)]
@@ -109,15 +109,4 @@ fn audited(command: &Command) -> Option<&'static str> {
         | Command::Answer(_)
         | Command::Accept(_) => None,
     }
-}
-
-/// Appends a NoticeResponse.
-pub(super) fn write_notice(text: &str, out: &mut Vec<u8>) {
-    let start = frame::begin(out, b'N');
-    for (key, value) in [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text)] {
-        out.push(key);
-        message::cstr(out, value.replace('\0', "").as_bytes());
-    }
-    out.push(0);
-    frame::end(out, start);
 }

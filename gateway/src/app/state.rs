@@ -46,7 +46,7 @@ pub(crate) struct Generation {
     pub(crate) resolved: Cache,
     /// Whether sessions have to watch the clock at all.
     pub(crate) has_client_limits: bool,
-    pub(crate) has_query_timeout: bool,
+    pub(crate) limits_requests: bool,
 }
 
 /// The process.
@@ -132,7 +132,8 @@ impl Generation {
             has_client_limits: general.client_idle_timeout != Duration::MAX
                 || general.client_idle_in_transaction_timeout != Duration::MAX,
             resolved: Cache::default(),
-            has_query_timeout: general.query_timeout != Duration::MAX
+            limits_requests: general.query_timeout != Duration::MAX
+                || general.transaction_timeout != Duration::MAX
                 || config.tenants.as_ref().is_some_and(|tenants| tenants.query_timeout != Duration::MAX),
             config,
         })

@@ -83,6 +83,8 @@ impl<'a> Who<'a> {
         let token = about.token.as_ref();
         // Of what a token says, only this may change when a session is given another one.
         let token_id = card.token().and_then(|token| token.token_id.clone()).map(Cow::Owned);
+        let encryption = about.encryption.as_deref();
+        let tls_session = encryption.and_then(|encryption| encryption.session.as_ref());
         Self {
             user: Some(&about.user),
             role: token.and_then(|token| token.role.as_deref()),
@@ -94,10 +96,10 @@ impl<'a> Who<'a> {
             database: Some(&about.database),
             pool: about.pool.as_deref(),
             client: Some(about.client().into()),
-            tls: Some(about.tls),
-            tls_version: about.tls_session.as_ref().map(|session| session.version),
-            tls_cipher: about.tls_session.as_ref().map(|session| session.cipher.as_str()),
-            certificate: about.certificate.as_deref(),
+            tls: Some(encryption.is_some()),
+            tls_version: tls_session.map(|session| session.version),
+            tls_cipher: tls_session.map(|session| session.cipher.as_str()),
+            certificate: encryption.and_then(|encryption| encryption.certificate.as_deref()),
             application_name: Some(&*about.application_name).filter(|name| !name.is_empty()),
         }
     }

@@ -30,6 +30,8 @@ pub(super) fn general(section: &Section<'_>) -> General {
         connect_attempt_delay: section.value(&keys::CONNECT_ATTEMPT_DELAY),
         checkout_timeout: section.value(&keys::CHECKOUT_TIMEOUT),
         query_timeout: section.value(&keys::QUERY_TIMEOUT),
+        transaction_timeout: section.value(&keys::TRANSACTION_TIMEOUT),
+        query_wait_notify: section.value(&keys::QUERY_WAIT_NOTIFY),
         idle_timeout: section.value(&keys::IDLE_TIMEOUT),
         client_idle_timeout: section.value(&keys::CLIENT_IDLE_TIMEOUT),
         client_idle_in_transaction_timeout: section.value(&keys::CLIENT_IDLE_IN_TRANSACTION_TIMEOUT),

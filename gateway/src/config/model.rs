@@ -112,6 +112,9 @@ pub(crate) struct General {
     pub(crate) connect_attempt_delay: Duration,
     pub(crate) checkout_timeout: Duration,
     pub(crate) query_timeout: Duration,
+    pub(crate) transaction_timeout: Duration,
+    /// Zero: nobody is told.
+    pub(crate) query_wait_notify: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) client_idle_timeout: Duration,
     pub(crate) client_idle_in_transaction_timeout: Duration,
@@ -226,6 +229,9 @@ pub(crate) struct Database {
     pub(crate) max_server_connections: Option<usize>,
     /// Most clients of the database; of several entries the lowest counts.
     pub(crate) max_db_client_connections: Option<usize>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) server_lifetime: Option<Duration>,
+    pub(crate) server_lifetime_jitter: Option<Duration>,
     pub(crate) pooler_mode: Option<PoolerMode>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) lock_timeout: Option<Duration>,

@@ -89,7 +89,6 @@ pub(super) const GENERAL: &[&str] = &[
 
 /// Keys of `[[databases]]`.
 pub(super) const DATABASES: &[&str] = &[
-    "idle_timeout",
     "idle_timeout_primary",
     "idle_timeout_replica",
     "min_pool_size_primary",
@@ -97,8 +96,6 @@ pub(super) const DATABASES: &[&str] = &[
     "pool_size_primary",
     "pool_size_replica",
     "resharding_only",
-    "server_lifetime",
-    "server_lifetime_jitter",
 ];
 
 /// Keys of `[[users]]`.

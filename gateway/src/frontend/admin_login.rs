@@ -37,9 +37,7 @@ pub(super) async fn admit(
         account: Arc::new(account),
         application_name: application_name.into(),
         address,
-        tls: stream.get_ref().is_tls(),
-        tls_session: stream.get_ref().tls_session().map(Box::new),
-        certificate: certificate::identity(stream.get_ref()).map(Into::into),
+        encryption: certificate::encryption(stream.get_ref()),
     };
     let registration = sessions::register(version, about)
         .map_err(|_| Refused::new("internal", PgError::fatal("58000", "no random numbers are to be had")))?;

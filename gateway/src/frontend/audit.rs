@@ -138,6 +138,7 @@ pub(super) fn disconnected(registration: &Registration, error: Option<&PgError>)
         Some("57P01") if error.is_some_and(|error| error.message == TOKEN_REVOKED) => "revoked",
         Some("57P01") => "terminated",
         Some("57P05") => "idle_timeout",
+        Some("25P04") => "transaction_timeout",
         Some("25P03") => "idle_in_transaction_timeout",
         Some("08006" | "57P02") => "server_lost",
         Some("08P01") => "protocol",

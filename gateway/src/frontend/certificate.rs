@@ -4,6 +4,7 @@
 use crate::config::{General, User};
 use crate::net::stream::Stream;
 use crate::net::tls::subject;
+use crate::stats::Encryption;
 use crate::wire::PgError;
 
 /// The error for a client that must show a certificate and has shown none. What `users.toml` says of the user holds however the
@@ -22,4 +23,10 @@ pub(super) fn require(stream: &Stream, general: &General, user: Option<&User>) -
 /// Who the client's certificate says it is.
 pub(super) fn identity(stream: &Stream) -> Option<String> {
     stream.peer_certificate().and_then(|certificate| subject(certificate))
+}
+
+/// What is known of a client's TLS connection, if it is one.
+pub(super) fn encryption(stream: &Stream) -> Option<Box<Encryption>> {
+    let encryption = || Encryption { session: stream.tls_session(), certificate: identity(stream) };
+    stream.is_tls().then(|| Box::new(encryption()))
 }

@@ -39,7 +39,6 @@ use crate::config::Config;
 use crate::net::buffer::Chunk;
 use crate::net::read::Incoming;
 use crate::net::stream::Stream;
-use crate::stats::events;
 use crate::wire::PgError;
 use crate::wire::startup::Startup;
 
@@ -154,7 +153,7 @@ async fn log_in(
     let kind = match kind {
         Ok(kind) => kind,
         Err(error) => {
-            Box::pin(turn_away(&mut stream, &attempt, Refused::new("replication", error), config)).await;
+            Box::pin(turn_away(&mut stream, &attempt, Refused::told("replication", error), config)).await;
             return None;
         }
     };
@@ -174,7 +173,7 @@ async fn log_in(
                 note(&attempt, &mut refused, admitted.who.grant(), config);
                 return Some(Ready::refused(stream, refused, limit));
             }
-            events::login(None);
+            admitted.registration.meter.logged_in();
             let Admitted { who, pools, settings, attached, told, person, registration, greeting, dedicated } = admitted;
             let ahead = Chunk::of(stream.buffer());
             let opening = session::Opening {
@@ -232,7 +231,7 @@ async fn admit_administrator(
     };
     match outcome {
         Ok((registration, greeting)) => {
-            events::login(None);
+            registration.meter.logged_in();
             let console = Console::new(app, stream, registration);
             Some(Ready::Other(Box::pin(console.run(greeting))))
         }

@@ -116,9 +116,7 @@ pub(super) fn about(
         account: pools.account.share(Arc::new(account)),
         application_name: settings.get("application_name").unwrap_or_default().into(),
         address,
-        tls: stream.is_tls(),
-        tls_session: stream.tls_session().map(Box::new),
-        certificate: certificate::identity(stream).map(Into::into),
+        encryption: certificate::encryption(stream),
     }
 }
 

@@ -52,10 +52,16 @@ pub(crate) struct About {
     pub(crate) application_name: Box<str>,
     /// `None`: through the Unix socket.
     pub(crate) address: Option<SocketAddr>,
-    pub(crate) tls: bool,
-    pub(crate) tls_session: Option<Box<TlsSession>>,
+    /// `None`: it is not encrypted.
+    pub(crate) encryption: Option<Box<Encryption>>,
+}
+
+/// What is known of a client's TLS connection.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    pub(crate) session: Option<TlsSession>,
     /// Who the client's certificate says it is.
-    pub(crate) certificate: Option<Box<str>>,
+    pub(crate) certificate: Option<String>,
 }
 
 /// What clients that log in alike have in common.
@@ -94,14 +100,7 @@ impl About {
     pub(crate) fn of(database: &str) -> Self {
         let (user, database) = ("alice".to_owned(), database.to_owned());
         let account = Account { user, tenant: None, database, pool: None, mode: None, token: None };
-        Self {
-            account: Arc::new(account),
-            application_name: Box::default(),
-            address: None,
-            tls: false,
-            tls_session: None,
-            certificate: None,
-        }
+        Self { account: Arc::new(account), application_name: Box::default(), address: None, encryption: None }
     }
 }
 
@@ -241,6 +240,30 @@ impl Meter {
         }
         self.card.last_request.set(self.busy_since);
         self.card.set_state(State::Active);
+    }
+
+    /// The client is in.
+    pub(crate) fn logged_in(&self) {
+        self.card.done.logins.add(1);
+        events::login(None);
+    }
+
+    /// The client prepared a statement that follows it.
+    #[inline]
+    pub(crate) fn client_parse(&self) {
+        self.card.done.client_parses.add(1);
+    }
+
+    /// Such a statement is prepared on a server.
+    #[inline]
+    pub(crate) fn server_parse(&self) {
+        self.card.done.server_parses.add(1);
+    }
+
+    /// The client has bound such a statement.
+    #[inline]
+    pub(crate) fn bind(&self) {
+        self.card.done.binds.add(1);
     }
 
     /// The server is ready for the next request.

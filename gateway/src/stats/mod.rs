@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-pub(crate) use client::{About, Account, Card, Meter, State, Token};
+pub(crate) use client::{About, Account, Card, Encryption, Meter, State, Token};
 pub(crate) use server::{Seat, Seats, ServerCard};
 pub(crate) use totals::{Sums, Totals, all as all_totals};
 

@@ -60,6 +60,14 @@ sums! {
     sent,
     /// Times that a server was given to a client.
     checkouts,
+    /// Prepared statements that clients made, where they follow them.
+    client_parses,
+    /// The same, each time that a server was told of one.
+    server_parses,
+    /// Bind messages for such statements that went to a server.
+    binds,
+    /// Logins that succeeded.
+    logins,
     /// Time in which a server owed an answer.
     query_nanos,
     /// Time from the first request of a transaction to its end.

@@ -11,7 +11,8 @@ use super::frame;
 /// How bad it is for the session. PostgreSQL closes the connection after FATAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// Nothing has failed: it is written as a NoticeResponse.
+    /// Nothing has failed: these are written as a NoticeResponse.
+    Notice,
     Warning,
     Error,
     Fatal,
@@ -20,6 +21,7 @@ pub(crate) enum Severity {
 impl Severity {
     fn name(self) -> &'static str {
         match self {
+            Self::Notice => "NOTICE",
             Self::Warning => "WARNING",
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
@@ -59,6 +61,10 @@ impl PgError {
         Self::new(Severity::Fatal, code, message)
     }
 
+    pub(crate) fn notice(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Severity::Notice, "00000", message)
+    }
+
     fn new(severity: Severity, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let (code, message) = (code.into(), message.into());
         Self(Box::new(Parts { severity, code, message, detail: None, hint: None, position: None, routine: None }))
@@ -93,9 +99,10 @@ impl PgError {
         self
     }
 
-    /// Appends the ErrorResponse, or the NoticeResponse of a warning.
+    /// Appends the ErrorResponse, or the NoticeResponse of a notice or warning.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let start = frame::begin(out, if self.severity == Severity::Warning { b'N' } else { b'E' });
+        let has_failed = !matches!(self.severity, Severity::Notice | Severity::Warning);
+        let start = frame::begin(out, if has_failed { b'E' } else { b'N' });
         let mut field = |key: u8, value: &str| {
             out.push(key);
             out.extend(value.bytes().filter(|byte| *byte != 0));

@@ -55,7 +55,7 @@ fn client(process: u32, card: &Card, own: bool) -> Vec<Value> {
         Value::text(&about.database),
         Value::text(about.address.map_or_else(|| "unix".to_owned(), |address| address.ip().to_string())),
         about.address.map_or(Value::Null, |address| Value::int(address.port())),
-        Value::Bool(about.tls),
+        Value::Bool(about.encryption.is_some()),
         Value::text(if own { State::Active.name() } else { card.state().name() }),
         Value::maybe(about.mode.map(Choice::word)),
         Value::text(&*about.application_name),

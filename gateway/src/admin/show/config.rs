@@ -136,6 +136,8 @@ fn general(config: &Config) -> Vec<Entry> {
         ("checkout_timeout", millis(g.checkout_timeout)),
         ("query_timeout", millis(g.query_timeout)),
         ("idle_timeout", millis(g.idle_timeout)),
+        ("transaction_timeout", millis(g.transaction_timeout)),
+        ("query_wait_notify", millis(g.query_wait_notify)),
         ("client_idle_timeout", millis(g.client_idle_timeout)),
         ("client_idle_in_transaction_timeout", millis(g.client_idle_in_transaction_timeout)),
         ("client_login_timeout", millis(g.client_login_timeout)),

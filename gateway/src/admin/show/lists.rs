@@ -1,4 +1,4 @@
-//! SHOW DATABASES, USERS, LISTS and PREPARED.
+//! SHOW DATABASES, USERS, LISTS, STATE and PREPARED.
 
 use std::sync::Arc;
 
@@ -133,6 +133,17 @@ pub(super) fn lists(state: &Generation) -> Table {
     let mut table = Table::new(&[("list", Kind::Text), ("items", Kind::Int)]);
     for (name, count) in rows {
         table.push(vec![Value::text(name), Value::int(count)]);
+    }
+    table
+}
+
+/// PgBouncer's word for what the process as a whole does.
+pub(super) fn state(config: &Config) -> Table {
+    let names = config.database_names();
+    let is_paused = !names.is_empty() && names.into_iter().all(|name| gate::of(name).is_closed());
+    let mut table = Table::new(&[("key", Kind::Text), ("value", Kind::Text)]);
+    for (name, holds) in [("active", !is_paused), ("paused", is_paused), ("suspended", false)] {
+        table.push(vec![Value::text(name), Value::text(if holds { "yes" } else { "no" })]);
     }
     table
 }

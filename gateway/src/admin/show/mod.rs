@@ -29,6 +29,10 @@ pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic,
         Topic::Servers => servers::servers(&state.registry, database),
         Topic::Pools => pools::pools(&state.registry, database),
         Topic::Stats => stats::stats(database),
+        Topic::StatsTotals => stats::totals(database),
+        Topic::StatsAverages => stats::averages(database),
+        Topic::Totals => stats::summed(),
+        Topic::State => lists::state(&state.config),
         Topic::Databases => lists::databases(&state),
         Topic::Users => lists::users(&state.config),
         Topic::Lists => lists::lists(&state),
@@ -46,9 +50,7 @@ pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic,
 fn help() -> Table {
     let mut table = Table::new(&[("command", Kind::Text), ("what it does", Kind::Text)]);
     for (word, topic, what) in TOPICS {
-        let takes_database =
-            matches!(topic, Topic::Clients | Topic::Servers | Topic::Pools | Topic::Stats | Topic::Subjects);
-        let command = format!("SHOW {word}{}", if takes_database { " [db]" } else { "" });
+        let command = format!("SHOW {word}{}", if topic.takes_database() { " [db]" } else { "" });
         table.push(vec![Value::text(command), Value::text(what)]);
     }
     for (command, what) in ACTIONS {

@@ -33,6 +33,12 @@ pgdog_jwt::keys! {
         MAX_SERVER_CONNECTIONS: Key<Count> = key("max_server_connections", Count::from(1)).or("the general one");
         /// Most clients that are logged in to this database; of several entries of a name, the lowest counts.
         MAX_DB_CLIENT_CONNECTIONS: Key<Count> = key("max_db_client_connections", Count::from(1)).or("the general one");
+        /// Its connections that were idle for this long are closed, down to min_pool_size.
+        IDLE_TIMEOUT: Key<Time> = key("idle_timeout", Time::millis(0, NO_LIMIT)).or("the general one");
+        /// Its connections this old are closed at check-in, or while they are free.
+        SERVER_LIFETIME: Key<Time> = key("server_lifetime", Time::millis(0, NO_LIMIT)).or("the general one");
+        /// Each lives longer or shorter by a random part of this.
+        SERVER_LIFETIME_JITTER: Key<Time> = key("server_lifetime_jitter", Time::millis(0, NO_LIMIT)).or("the general one");
         /// Pooler mode of this database.
         POOLER_MODE: Key<Word<PoolerMode>> = key("pooler_mode", Word::ANY).or("the general one");
         /// Sets statement_timeout on every connection to this server.

@@ -83,6 +83,8 @@ pgdog_jwt::keys! {
         MAX_SERVER_CONNECTIONS: Key<Count> = key("max_server_connections", Count::from(1)).or("no limit");
         /// Longest wait for a server connection; then the client gets an error.
         CHECKOUT_TIMEOUT: Setting<Time> = setting("checkout_timeout", Time::millis(0, NO_LIMIT), 5_000);
+        /// A client that has waited for a server connection for this long is told by a notice. 0: it is not.
+        QUERY_WAIT_NOTIFY: Setting<Time> = setting("query_wait_notify", Time::millis(0, NO_LIMIT), 5_000);
         /// Server connections that were idle for this long are closed, down to min_pool_size.
         IDLE_TIMEOUT: Setting<Time> = setting("idle_timeout", Time::millis(0, NO_LIMIT), 60_000);
         /// Server connections this old are closed at check-in, or while they are free.
@@ -112,6 +114,8 @@ pgdog_jwt::keys! {
         SERVER_CLEANING: Setting<Word<ServerCleaning>> = setting("server_cleaning", Word::ANY, ServerCleaning::WhenNeeded);
         /// Longest query.
         QUERY_TIMEOUT: Setting<Time> = setting("query_timeout", Time::millis(0, NO_LIMIT), NO_LIMIT);
+        /// Longest transaction, explicit or not; then the session ends with 25P04.
+        TRANSACTION_TIMEOUT: Setting<Time> = setting("transaction_timeout", Time::millis(0, NO_LIMIT), NO_LIMIT);
         /// Longest silence of a client outside a transaction.
         CLIENT_IDLE_TIMEOUT: Setting<Time> = setting("client_idle_timeout", Time::millis(0, NO_LIMIT), NO_LIMIT);
         /// Longest silence inside a transaction.

@@ -39,6 +39,7 @@ impl Session {
         let text = self.input.bytes().get(HEADER_SIZE..header.size - 1).unwrap_or_default();
         let text = String::from_utf8_lossy(text).into();
         self.begun = Some(Box::new(Begun { text, has_failed: false }));
+        self.start_transaction_clock();
         let start = matches!(class.transaction, Transaction::Begin { start: true, .. });
         self.forget_unnamed();
         self.registration.meter.query();

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use pgdog_jwt_guard::Access;
+use tokio::time::Sleep;
 use tracing::{debug, warn};
 
 use super::expiry::Due;
@@ -31,6 +32,8 @@ const ATTEMPTS: usize = 3;
 enum Meanwhile {
     Signal(Signal),
     Expiry(Due),
+    /// It is time to tell the client that it waits.
+    Notice,
     ClientLeft,
 }
 
@@ -90,12 +93,13 @@ impl Session {
     /// A server for a statement of this kind; the inner error is what the client hears when there is none.
     pub(super) async fn find_server(&mut self, access: Access) -> Result<Result<Server, PgError>, End> {
         let mut attempt = 1;
+        let mut notice = self.wait_notice();
         loop {
             let pools = self.pools.clone();
             let settings = self.settings.clone();
             let (need, wish) = (self.need(access), self.pools.wish.clone());
             let checkout = pin!(check_out(&pools, need, &wish, &settings));
-            let Some(found) = self.wait(checkout).await? else {
+            let Some(found) = self.wait(checkout, &mut notice).await? else {
                 self.registration.take_cancel();
                 return Ok(Err(canceled()));
             };
@@ -177,7 +181,7 @@ impl Session {
     pub(super) async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = pin!(work);
         loop {
-            match self.wait(work.as_mut()).await? {
+            match self.wait(work.as_mut(), &mut None).await? {
                 Some(done) => return Ok(done),
                 None => {
                     let askers = self.registration.take_cancel();
@@ -187,8 +191,12 @@ impl Session {
         }
     }
 
-    /// The same; `None` when a cancel request comes.
-    async fn wait<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<Option<T>, End> {
+    /// The same; `None` when a cancel request comes. With `notice`, the client is told that it waits.
+    async fn wait<T>(
+        &mut self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+        notice: &mut Option<Pin<Box<Sleep>>>,
+    ) -> Result<Option<T>, End> {
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -199,6 +207,9 @@ impl Session {
                 }
                 if let Poll::Ready(Err(_)) = self.poll_client_write(cx) {
                     return Poll::Ready(Err(Meanwhile::ClientLeft));
+                }
+                if notice.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+                    return Poll::Ready(Err(Meanwhile::Notice));
                 }
                 self.poll_expiry(cx).map(|due| Err(Meanwhile::Expiry(due)))
             })
@@ -218,6 +229,10 @@ impl Session {
                         return Err(End::Fatal(token_expired()));
                     }
                 }
+                Err(Meanwhile::Notice) => {
+                    *notice = None;
+                    self.say_that_it_waits();
+                }
                 Err(Meanwhile::ClientLeft) => return Err(End::Left),
             }
         }
@@ -232,6 +247,7 @@ impl Session {
         self.say(error);
         self.forgetting = Forgetting::default();
         self.begun = None;
+        self.transaction_since = None;
         self.end_failed(header, b'I');
         Ok(())
     }

@@ -217,6 +217,7 @@ impl Session {
                     return Ok(self.refuse(header, error));
                 }
                 self.note_name(class, |_| statement.text().to_vec());
+                self.registration.meter.bind();
                 self.forward_renamed(header, name_at, name_size, statement.server_name().as_bytes());
             }
             None if named => {

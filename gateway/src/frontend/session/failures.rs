@@ -199,6 +199,7 @@ impl Session {
         self.requests_at = 0;
         self.carry.clear();
         self.asked_at = None;
+        self.transaction_since = None;
         self.forgetting = Forgetting::default();
         self.special_names.clear_portals();
         if self.passing > 0 {

@@ -33,7 +33,7 @@ pub(super) enum Parting {
     Farewell,
     /// It was told why it is cut off. What it has sent is carried out, as PostgreSQL does for a client that leaves.
     CutOff,
-    /// It was told that an administrator ends it: nothing more of what it has sent is carried out.
+    /// It was told that an administrator or `transaction_timeout` ends it: nothing more of what it has sent is carried out.
     Stop,
 }
 

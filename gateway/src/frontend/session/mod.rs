@@ -29,6 +29,7 @@ mod own_requests;
 mod own_statements;
 mod own_writes;
 mod parameters;
+mod patience;
 mod pending;
 mod pins;
 mod recorded;
@@ -190,6 +191,8 @@ pub(crate) struct Session {
     only_opens: bool,
     /// When the oldest unanswered request was sent, by [`crate::stats::clock`], where a limit is configured.
     asked_at: Option<NonZeroU64>,
+    /// When the transaction began, where that is limited.
+    transaction_since: Option<NonZeroU64>,
 
     names: Names,
     /// Statements that the server was sent lately, by number, and in which batch.
@@ -211,6 +214,14 @@ pub(crate) struct Session {
 
 /// The SQLSTATE of `admin_shutdown`: what the client has sent is not carried out.
 const ADMIN_SHUTDOWN: &str = "57P01";
+
+/// The SQLSTATE of `transaction_timeout`: the same.
+const TRANSACTION_TIMEOUT: &str = "25P04";
+
+/// Whether nothing more of what the client has sent is carried out when its session ends with this error.
+fn stops(error: &PgError) -> bool {
+    error.code == ADMIN_SHUTDOWN || error.code == TRANSACTION_TIMEOUT
+}
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -289,6 +300,7 @@ impl Session {
             ran: false,
             only_opens: false,
             asked_at: None,
+            transaction_since: None,
             names: Names::default(),
             provided: Vec::new(),
             unnamed: None,
@@ -315,7 +327,7 @@ impl Session {
     /// The end of a session, and what is said of it.
     async fn end(mut self: Box<Self>, outcome: Result<(), End>) {
         if let Err(End::Fatal(error) | End::Broken(error)) = &outcome
-            && error.code == ADMIN_SHUTDOWN
+            && stops(error)
         {
             self.halt().await;
         }
@@ -330,7 +342,7 @@ impl Session {
         };
         let parting = match &reason {
             None => Parting::Farewell,
-            Some(error) if error.code == ADMIN_SHUTDOWN => Parting::Stop,
+            Some(error) if stops(error) => Parting::Stop,
             Some(_) => Parting::CutOff,
         };
         if self.generation.config.general.log_disconnections || reason.is_some() {

@@ -297,6 +297,9 @@ impl Session {
         if let Some(server) = &mut self.server {
             self.registration.meter.ready(status);
             server.set_status(status);
+            if status == b'I' && self.transaction_since.is_some() {
+                self.restart_transaction_clock();
+            }
         }
         if status == b'I' && !self.special_names.is_empty() && self.conversation.is_empty() {
             // Portals end with their transaction.

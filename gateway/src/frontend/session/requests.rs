@@ -1,8 +1,6 @@
 //! What the client sends: each message is checked, routed, counted, and copied to the server's requests. Large messages
 //! are passed on as they come; only texts of SQL and names of statements are read.
 
-use std::num::NonZeroU64;
-
 use pgdog_jwt_guard::functions::refused_call;
 use pgdog_jwt_guard::{Access, Class, Effects};
 use pgdog_jwt_protocol::{Admit, Batch, Request, Silent};
@@ -12,7 +10,6 @@ use super::pending::{Instead, Pending};
 use super::special;
 use super::{End, Session};
 use crate::frontend::audit;
-use crate::stats::clock;
 use crate::wire::fields::Fields;
 use crate::wire::frame::HEADER_SIZE;
 use crate::wire::{Header, PgError, ProtocolViolation, message};
@@ -488,7 +485,7 @@ impl Session {
         self.passing_to_nobody = true;
     }
 
-    /// The server was asked something: the clock of `query_timeout` runs.
+    /// The server was asked something: the clocks of `query_timeout` and `transaction_timeout` run.
     #[inline]
     pub(super) fn asked(&mut self) {
         self.registration.meter.asked();
@@ -496,8 +493,8 @@ impl Session {
         if let Some(held) = &mut self.held_cancel {
             held.is_owed = true;
         }
-        if self.asked_at.is_none() && self.generation.has_query_timeout {
-            self.asked_at = NonZeroU64::new(clock());
+        if self.asked_at.is_none() && self.generation.limits_requests {
+            self.start_clocks();
         }
     }
 }

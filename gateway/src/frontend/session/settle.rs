@@ -64,6 +64,9 @@ impl Session {
     #[inline]
     fn forget_requests(&mut self) {
         self.asked_at = None;
+        if self.transaction_since.is_some() && !self.in_transaction() {
+            self.transaction_since = None;
+        }
         self.forget_held_cancel();
         self.names.settle();
         self.provided.clear();

@@ -87,6 +87,7 @@ impl Session {
             let failed = self.server.as_ref().is_some_and(|server| server.status() == b'E');
             self.input.consume(header.size);
             let before = self.names.set(&name, Some(statement.clone()));
+            self.registration.meter.client_parse();
             let undo = Undo { name, before };
             if failed {
                 self.probe(&statement, undo);
@@ -96,6 +97,7 @@ impl Session {
         } else {
             self.input.consume(header.size);
             let before = self.names.set(&name, Some(statement.clone()));
+            self.registration.meter.client_parse();
             self.prepare(&statement, Some(Undo { name, before }));
         }
         Step::Done
@@ -188,6 +190,7 @@ impl Session {
             let close = Close { own: Some(id), ..Close::default() };
             self.conversation.sent(Request::Close, Pending::Close(Box::new(close)));
         }
+        self.registration.meter.server_parse();
         message::parse(&mut self.requests, statement.server_name().as_bytes(), statement.text(), statement.types());
         let parse = Parse { own: undo.is_none(), statement: statement.id, undo, ..Parse::default() };
         self.owe(Request::Parse, Pending::Parse(Box::new(parse)));

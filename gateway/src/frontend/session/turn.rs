@@ -10,12 +10,12 @@ use pgdog_jwt_protocol::Batch;
 use tokio::time::sleep;
 
 use super::expiry::Due;
+use super::patience::Limit;
 use super::requests::MAX_EXPECTED;
 use super::{End, Session};
 use crate::backend::server::Server;
 use crate::frontend::sessions::{Signal, shutting_down};
 use crate::net::buffer::Chunk;
-use crate::stats::clock;
 use crate::wire::PgError;
 
 /// How often it is looked whether a client is still there from which nothing is read.
@@ -83,7 +83,9 @@ impl Session {
                     match Box::pin(tokio::time::timeout(limit, polling)).await {
                         Ok(event) => event,
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
-                        Err(_) => return Err(timed_out(kind)),
+                        // The transaction that ran then may have ended, and the next begun.
+                        Err(_) if kind == Limit::Transaction && self.has_time() => continue,
+                        Err(_) => return Err(self.timed_out(kind)),
                     }
                 }
             };
@@ -329,65 +331,6 @@ impl Session {
         let writing = poll_fn(|cx| self.poll_client_write(cx));
         let _ = tokio::time::timeout(PATIENCE, writing).await;
     }
-
-    /// The limit that holds now, if there is one.
-    fn time_limit(&self) -> Option<(Duration, Limit)> {
-        if !self.generation.has_client_limits && !self.generation.has_query_timeout {
-            return None;
-        }
-        let general = &self.generation.config.general;
-        let (limit, kind) = match (&self.server, self.asked_at) {
-            (_, Some(asked)) => match self.query_timeout() {
-                Duration::MAX => return None,
-                limit => {
-                    (limit.saturating_sub(Duration::from_nanos(clock().saturating_sub(asked.get()))), Limit::Query)
-                }
-            },
-            (Some(server), None) if server.status() != b'I' => {
-                (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
-            }
-            (None, None) if self.begun.is_some() => {
-                (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
-            }
-            _ if self.is_quiet() => (general.client_idle_timeout, Limit::Idle),
-            _ => return None,
-        };
-        (limit != Duration::MAX).then_some((limit, kind))
-    }
-
-    /// How long a query may take: as long as everybody's, and no longer than a tenant's.
-    fn query_timeout(&self) -> Duration {
-        let config = &self.generation.config;
-        let of_tenants = config.tenants.as_ref().filter(|_| self.who.tenant().is_some());
-        let general = config.general.query_timeout;
-        of_tenants.map_or(general, |tenants| general.min(tenants.query_timeout))
-    }
-
-    /// The server does not answer in time: it is told to stop, and nobody waits for it any more.
-    fn give_up(&mut self) -> PgError {
-        self.cancel();
-        if let Some(server) = &self.server {
-            // It is closed next, and must not run what was sent behind.
-            server.connection().reset_when_closed();
-        }
-        PgError::error("57014", "canceling statement due to query_timeout")
-            .hint("Whether the statement took effect is not known: check before you repeat it.")
-    }
-}
-
-fn timed_out(limit: Limit) -> End {
-    End::Fatal(match limit {
-        Limit::Idle => PgError::fatal("57P05", "terminating connection due to client_idle_timeout"),
-        _ => PgError::fatal("25P03", "terminating connection due to client_idle_in_transaction_timeout"),
-    })
-}
-
-/// Limits on how long a session may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
-    Query,
-    Idle,
-    IdleInTransaction,
 }
 
 /// Empties a buffer; one that grew beyond the ordinary is given back.
