@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness import find_installations
+from harness import Installation, find_installations
 from harness.gateway import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -25,6 +25,8 @@ LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 REASON = re.compile(r"[a-z]+(?:_[a-z]+)*")
 SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 GAP = "…"
+# From this PostgreSQL on, its texts are those of the page.
+SAYS_THE_SAME = 15
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,13 @@ def in_code(quote: Quote) -> bool:
     return any(all(part.strip('" ') in code for part in quote.parts()) for code in texts_of_the_code())
 
 
+def newest() -> Installation:
+    return max(find_installations(), key=lambda one: one.major)
+
+
 @functools.cache
 def postgres() -> bytes:
-    return max(find_installations(), key=lambda one: one.major).program("postgres").read_bytes()
+    return newest().program("postgres").read_bytes()
 
 
 @functools.cache
@@ -144,6 +150,8 @@ def missing(maker: str) -> list[str]:
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_each_text_on_the_page_is_said(maker: str) -> None:
+    if maker == "PostgreSQL" and newest().major < SAYS_THE_SAME:
+        pytest.skip("the page has the words of later versions")
     assert missing(maker) == []
 
 

@@ -128,8 +128,8 @@ def find_postgres() -> Installation:
 def find_installations() -> list[Installation]:
     """All that can be had, the preferred one first, each major version once.
 
-    `PG_BIN` and `PG_MAJOR` are orders and not hints: when one is set, nothing else is looked at. `PG_WHOLE` is a
-    hint.
+    `PG_BIN` and `PG_MAJOR` are orders and not hints: when one is set, nothing else is looked at.
+    `PG_WHOLE` is a hint.
     """
     if named := os.environ.get("PG_BIN"):
         if not _has(Path(named), *SERVER, *CLIENTS):
