@@ -10,6 +10,7 @@ mod attached;
 mod batch;
 mod begin;
 pub(crate) mod bench;
+mod by_parameter;
 mod checkout;
 mod doubt;
 mod effects;
