@@ -212,3 +212,45 @@ def test_a_value_of_a_key_that_only_the_core_checks_has_a_line(tmp_path: Path) -
 
     assert done.returncode != 0
     assert 'pgdog.toml:7: "jwt_jwks_cache_ttl" must be more than 0' in done.stdout + done.stderr
+
+
+CLOSED = {
+    "setup sql": ["setup", "sql"],
+    "setup hba": ["setup", "hba"],
+    "schema": ["schema"],
+    "check": ["check"],
+    "check --json": ["check", "--json"],
+    "inspect": ["token", "inspect", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9."],
+    "help": ["--help"],
+    "version": ["--version"],
+}
+
+
+@pytest.mark.parametrize("arguments", CLOSED.values(), ids=CLOSED)
+@pytest.mark.parametrize("closed", [("stdout",), ("stdout", "stderr")], ids=["stdout", "both"])
+def test_a_reader_that_has_gone_is_a_quiet_end(
+    tmp_path: Path, arguments: list[str], closed: tuple[str, ...]
+) -> None:
+    (tmp_path / "pgdog.toml").write_text(
+        GOOD.replace("[[databases]]", 'jwt_server_user = "g"\n[[databases]]')
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | dict.fromkeys(closed, writing)
+    try:
+        done = subprocess.run([find_gateway(), *arguments], cwd=tmp_path, timeout=60, text=True, **streams)
+    finally:
+        os.close(writing)
+
+    assert done.returncode == 0
+    assert "panicked" not in (done.stderr or "")
+    assert "Broken pipe" not in (done.stderr or "")
+
+
+def test_the_exit_status_stays_when_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "pgdog.toml").write_text(GOOD.replace("demo", ""))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([find_gateway(), "check"], cwd=tmp_path, timeout=60, stdout=writing, stderr=writing)
+    os.close(writing)
+    assert done.returncode == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,3 +170,41 @@ def test_a_new_line_in_a_user_name_makes_no_second_log_line(logged: Target) -> N
     logged.refusal(forged, "not a token")
 
     assert all(event.get("user") != "postgres" for event in logged.gateway.audit())
+
+
+WHY: dict[str, tuple[Callable[[Target], str], str, str]] = {
+    "audiences": (
+        lambda target: target.issuer.token("alice", aud=["elsewhere", "a\nb"]),
+        "wrong_audience",
+        'it is for "elsewhere" and "a\\nb", and must be for "postgres"',
+    ),
+    "no string": (
+        lambda target: target.issuer.token("alice", aud=7),
+        "invalid_claim",
+        'claim "aud" is not usable: ',
+    ),
+    "no date": (lambda target: target.issuer.token("alice", nbf="soon"), "invalid_claim", "it is text"),
+    "a variable": (lambda _: "$HUNTER2_TOKEN", "malformed_token", "a variable that nothing has replaced"),
+    "a path": (lambda _: "/run/hunter2/token", "malformed_token", "the path of a file"),
+    "twice": (
+        lambda target: f"Bearer Bearer {target.issuer.token('alice')}",
+        "malformed_token",
+        '"Bearer" stands in front of it twice',
+    ),
+    "opaque": (lambda _: "0123456789hunter2hunter2abcdef", "malformed_token", "looks like an opaque token"),
+    "a password": (lambda _: "hunter2", "malformed_token", "looks like a password"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason", "why"), WHY.values(), ids=WHY)
+def test_the_log_says_what_was_wrong_and_repeats_no_credential(
+    logged: Target, make: Callable[[Target], str], reason: str, why: str
+) -> None:
+    credential = make(logged)
+
+    logged.refusal("alice", credential)
+
+    login = logged.gateway.last_login(reason=reason)
+    assert why in login["detail"]
+    assert credential not in logged.gateway.log_text()
+    assert "hunter2" not in logged.gateway.log_text().lower()

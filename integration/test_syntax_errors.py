@@ -66,3 +66,15 @@ def test_nothing_of_the_text_is_in_the_log(one_server: Target) -> None:
 
         assert "a-secret" in error["M"]
     assert "a-secret" not in one_server.gateway.log_text()
+
+
+def test_a_syntax_error_is_a_mistake_and_no_refusal(make_gateway: Any) -> None:
+    target = make_gateway()
+    with target.wire("alice") as wire:
+        texts = ("selec 1", "SELECT 1 FROM FROM notes", "SET ROLE bob")
+        errors = [
+            message.fields["C"] for text in texts for message in wire.query(text) if message.type == "E"
+        ]
+    assert errors == ["42601", "42601", "42501"]
+    refused = [one for one in target.gateway.log() if one.get("reason") == "statement_refused"]
+    assert [one["sqlstate"] for one in refused] == ["42501"]

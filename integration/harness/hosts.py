@@ -95,6 +95,7 @@ GATEWAY_ONLY: dict[str, str] = {
     "test_tenants": "tenants in the user's name",
     "test_tenant_logins": "tenants in the user's name",
     "test_verify": "the gateway's command line",
+    "test_syntax_errors::test_a_syntax_error_is_a_mistake_and_no_refusal": "the gateway's log of refusals",
     "test_role_mappings::test_check_says_who_gets_which_account_and_no_password": "the gateway's program",
     "test_guard::test_a_refusal_in_a_transaction_is_an_error_of_that_transaction": (
         "where no server has seen the transaction yet, PgDog ends it by itself and calls that COMMIT"

@@ -38,7 +38,7 @@ pub(crate) fn read(policy: &ClaimPolicy, claims: &Claims, database: &str) -> Res
         says.pool_mode = text(claims, path)?.map(str::to_owned);
         let is_allowed = says.pool_mode.as_ref().is_none_or(|mode| policy.pool_modes.contains(mode));
         if !is_allowed {
-            return Err(DenyReason::InvalidClaim(path.clone()));
+            return Err(invalid(path, "it is no mode that \"pool_modes\" allows"));
         }
     }
     says.max_connections = policy.max_connections_ceiling;
@@ -54,21 +54,24 @@ fn present<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
     claims::find(claims, path).filter(|value| !value.is_null())
 }
 
-fn invalid(path: &str) -> DenyReason {
-    DenyReason::InvalidClaim(path.to_owned())
+fn invalid(path: &str, why: &'static str) -> DenyReason {
+    DenyReason::InvalidClaim(path.to_owned(), why)
 }
 
 fn flag(claims: &Claims, path: &str) -> Result<bool, DenyReason> {
-    present(claims, path).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| invalid(path)))
+    present(claims, path)
+        .map_or(Ok(false), |value| value.as_bool().ok_or_else(|| invalid(path, "it must be true or false")))
 }
 
 fn text<'a>(claims: &'a Claims, path: &str) -> Result<Option<&'a str>, DenyReason> {
-    present(claims, path).map(|value| value.as_str().ok_or_else(|| invalid(path))).transpose()
+    present(claims, path).map(|value| value.as_str().ok_or_else(|| invalid(path, "it must be a string"))).transpose()
 }
 
 fn number(claims: &Claims, path: &str) -> Result<Option<usize>, DenyReason> {
     let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-    present(claims, path).map(|value| number(value).ok_or_else(|| invalid(path))).transpose()
+    present(claims, path)
+        .map(|value| number(value).ok_or_else(|| invalid(path, "it must be a whole number from 0 on")))
+        .transpose()
 }
 
 /// Whoever has no level has the lowest one.
@@ -84,11 +87,12 @@ fn check_database(claims: &Claims, path: &str, database: &str) -> Result<(), Den
         Some(Value::Array(list)) => {
             let mut found = false;
             for entry in list {
-                found |= entry.as_str().ok_or_else(|| invalid(path))? == database;
+                found |= entry.as_str().ok_or_else(|| invalid(path, "it must be a string or a list of strings"))?
+                    == database;
             }
             found
         }
-        Some(_) => return Err(invalid(path)),
+        Some(_) => return Err(invalid(path, "it must be a string or a list of strings")),
     };
     if is_allowed { Ok(()) } else { Err(DenyReason::DatabaseDenied) }
 }
@@ -125,7 +129,7 @@ mod tests {
         assert!(!says(r#"{"level":2}"#).unwrap().read_only);
         assert_eq!(says(r#"{"level":3}"#).unwrap().role.as_deref(), Some("owner"));
         for claims in [r#"{"level":"2"}"#, r#"{"level":-1}"#, r#"{"level":1.5}"#, r#"{"level":true}"#] {
-            assert_eq!(says(claims), Err(DenyReason::InvalidClaim("level".to_owned())), "{claims}");
+            assert_eq!(says(claims), Err(invalid("level", "it must be a whole number from 0 on")), "{claims}");
         }
     }
 

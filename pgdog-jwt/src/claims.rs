@@ -30,7 +30,8 @@ pub(crate) fn required_string<'a>(claims: &'a Claims, path: &str) -> Result<&'a 
     match find(claims, path) {
         None => Err(DenyReason::MissingClaim(path.to_owned())),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        Some(_) => Err(DenyReason::InvalidClaim(path.to_owned())),
+        Some(Value::String(_)) => Err(DenyReason::InvalidClaim(path.to_owned(), "it is an empty string")),
+        Some(_) => Err(DenyReason::InvalidClaim(path.to_owned(), "it must be a string")),
     }
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn optional_string<'a>(claims: &'a Claims, name: &str) -> Result<Opti
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(DenyReason::InvalidClaim(name.to_owned())),
+        Some(_) => Err(DenyReason::InvalidClaim(name.to_owned(), "it must be a string")),
     }
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn date(claims: &Claims, name: &str) -> Result<Option<Duration>, Deny
         None if value.is_string() => "it is text, and a date is a number of seconds",
         None => "it is no number of seconds since 1970",
     };
-    Err(DenyReason::InvalidDate(name.to_owned(), problem))
+    Err(DenyReason::InvalidClaim(name.to_owned(), problem))
 }
 
 /// The same, as a moment.
@@ -109,7 +110,8 @@ mod tests {
     fn a_user_must_be_a_string_with_something_in_it() {
         let claims = claims(r#"{"a":"","b":1,"c":["x"],"d":null,"e":{"f":true}}"#);
         for path in ["a", "b", "c", "d", "e", "e.f"] {
-            assert_eq!(required_string(&claims, path), Err(DenyReason::InvalidClaim(path.to_owned())));
+            let why = if path == "a" { "it is an empty string" } else { "it must be a string" };
+            assert_eq!(required_string(&claims, path), Err(DenyReason::InvalidClaim(path.to_owned(), why)));
         }
         for path in ["z", "e.z", "a.b", ".", "..", "e."] {
             assert_eq!(required_string(&claims, path), Err(DenyReason::MissingClaim(path.to_owned())));
@@ -158,7 +160,7 @@ mod tests {
         ] {
             let claims = claims(&format!("{{\"exp\":{value}}}"));
             let refused = date(&claims, "exp").unwrap_err();
-            assert!(matches!(&refused, DenyReason::InvalidDate(name, _) if name == "exp"), "{value}: {refused}");
+            assert!(matches!(&refused, DenyReason::InvalidClaim(name, _) if name == "exp"), "{value}: {refused}");
             assert_eq!(refused.code(), "invalid_claim");
         }
     }

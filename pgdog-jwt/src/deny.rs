@@ -47,12 +47,9 @@ pub enum DenyReason {
     /// A claim that must be there is not.
     #[error("the token has no claim {0:?}")]
     MissingClaim(String),
-    /// A claim has another type than it must have, or a value that makes no sense.
-    #[error("the token's claim {0:?} is not usable")]
-    InvalidClaim(String),
-    /// A claim that must be a NumericDate (RFC 7519 section 2) is none.
+    /// A claim has another type than it must have, or a value that makes no sense: which, and why.
     #[error("the token's claim {0:?} is not usable: {1}")]
-    InvalidDate(String, &'static str),
+    InvalidClaim(String, &'static str),
     /// The issuer says that the token is not active (RFC 7662 section 2.2): expired, revoked, or not one of its own.
     #[error("the issuer says that the token is not active")]
     TokenInactive,
@@ -68,9 +65,14 @@ pub enum DenyReason {
     /// The token is good only together with a key (RFC 7800), and a login has no place to show one.
     #[error("the token is bound to a key that no login shows")]
     BoundToken,
-    /// `aud` does not name this service.
-    #[error("the token is for another audience")]
-    WrongAudience,
+    /// `aud` does not name this service: what it names, and what is configured.
+    #[error("the token is for another audience: it is for {has}, and must be for {wanted}")]
+    WrongAudience {
+        /// The audiences of the verified token, shortened and escaped.
+        has: String,
+        /// Those that are accepted.
+        wanted: String,
+    },
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
@@ -156,13 +158,13 @@ impl DenyReason {
             Self::KeysUnavailable => "keys_unavailable",
             Self::BadSignature => "bad_signature",
             Self::MissingClaim(_) => "missing_claim",
-            Self::InvalidClaim(_) | Self::InvalidDate(..) => "invalid_claim",
+            Self::InvalidClaim(..) => "invalid_claim",
             Self::TokenInactive => "token_inactive",
             Self::IntrospectionUnavailable(_) => "introspection_unavailable",
             Self::IntrospectionMismatch(_) => "introspection_mismatch",
             Self::NotAccessToken(_) => "not_an_access_token",
             Self::BoundToken => "bound_token",
-            Self::WrongAudience => "wrong_audience",
+            Self::WrongAudience { .. } => "wrong_audience",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",

@@ -26,7 +26,7 @@ pub(crate) fn said(claims: &Claims, source: Option<&GroupSource>) -> Result<Opti
 /// The names in a claim: one string is one group, which may have any character in it. Anything else than strings is
 /// refused as a whole: what is not understood must not count as less than it says, nor as more.
 pub(crate) fn named(claims: &Claims, path: &str) -> Result<Option<Vec<String>>, DenyReason> {
-    let invalid = || DenyReason::InvalidClaim(path.to_owned());
+    let invalid = || DenyReason::InvalidClaim(path.to_owned(), "it must be a string or a list of strings");
     match claims::find(claims, path) {
         None => Ok(None),
         Some(Value::String(name)) => Ok(Some(vec![name.clone()])),

@@ -37,24 +37,38 @@ pub(crate) fn check_audience(claims: &Claims, accepted: &[String]) -> Result<(),
     if accepted.is_empty() {
         return Ok(());
     }
-    let invalid = || DenyReason::InvalidClaim("aud".to_owned());
-    let is_accepted = |name: &String| accepted.contains(name);
-    let for_us = match claims.get("aud") {
+    let invalid = || DenyReason::InvalidClaim("aud".to_owned(), "it must be a string or a list of strings");
+    let names = match claims.get("aud") {
         None => return Err(DenyReason::MissingClaim("aud".to_owned())),
-        Some(Value::String(name)) => is_accepted(name),
+        Some(Value::String(name)) => vec![name.as_str()],
         Some(Value::Array(names)) => {
-            let mut found = false;
-            for name in names {
-                match name {
-                    Value::String(name) => found |= is_accepted(name),
-                    _ => return Err(invalid()),
-                }
-            }
-            found
+            names.iter().map(|name| name.as_str().ok_or_else(invalid)).collect::<Result<Vec<_>, _>>()?
         }
         Some(_) => return Err(invalid()),
     };
-    if for_us { Ok(()) } else { Err(DenyReason::WrongAudience) }
+    if names.iter().any(|name| accepted.iter().any(|accepted| accepted == name)) {
+        return Ok(());
+    }
+    let wanted: Vec<&str> = accepted.iter().map(String::as_str).collect();
+    Err(DenyReason::WrongAudience { has: shown(&names, "and"), wanted: shown(&wanted, "or") })
+}
+
+/// Most names of a list that the log repeats, and most characters of each.
+const SHOWN: usize = 3;
+const LONGEST_SHOWN: usize = 80;
+
+/// Names for the log: in quotes, escaped, shortened.
+fn shown(names: &[&str], and: &str) -> String {
+    let one = |name: &&str| {
+        let start: String = name.chars().take(LONGEST_SHOWN).collect();
+        if start.len() < name.len() { format!("{start:?}...") } else { format!("{start:?}") }
+    };
+    let listed: Vec<String> = names.iter().take(SHOWN).map(one).collect();
+    match names.len().saturating_sub(SHOWN) {
+        _ if names.is_empty() => "nobody".to_owned(),
+        0 => listed.join(&format!(" {and} ")),
+        more => format!("{} {and} {more} more", listed.join(", ")),
+    }
 }
 
 /// All that is said of time. Returns the moment that `exp` names.
@@ -81,7 +95,9 @@ fn check_expiry(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<Sys
     if since_1970(now) >= expiry.saturating_add(issuer.leeway) {
         return Err(DenyReason::Expired);
     }
-    UNIX_EPOCH.checked_add(expiry).ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned()))
+    UNIX_EPOCH
+        .checked_add(expiry)
+        .ok_or_else(|| DenyReason::InvalidClaim("exp".to_owned(), "it is beyond what this machine can tell"))
 }
 
 fn check_not_before(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), DenyReason> {
@@ -207,12 +223,33 @@ mod tests {
             assert!(verdict(&with_exp(good), &issuer).is_ok(), "{good}");
         }
         for wrong in [r#""aud":"DB""#, r#""aud":"db ""#, r#""aud":[]"#, r#""aud":["x"]"#, r#""aud":"""#] {
-            assert_eq!(verdict(&with_exp(wrong), &issuer), Err(DenyReason::WrongAudience), "{wrong}");
+            assert_eq!(verdict(&with_exp(wrong), &issuer).unwrap_err().code(), "wrong_audience", "{wrong}");
         }
         for odd in [r#""aud":1"#, r#""aud":["db",1]"#, r#""aud":{"db":"db"}"#, r#""aud":[["db"]]"#, r#""aud":null"#] {
-            assert_eq!(verdict(&with_exp(odd), &issuer), Err(DenyReason::InvalidClaim("aud".to_owned())), "{odd}");
+            let refused = verdict(&with_exp(odd), &issuer).unwrap_err();
+            assert_eq!(refused.code(), "invalid_claim", "{odd}");
+            assert!(refused.to_string().ends_with("\"aud\" is not usable: it must be a string or a list of strings"));
         }
         assert_eq!(verdict(&with_exp("\"x\":1"), &issuer), Err(DenyReason::MissingClaim("aud".to_owned())));
+    }
+
+    #[test]
+    fn a_wrong_audience_is_named_beside_the_right_one() {
+        let issuer = issuer(|i| i.audiences = vec!["db".to_owned(), "pg".to_owned()]);
+        let long = "x".repeat(200);
+        for (audience, has) in [
+            (r#""other""#.to_owned(), r#""other""#.to_owned()),
+            (r#"["a","b"]"#.to_owned(), r#""a" and "b""#.to_owned()),
+            (r#"["a","b","c","d","e"]"#.to_owned(), r#""a", "b", "c" and 2 more"#.to_owned()),
+            ("[]".to_owned(), "nobody".to_owned()),
+            (r#""a\nb\u001b[0m\"""#.to_owned(), r#""a\nb\u{1b}[0m\"""#.to_owned()),
+            (format!("\"{long}\""), format!("\"{}\"...", "x".repeat(80))),
+        ] {
+            let refused = verdict(&with_exp(&format!("\"aud\":{audience}")), &issuer).unwrap_err().to_string();
+            let expected =
+                format!(r#"the token is for another audience: it is for {has}, and must be for "db" or "pg""#);
+            assert_eq!(refused, expected);
+        }
     }
 
     #[test]

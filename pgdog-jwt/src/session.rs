@@ -125,13 +125,13 @@ fn spread(
     claims: &Claims,
     values: &mut BTreeMap<String, String>,
 ) -> Result<(), DenyReason> {
-    let invalid = || DenyReason::InvalidClaim(claim.to_owned());
+    let invalid = |why| DenyReason::InvalidClaim(claim.to_owned(), why);
     let entries = match claim {
         "" => claims,
         path => match claims::find(claims, path) {
             None | Some(Value::Null) => return Ok(()),
             Some(Value::Object(entries)) => entries,
-            Some(_) => return Err(invalid()),
+            Some(_) => return Err(invalid("it must be an object")),
         },
     };
     let mut count = 0;
@@ -145,7 +145,7 @@ fn spread(
                 values.insert(full, value);
             }
             _ if lenient => {}
-            _ => return Err(invalid()),
+            _ => return Err(invalid("an entry of it cannot be a setting")),
         }
     }
     Ok(())

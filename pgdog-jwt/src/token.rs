@@ -1,6 +1,8 @@
 //! One compact JWS (RFC 7515 section 3.1), taken apart once and strictly: what is unusual is refused, so that there is one
 //! reading of every token. Nothing here decides whether a token is good; it decides whether it *is* one.
 
+mod pasted;
+
 use std::fmt;
 
 use base64::Engine;
@@ -16,6 +18,7 @@ const UNSUPPORTED_HEADERS: [&str; 4] = ["crit", "b64", "enc", "zip"];
 
 /// Shortest bearer token that an issuer is asked about, in bytes: 128 bits as hexadecimal digits have 32, as base64 22.
 const MIN_BEARER_SIZE: usize = 20;
+const NOT_BEARER: &str = "it is not a bearer token";
 
 /// A token that is well-formed and not verified. It has no `Debug`: it holds what must not be printed (S5).
 pub(crate) struct Token<'a> {
@@ -34,7 +37,7 @@ impl<'a> Token<'a> {
     /// Takes a credential apart. Its size is checked before anything else.
     pub(crate) fn parse(credential: &'a [u8], max_size: usize) -> Result<Self, DenyReason> {
         check_size(credential, max_size)?;
-        match wrapping(credential) {
+        match pasted::found(credential) {
             Some(problem) => Err(DenyReason::Malformed(problem)),
             None => Self::parse_bare(credential),
         }
@@ -82,24 +85,6 @@ pub(crate) fn check_size(credential: &[u8], max_size: usize) -> Result<(), DenyR
     }
 }
 
-/// What people paste with a token: none of it can be part of one. It is not taken off, so that every token has one form.
-fn wrapping(credential: &[u8]) -> Option<&'static str> {
-    let is_white = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
-    let is_quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'\'' | b'`'));
-    let (first, last) = (credential.first(), credential.last());
-    let scheme = credential.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    match credential {
-        _ if last == Some(&b'\n') => Some("a line break follows it"),
-        _ if is_white(first) || is_white(last) => Some("there is white space around it"),
-        _ if is_quote(first) || is_quote(last) => Some("it stands in quotes"),
-        _ if scheme.eq_ignore_ascii_case(b"bearer") => Some("\"Bearer\" stands in front of it: send the token alone"),
-        _ if scheme.eq_ignore_ascii_case(b"authorization:") => {
-            Some("\"Authorization:\" stands in front of it: send the token alone")
-        }
-        _ => None,
-    }
-}
-
 /// Whether a credential has the three parts of a compact JWS, whatever is in them: such a one is never shown to an issuer
 /// before its signature was found good.
 pub(crate) fn has_jws_form(credential: &[u8]) -> bool {
@@ -112,7 +97,7 @@ pub(crate) fn has_jws_form(credential: &[u8]) -> bool {
 /// 10.10), as most passwords are.
 pub(crate) fn check_bearer(credential: &[u8]) -> Result<(), DenyReason> {
     if !is_b64token(credential) {
-        return Err(DenyReason::Malformed(wrapping(credential).unwrap_or("it is not a bearer token")));
+        return Err(DenyReason::Malformed(pasted::found(credential).unwrap_or(NOT_BEARER)));
     }
     match credential.len() < MIN_BEARER_SIZE {
         true => Err(DenyReason::Malformed("it is shorter than a bearer token")),
@@ -137,7 +122,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn split(text: &'a [u8]) -> Result<Self, DenyReason> {
-        const NOT_THREE: DenyReason = DenyReason::Malformed("it does not have three parts");
+        let not_three = || DenyReason::Malformed(pasted::parts(text));
         if !text.is_ascii() {
             return Err(DenyReason::Malformed("it is not ASCII text"));
         }
@@ -145,7 +130,7 @@ impl<'a> Parts<'a> {
         let (Some(header), Some(payload), Some(signature), None) =
             (segments.next(), segments.next(), segments.next(), segments.next())
         else {
-            return Err(NOT_THREE);
+            return Err(not_three());
         };
         let signing_input = &text[..header.len() + 1 + payload.len()];
         Ok(Self { signing_input, header, payload, signature })

@@ -3,7 +3,7 @@
 mod page;
 
 use std::fs::File;
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{Read, stdin};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use clap::Args;
 use pgdog_jwt::token::inspect;
 use pgdog_jwt::{Authenticator, Credential};
 
-use super::{Failure, Paths};
+use super::{Failure, Paths, output};
 use crate::config::Config;
 use crate::frontend::rehearsal::rehearse;
 
@@ -76,7 +76,7 @@ impl Explain {
     pub(super) fn run(&self, paths: &Paths) -> Result<ExitCode, Failure> {
         let loaded = paths.load()?;
         for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
+            output::note(format_args!("warning: {warning}"));
         }
         let database = self.database(&loaded.config)?;
         let token = self.token.read()?;
@@ -89,7 +89,7 @@ impl Explain {
             let page = page::page(&generation.config, &user, &database, &token, &rehearsal);
             Ok::<_, Failure>((page, rehearsal.outcome.is_ok()))
         })?;
-        stdout().lock().write_all(page.as_bytes())?;
+        output::print(&page)?;
         Ok(if is_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

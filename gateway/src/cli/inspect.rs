@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, time};
+use super::{Failure, output, time};
 
 /// More than any token; keeps a wrong file from filling memory.
 const MAX_INPUT: u64 = 1024 * 1024;
@@ -25,11 +25,14 @@ impl Inspect {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let text = if self.token == "-" { from_stdin()? } else { self.token.clone() };
         let (header, claims) = decode(text.trim())?;
-        println!("{}", serde_json::to_string_pretty(&json!({ "header": header, "claims": claims }))?);
+        output::line(format_args!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "header": header, "claims": claims }))?
+        ))?;
         for line in times(&claims, time::now()) {
-            eprintln!("{line}");
+            output::note(format_args!("{line}"));
         }
-        eprintln!("signature not checked");
+        output::note(format_args!("signature not checked"));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Failure, Paths};
+use super::{Failure, Paths, output};
 use crate::backend::connect::{Proof, ServerAddress, ServerLogin, connect};
 use crate::backend::connection::Connection;
 use crate::backend::conversation::ConversationError;
@@ -30,9 +30,9 @@ pub(super) fn install(paths: &Paths, database: &str, user: &str, script: &str) -
         .block_on(async { tokio::time::timeout(LIMIT, work).await })
         .map_err(|_| format!("database \"{database}\": not done within {} s", LIMIT.as_secs()))??;
     let (version, findings) = done;
-    println!("version {version} is installed in database \"{database}\"");
+    output::line(format_args!("version {version} is installed in database \"{database}\""))?;
     for finding in findings {
-        eprintln!("{finding}");
+        output::note(format_args!("{finding}"));
     }
     Ok(())
 }

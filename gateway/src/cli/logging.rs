@@ -49,7 +49,7 @@ pub(crate) fn start(general: &General) {
         }
     };
     if let Err(error) = started {
-        eprintln!("pgdog-jwt: logging is already set up: {error}");
+        super::output::note(format_args!("pgdog-jwt: logging is already set up: {error}"));
     }
 }
 

@@ -9,7 +9,7 @@ use pgdog_jwt::config::Algorithm as Allowed;
 use serde_json::{Map, Value, json};
 
 use super::keys::SigningKey;
-use super::{Failure, time};
+use super::{Failure, output, time};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -66,20 +66,23 @@ impl Mint {
             (Some(path), _) => SigningKey::read(path, self.alg)?,
             (None, Some(folder)) if SigningKey::is_in(folder) => {
                 let key = SigningKey::found(folder, self.alg)?;
-                eprintln!("{} has a key already: it is used, and no new one was made", folder.display());
+                output::note(format_args!(
+                    "{} has a key already: it is used, and no new one was made",
+                    folder.display()
+                ));
                 key
             }
             (None, Some(folder)) => {
                 let key = SigningKey::generate(self.alg.unwrap_or(Algorithm::ES256))?;
                 key.write(folder)?;
-                eprintln!("wrote private.pem, public.pem and jwks.json to {}", folder.display());
+                output::note(format_args!("wrote private.pem, public.pem and jwks.json to {}", folder.display()));
                 key
             }
             (None, None) => return Err("name a key with --key or --new-key".into()),
         };
         let describes_somebody = self.sub.is_some() || !self.claims.is_empty();
         if describes_somebody {
-            println!("{}", self.token(&key)?);
+            output::line(format_args!("{}", self.token(&key)?))?;
         } else if self.new_key.is_none() {
             return Err("say whom the token is about with --sub or --claim".into());
         }

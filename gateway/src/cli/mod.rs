@@ -8,6 +8,7 @@ mod install_sql;
 mod keys;
 pub(crate) mod logging;
 mod mint;
+mod output;
 mod prove;
 mod schema;
 mod setup;
@@ -177,7 +178,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("pgdog-jwt: {failure}");
+            output::note(format_args!("pgdog-jwt: {failure}"));
             ExitCode::FAILURE
         }
     }
@@ -195,7 +196,7 @@ fn run(paths: Paths) -> ExitCode {
             app::run(loaded, paths)
         }
         Err(error) => {
-            eprintln!("{error}");
+            output::note(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }

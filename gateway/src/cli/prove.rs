@@ -8,7 +8,7 @@ use pgdog_jwt::config::Secret;
 use pgdog_jwt::proof::{Bound, ProofKey, SETTING, sign};
 use serde_json::{Map, Value};
 
-use super::{Failure, time};
+use super::{Failure, output, time};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -55,7 +55,7 @@ impl Prove {
         let now = Duration::from_secs(time::now().unsigned_abs());
         let expires_at = UNIX_EPOCH + now + Duration::from_secs(self.expires_in.into());
         let bound = Bound { role: &self.role, database: &self.database, pid: self.pid, start: self.start, expires_at };
-        println!("SET {SETTING} = '{}';", sign(&key, &bound, &claims));
+        output::line(format_args!("SET {SETTING} = '{}';", sign(&key, &bound, &claims)))?;
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! `pgdog-jwt schema`: the JSON Schema of the configuration files, for editors and for checks before a file is put in place.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use pgdog_jwt::reader;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::config::keys;
 
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ impl Schema {
             File::Users => ("users.toml of pgdog-jwt", keys::users()),
         };
         let schema = reader::schema(title, &sections, &keys::WITH_UNUSED);
-        writeln!(io::stdout(), "{schema:#}")?;
+        output::line(format_args!("{schema:#}"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,8 @@
 //! `pgdog-jwt setup sql`: the SQL that a database owner installs, printed for psql or installed.
 
-use std::io::Write;
-
 use clap::Args;
 
-use super::{Failure, Paths, install_sql};
+use super::{Failure, Paths, install_sql, output};
 
 /// In the order in which they must run.
 const SCRIPTS: [&str; 6] = [
@@ -62,7 +60,7 @@ impl SetupSql {
             _ => script(self.pgvpd),
         };
         // A reader that has seen enough, such as `head`, is no failure of ours to report with a panic.
-        std::io::stdout().lock().write_all(text.as_bytes())?;
+        output::print(&text)?;
         Ok(())
     }
 }

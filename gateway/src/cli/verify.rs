@@ -4,7 +4,7 @@ mod keys;
 mod verdict;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write, stdin, stdout};
+use std::io::{BufRead, BufReader, Read, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use clap::Args;
 use pgdog_jwt::config::Algorithm;
 use pgdog_jwt::{AuthContext, Authenticator, Credential};
 
-use super::{Failure, Paths};
+use super::{Failure, Paths, output};
 use crate::app::state::Generation;
 use crate::config::Config;
 use crate::frontend::rehearsal::rehearse;
@@ -90,13 +90,11 @@ impl Verify {
         runtime.block_on(async {
             let judge = self.judge(paths)?;
             let mut input = self.input()?;
-            let mut output = BufWriter::new(stdout().lock());
             let mut all_allowed = true;
             while let Some(token) = self.next(&mut input)? {
                 let verdict = judge.verdict(&token).await;
                 all_allowed &= verdict.is_allowed();
-                writeln!(output, "{}", verdict.json())?;
-                output.flush()?;
+                output::line(verdict.json())?;
                 if !self.lines {
                     break;
                 }
@@ -112,7 +110,7 @@ impl Verify {
         }
         let loaded = paths.load()?;
         for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
+            output::note(format_args!("warning: {warning}"));
         }
         let database = database_of(&loaded.config, database)?;
         let generation = Arc::new(paths.build(loaded.config, None)?);

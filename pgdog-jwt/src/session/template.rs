@@ -7,6 +7,10 @@ use serde_json::Value;
 use crate::claims::{self, Claims};
 use crate::deny::DenyReason;
 
+/// Why a claim cannot be written.
+const UNWRITABLE: &str =
+    "it must be a string, a number or a boolean; with \"csv\" a list of them, without commas, quotes and line ends";
+
 /// A template, parsed once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
@@ -94,7 +98,8 @@ impl Template {
                 Part::Claim { path, form } => match claims::find(claims, path) {
                     None | Some(Value::Null) => return Ok(None),
                     Some(value) => {
-                        write(value, *form, &mut text).ok_or_else(|| DenyReason::InvalidClaim(path.clone()))?;
+                        write(value, *form, &mut text)
+                            .ok_or_else(|| DenyReason::InvalidClaim(path.clone(), UNWRITABLE))?;
                     }
                 },
             }

@@ -59,6 +59,54 @@ fn what_was_pasted_with_a_token_is_said_and_not_taken_off() {
 }
 
 #[test]
+fn what_was_pasted_in_place_of_a_token_is_said_and_not_repeated() {
+    let jwe = "eyJhbGciOiJSU0EtT0FFUCJ9.c2VjcmV0.c2VjcmV0.c2VjcmV0.c2VjcmV0";
+    let good = encode(r#"{"alg":"ES256"}"#, r#"{"sub":"secret"}"#, b"sig");
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    for (text, said) in [
+        (jwe.to_owned(), "a JWE, which has five parts"),
+        ("9f86d081884c7d659a2feaa0c55ad015secret".to_owned(), "opaque token"),
+        ("secret/secret+secret~secret==".to_owned(), "opaque token"),
+        (format!(r#"{{"access_token":"{good}"}}"#), "it is JSON"),
+        ("[\"secret\"]".to_owned(), "it is JSON"),
+        ("/run/secrets/token".to_owned(), "path of a file"),
+        ("~/secret.jwt".to_owned(), "path of a file"),
+        ("./secret.jwt".to_owned(), "path of a file"),
+        (format!("Bearer Bearer {good}"), "\"Bearer\" stands in front of it twice"),
+        (format!("bearer  BEARER  {good}"), "\"Bearer\" stands in front of it twice"),
+        ("Basic c2VjcmV0".to_owned(), "\"Basic\" stands in front of it"),
+        ("$SECRET".to_owned(), "a variable that nothing has replaced"),
+        ("${SECRET}".to_owned(), "a variable that nothing has replaced"),
+        ("$(cat secret.txt)".to_owned(), "a variable that nothing has replaced"),
+        ("%SECRET%".to_owned(), "a variable that nothing has replaced"),
+        ("{{ secret }}".to_owned(), "a variable that nothing has replaced"),
+        ("<secret>".to_owned(), "a variable that nothing has replaced"),
+        (encoded(&format!("Bearer {good}")), "base64 of a whole header"),
+        (encoded(&format!("Authorization: Bearer {good}")), "base64 of a whole header"),
+        ("null".to_owned(), "a word that programs print"),
+        ("undefined".to_owned(), "a word that programs print"),
+        ("https://secret.example/token".to_owned(), "it is a URL"),
+        ("https://secret.example.com/token".to_owned(), "it is a URL"),
+        ("/run/secret.d/token.jwt".to_owned(), "path of a file"),
+        ("-----BEGIN PRIVATE KEY-----secret".to_owned(), "a key or a certificate"),
+        (good.split('.').next().unwrap().to_owned(), "the beginning of a token"),
+        (good.rsplit_once('.').unwrap().0.to_owned(), "the beginning of a token"),
+        (format!("{good}.{good}"), "more than one token"),
+        ("secret".to_owned(), "looks like a password"),
+        ("correct horse battery secret".to_owned(), "looks like a password"),
+        ("se.cret".to_owned(), "looks like a password"),
+        ("a.b.c.d.e.f.g!secret".to_owned(), "looks like a password"),
+    ] {
+        let reason = refusal(&text);
+        let shown = reason.to_string();
+        assert_eq!(reason.code(), "malformed_token", "{text:?}");
+        assert!(shown.contains(said), "{text:?}: {shown}");
+        assert!(!shown.to_lowercase().contains("secret"), "{shown}");
+    }
+    assert_eq!(Token::parse(b"", 100).err(), Some(DenyReason::Empty));
+}
+
+#[test]
 fn anything_but_three_full_parts_is_refused() {
     let good = encode(r#"{"alg":"ES256"}"#, "{}", b"sig");
     let parts: Vec<&str> = good.split('.').collect();

@@ -6,6 +6,7 @@ mod log_settings;
 mod server;
 
 use std::fs::File;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use pgdog_jwt::config::KeySource;
 use serde_json::{Value, json};
 
 use super::summary::Summary;
-use super::{Failure, Paths};
+use super::{Failure, Paths, output};
 use crate::app::state::Generation;
 use crate::app::{descriptors, trial};
 use crate::config::{Config, Problem, Spot};
@@ -63,9 +64,9 @@ impl Check {
         // Nothing waits for a name that is being looked up.
         runtime.shutdown_background();
         if self.json {
-            println!("{:#}", findings.value());
+            output::line(format_args!("{:#}", findings.value()))?;
         } else {
-            findings.print();
+            findings.print()?;
         }
         let is_error = |(severity, _): &(Severity, String)| *severity == Severity::Error;
         Ok(match findings.has_errors() {
@@ -146,16 +147,17 @@ impl Findings {
     }
 
     /// Problems on standard error, the meaning on standard output.
-    fn print(&self) {
+    fn print(&self) -> io::Result<()> {
         for (severity, problem) in &self.all {
-            eprintln!("{}: {problem}", severity.word());
+            output::note(format_args!("{}: {problem}", severity.word()));
         }
         for (severity, problem) in &self.tried {
-            eprintln!("{}: {problem}", severity.word());
+            output::note(format_args!("{}: {problem}", severity.word()));
         }
         if let Some(summary) = &self.summary {
-            print!("{}", summary.text);
+            output::print(&summary.text)?;
         }
+        Ok(())
     }
 
     fn value(&self) -> Value {

@@ -2,7 +2,7 @@
 //! nobody uses. The output is SQL with comments.
 
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{self, Read, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use pgdog_jwt::config::{ClaimPolicy, IdentityMode, UserMatch};
 use pgdog_jwt::{AuthContext, AuthDecision, AuthGrant, Authenticator, Credential, Groups, JwtConfig};
 
 use crate::backend::plan;
-use crate::cli::{Failure, Paths};
+use crate::cli::{Failure, Paths, output};
 use crate::config::{Config, Database};
 use crate::net::tls::ClientTls;
 use crate::provisioning::{Plan, Provisioner, Wanted};
@@ -47,7 +47,7 @@ impl Sync {
     pub(super) fn run(&self, paths: &Paths) -> Result<(), Failure> {
         let loaded = paths.load()?;
         for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
+            output::note(format_args!("warning: {warning}"));
         }
         let config = Arc::new(loaded.config);
         let tls = Arc::new(ClientTls::from_config(&config.general)?);
@@ -72,9 +72,9 @@ impl Sync {
                     None => continue,
                 };
                 match outcome {
-                    Ok(plan) => show(database, &grant.user, &plan),
+                    Ok(plan) => show(database, &grant.user, &plan)?,
                     Err(error) => {
-                        eprintln!("error: {database}: {:?}: {error}", grant.user);
+                        output::note(format_args!("error: {database}: {:?}: {error}", grant.user));
                         failures += 1;
                     }
                 }
@@ -85,16 +85,16 @@ impl Sync {
                 Ok(roles) => {
                     for (role, outcome) in roles {
                         match outcome {
-                            Ok(plan) => show(database, &role, &plan),
+                            Ok(plan) => show(database, &role, &plan)?,
                             Err(error) => {
-                                eprintln!("error: {database}: {error}");
+                                output::note(format_args!("error: {database}: {error}"));
                                 failures += 1;
                             }
                         }
                     }
                 }
                 Err(error) => {
-                    eprintln!("error: {database}: {error}");
+                    output::note(format_args!("error: {database}: {error}"));
                     failures += 1;
                 }
             }
@@ -122,7 +122,7 @@ impl Sync {
                 match authenticator.authenticate(context(token)).await {
                     AuthDecision::Allow(grant) => grants.push((*grant, Origin::Token)),
                     AuthDecision::Deny(reason) => {
-                        eprintln!("error: {}:{}: {reason}", path.display(), at + 1);
+                        output::note(format_args!("error: {}:{}: {reason}", path.display(), at + 1));
                         *failures += 1;
                     }
                     AuthDecision::Skip => {}
@@ -212,17 +212,18 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// SQL, with what is no SQL as comments. `Debug` keeps a name with a new line in it on its own line.
-fn show(database: &str, role: &str, plan: &Plan) {
+fn show(database: &str, role: &str, plan: &Plan) -> io::Result<()> {
     let state = match (plan.is_foreign, plan.changes.is_empty()) {
         (true, _) => ": not made by pgdog-jwt, left alone",
         (false, true) => ": nothing to do",
         (false, false) => "",
     };
-    println!("-- {database}: {role:?}{state}");
+    output::line(format_args!("-- {database}: {role:?}{state}"))?;
     for notice in &plan.notices {
-        println!("-- {notice}");
+        output::line(format_args!("-- {notice}"))?;
     }
     for change in &plan.changes {
-        println!("{};", change.sql(role));
+        output::line(format_args!("{};", change.sql(role)))?;
     }
+    Ok(())
 }

@@ -78,27 +78,25 @@ impl Session {
     }
 
     /// The error for the message that is next in the input, which the guard refuses; its text begins `offset` bytes into the
-    /// body. It is recorded.
+    /// body. It is recorded, unless PostgreSQL would not take it either.
     pub(super) fn refuse_by_guard(&self, refusal: &Refusal, header: Header, offset: usize) -> PgError {
         let here = header.size.min(self.input.len());
         let body = self.input.bytes().get(HEADER_SIZE + offset..here);
         let text = body.map(|body| Fields(body).cstr().unwrap_or(body));
-        let error = match text.filter(|_| refusal.is_about_syntax()) {
-            Some(text) => cannot_be_read(text, refusal),
-            None => refused(refusal),
-        };
-        // What the parser says repeats some of the text.
+        if let Some(error) = text.filter(|_| refusal.is_about_syntax()).and_then(mistake) {
+            self.record_mistake(text, &error.code);
+            return error;
+        }
+        let error = refused(refusal);
         self.record_refused(text, &error.code, refusal.message);
         error
     }
 }
 
-/// As PostgreSQL says it, where that is known.
-fn cannot_be_read(text: &[u8], refusal: &Refusal) -> PgError {
-    match syntax_error(&PgQuery, text) {
-        Some(SyntaxError { sqlstate, message, position }) => PgError::error(sqlstate, message).position(position),
-        None => refused(refusal),
-    }
+/// What PostgreSQL says of a text that is not its grammar, where that is known: a mistake of the client's, and no refusal.
+fn mistake(text: &[u8]) -> Option<PgError> {
+    let SyntaxError { sqlstate, message, position } = syntax_error(&PgQuery, text)?;
+    Some(PgError::error(sqlstate, message).position(position))
 }
 
 /// The error that a client hears for a refused statement.

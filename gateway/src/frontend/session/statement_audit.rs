@@ -239,6 +239,15 @@ impl Session {
         audit::statement_refused(&self.registration, code, why, statement.as_ref());
     }
 
+    /// A statement that is not PostgreSQL's grammar: where statements are recorded, as one that PostgreSQL itself has answered
+    /// with an error.
+    pub(super) fn record_mistake(&self, text: Option<&[u8]>, code: &str) {
+        if let Some(statement) = text.and_then(|text| self.describe_text(text)) {
+            let what = What::Statement(statement);
+            self.record(Running { started: Instant::now(), what, code: Some(code.to_owned()) });
+        }
+    }
+
     fn resolve(&self, audited: &Statements, what: &What) -> Statement {
         match what {
             What::Statement(statement) => statement.clone(),

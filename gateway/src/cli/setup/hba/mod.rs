@@ -7,6 +7,7 @@ use clap::Args;
 use pgdog_jwt::config::{IdentityMode, Issuer};
 
 use super::{Failure, Paths};
+use crate::cli::output;
 use crate::config::{Config, Jwt, LoginAuth, TlsVerify};
 use crate::net::tls::common_name_in;
 use names::{Roles, quoted};
@@ -47,7 +48,7 @@ pub(in crate::cli) struct Hba {
 
 impl Hba {
     pub(super) fn run(&self, paths: &Paths) -> Result<(), Failure> {
-        print!("{}", self.text(&paths.load()?.config)?);
+        output::print(format_args!("{}", self.text(&paths.load()?.config)?))?;
         Ok(())
     }
 
