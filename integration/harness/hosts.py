@@ -88,6 +88,7 @@ GATEWAY_ONLY: dict[str, str] = {
     "test_replication": "replication connections of token users",
     "test_resolvers": "resolvers",
     "test_revocation": "revocation by command; PgDog reads the file",
+    "test_secrets": "secrets in forms that PgDog's own keys do not have",
     "test_shared_pool": "pools that subjects share",
     "test_shared_roles": "pools that subjects share",
     "test_statement_audit": "the gateway's audit of sessions and statements",

@@ -97,7 +97,7 @@ fn users_path(path: &Path, name: &str, text: &str) -> Result<Option<PathBuf>, St
     }
     for (key, _, spot) in table("general", GENERAL.label).entries() {
         if key != "auth_type" && GENERAL.find(key).is_none() {
-            let hint = nearest(key, GENERAL.keys.iter().map(|known| known.name()));
+            let hint = nearest(key, GENERAL.keys().map(|known| known.name()));
             report.error(spot, format!("unknown key \"{key}\" in [general]{hint}"));
         }
     }

@@ -39,6 +39,7 @@ pub(crate) use url::printable;
 pub use user_mapping::{TemplateError, UserMapping, UserTemplate};
 
 pub use crate::revocation::DEFAULT_MAX_REVOCATIONS;
+pub use crate::secret::Secret;
 use crate::session::Variable;
 
 /// Largest token accepted unless the configuration says otherwise, in bytes.
@@ -50,28 +51,6 @@ pub const DEFAULT_EARLY_LEEWAY: Duration = Duration::from_secs(5);
 
 /// Most verified tokens that are remembered unless the configuration says otherwise.
 pub const DEFAULT_TOKEN_CACHE_SIZE: usize = 10_000;
-
-/// A string that must not be printed: its `Debug` shows that it is set and nothing else (S5).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The secret itself. Callers keep it out of logs and errors.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
 
 /// The policy of one gateway: whose tokens are taken and what they become.
 #[derive(Debug, Clone, PartialEq)]

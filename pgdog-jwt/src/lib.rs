@@ -44,6 +44,7 @@ pub mod proof;
 #[cfg(feature = "reader")]
 pub mod reader;
 pub mod revocation;
+pub mod secret;
 pub mod server;
 pub mod session;
 pub mod token;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::claims;
 use crate::config::Secret;
+use crate::secret::Origin;
 
 /// The setting that the functions read.
 pub const SETTING: &str = "jwt.proof";
@@ -64,6 +65,11 @@ impl ProofKey {
         Ok(Self { id, secret, key })
     }
 
+    /// Where its secret comes from.
+    pub fn origin(&self) -> &Origin {
+        self.secret.origin()
+    }
+
     /// What the database calls it.
     pub fn id(&self) -> &str {
         &self.id
@@ -72,7 +78,8 @@ impl ProofKey {
 
 impl PartialEq for ProofKey {
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.secret == other.secret
+        // What the key is made of, also where a program prints it.
+        self.id == other.id && self.secret.expose() == other.secret.expose()
     }
 }
 

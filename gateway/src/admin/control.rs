@@ -12,8 +12,8 @@ use crate::wire::PgError;
 /// How often PAUSE looks whether servers are still in use.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(super) fn reload(app: &'static App) -> Result<Outcome, PgError> {
-    match app::reload(app) {
+pub(super) async fn reload(app: &'static App) -> Result<Outcome, PgError> {
+    match app::reload(app).await {
         Ok(warnings) => Ok(Outcome { notices: warnings, ..Outcome::tag("RELOAD") }),
         Err(reason) => Err(PgError::error("F0000", "the configuration is refused, the old one stays").detail(reason)),
     }

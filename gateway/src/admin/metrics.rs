@@ -343,6 +343,10 @@ fn gateway(page: &mut Page) {
     page.family("reloads", "counter", "Times that the configuration was read again.");
     page.sample("reloads_total", &[("decision", "accepted")], accepted);
     page.sample("reloads_total", &[("decision", "refused")], refused);
+    page.family("secret_renewals", "counter", "Times that the program of a secret was run again.");
+    for (outcome, count) in events::secret_renewals() {
+        page.sample("secret_renewals_total", &[("outcome", outcome)], count);
+    }
     page.family("build", "info", "Version of the program.");
     page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
 

@@ -22,9 +22,9 @@ mod show;
 mod table;
 
 pub(crate) use console::Console;
-#[cfg(test)]
-pub(crate) use show::config_names;
 pub(crate) use show::{Waiting, waiting};
+#[cfg(test)]
+pub(crate) use show::{config_entries, config_names};
 
 use crate::config::Config;
 use crate::frontend::sessions::Registration;

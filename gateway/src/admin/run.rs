@@ -60,7 +60,7 @@ pub(super) async fn run(app: &'static App, registration: &Registration, command:
         Command::Answer(table) => Ok(Outcome::table("SELECT", table.clone())),
         Command::Accept(tag) => Ok(Outcome::tag(tag)),
         Command::Empty => Ok(Outcome::default()),
-        Command::Reload => control::reload(app),
+        Command::Reload => control::reload(app).await,
         Command::FlushResolvers => {
             let count = app.state().resolved.flush();
             let notices = vec![format!("{count} results forgotten")];

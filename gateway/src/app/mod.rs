@@ -6,6 +6,7 @@ mod listener;
 mod memory;
 mod notify;
 mod revocations;
+mod secrets;
 pub(crate) mod seldom;
 mod shutdown;
 mod signals;
@@ -93,6 +94,7 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     tokio::spawn(upkeep::run(app));
     tokio::spawn(averages::run());
     tokio::spawn(memory::run());
+    tokio::spawn(secrets::run(app));
     tokio::spawn(revocations::run(app));
     tokio::spawn(resolvers::verify(app.state()));
     tokio::spawn(fetch_keys(app.state()));
@@ -107,9 +109,8 @@ async fn serve(loaded: Loaded, paths: Paths) -> Result<(), Box<dyn std::error::E
     notify(News::Ready);
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                let _ = reload(app);
-            }
+            // The programs that print secrets may take a while.
+            _ = hangup.recv() => drop(tokio::spawn(reload(app))),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = app.shutdown.notified() => break,
@@ -166,9 +167,10 @@ fn reopen_audit(app: &App) {
 }
 
 /// Reads the configuration again and says so in the log; what came of it is given back.
-pub(crate) fn reload(app: &App) -> Result<Vec<String>, String> {
+pub(crate) async fn reload(app: &'static App) -> Result<Vec<String>, String> {
     notify(News::Reloading);
-    let outcome = app.reload();
+    let outcome = tokio::task::spawn_blocking(|| app.reload()).await;
+    let outcome = outcome.unwrap_or_else(|_| Err("the gateway is ending".to_owned()));
     notify(News::Ready);
     events::reload(outcome.is_ok());
     match &outcome {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use pgdog_jwt::Authenticator;
+use pgdog_jwt::config::Secret;
 use pgdog_jwt_guard::{Account, GuardMode, Policies, Policy, ReadWriteStrategy};
 use tokio::sync::Notify;
 
@@ -33,7 +34,8 @@ pub(crate) struct Generation {
     pub(crate) registry: Registry,
     /// Present exactly when tokens are taken.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
-    pub(crate) passwords: Passwords,
+    /// Made again when a program prints another one.
+    pub(crate) passwords: ArcSwap<Passwords>,
     /// Of clients that have not logged in.
     pub(crate) bounds: Bounds,
     /// Present when roles are made for subjects.
@@ -103,10 +105,7 @@ impl Generation {
             built.map(Arc::new).map_err(|error| problems.extend(error.problems)).ok()
         });
         let known = previous.and_then(|previous| previous.provisioner.as_deref());
-        let provisioner = Provisioner::new(&config, &client_tls, known).unwrap_or_else(|reason| {
-            problems.push(Problem { spot: Spot::none(), reason });
-            None
-        });
+        let provisioner = Provisioner::new(&config, &client_tls, known);
         let tcp = TcpOptions::from(&config.tcp);
         // Of all options, the kernel only looks this one up.
         if let Some(name) = &tcp.congestion_control
@@ -123,7 +122,7 @@ impl Generation {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             registry,
             authenticator,
-            passwords: Passwords::new(&config),
+            passwords: ArcSwap::from_pointee(Passwords::new(&config)),
             bounds: Bounds::of(&config),
             provisioner,
             tls,
@@ -230,6 +229,19 @@ impl App {
                 .to_string()
         };
         admin::waiting(&self.started, config).into_iter().map(waits).collect()
+    }
+
+    /// Derives the passwords of clients again, some of which programs have printed anew.
+    pub(super) fn renew_passwords(&self) {
+        // A reload in this moment could have derived them from what was printed before.
+        let _alone = self.alone();
+        let state = self.state();
+        let is_renewable = |secret: &Secret| secret.is_renewable();
+        let users = &state.config.users;
+        let mut secrets = users.iter().flat_map(|user| user.passwords.iter().chain(&user.password_hash));
+        if state.config.admin.password.as_ref().is_some_and(is_renewable) || secrets.any(is_renewable) {
+            state.passwords.store(Arc::new(Passwords::new(&state.config)));
+        }
     }
 
     /// Reads the files again. On any error the old configuration stays as it is.

@@ -199,9 +199,10 @@ async fn ask(set: &PoolSet) -> Result<(Known, Duration), NoLook> {
 
 /// On a connection of its own, as monitors do: those of the pool are the clients'.
 async fn ask_one(pool: &Pool) -> Result<(Known, Duration), NoLook> {
+    let password = pool.spec.password.as_ref().map(Secret::latest);
     let login = ServerLogin {
         user: &pool.spec.user,
-        password: pool.spec.password.as_ref().map(Secret::expose),
+        password: password.as_ref().map(Secret::expose),
         proof: &pool.spec.proof,
         database: &pool.spec.database,
         parameters: &[("application_name", "pgdog-jwt monitor"), ("client_encoding", "UTF8")],

@@ -129,9 +129,10 @@ async fn log_in(
         parameters.push(("role", role));
     }
     parameters.push(("replication", replication));
+    let password = pool.spec.password.as_ref().map(Secret::latest);
     let login = ServerLogin {
         user: &pool.spec.user,
-        password: pool.spec.password.as_ref().map(Secret::expose),
+        password: password.as_ref().map(Secret::expose),
         proof: &pool.spec.proof,
         database: &pool.spec.database,
         parameters: &parameters,

@@ -201,9 +201,10 @@ impl Monitor {
     }
 
     async fn log_in(&self, account: &Account<'_>) -> Result<Connection, ConnectError> {
+        let password = account.password.map(Secret::latest);
         let login = ServerLogin {
             user: account.user,
-            password: account.password.map(Secret::expose),
+            password: password.as_ref().map(Secret::expose),
             proof: &Proof::Password,
             database: account.database,
             parameters: &[("application_name", "pgdog-jwt monitor")],

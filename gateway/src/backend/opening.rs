@@ -148,9 +148,15 @@ impl Pool {
     async fn attempt(&self) -> Result<Connection, ConnectError> {
         let limits = self.spec.limits;
         let mut attempt = 1;
+        let mut is_renewed = false;
         loop {
-            let error = match tokio::time::timeout(limits.connect_timeout, self.log_in()).await {
+            let password = self.spec.password.as_ref().map(Secret::latest);
+            let error = match tokio::time::timeout(limits.connect_timeout, self.log_in(password.as_ref())).await {
                 Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) if error.is_login_refused() && !is_renewed && renew(password).await => {
+                    is_renewed = true;
+                    continue;
+                }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     let text = format!("no answer within {:?}", limits.connect_timeout);
@@ -165,11 +171,11 @@ impl Pool {
         }
     }
 
-    async fn log_in(&self) -> Result<Connection, ConnectError> {
+    async fn log_in(&self, password: Option<&Secret>) -> Result<Connection, ConnectError> {
         let parameters = self.spec.startup_parameters();
         let login = ServerLogin {
             user: &self.spec.user,
-            password: self.spec.password.as_ref().map(Secret::expose),
+            password: password.map(Secret::expose),
             proof: &self.spec.proof,
             database: &self.spec.database,
             parameters: &parameters,
@@ -192,4 +198,10 @@ impl Pool {
         let most = limits.server_lifetime.saturating_add(limits.server_lifetime_jitter);
         rand::rng().random_range(least..=most)
     }
+}
+
+/// A password that is refused may have changed since its program was run. Whether there is another one now.
+async fn renew(password: Option<Secret>) -> bool {
+    let Some(password) = password.filter(Secret::is_renewable) else { return false };
+    tokio::task::spawn_blocking(move || password.renew_refused()).await.unwrap_or(false)
 }

@@ -115,8 +115,7 @@ impl Paths {
             std::env::var(name).ok()
         };
         let mut loaded = Config::load(&self.config, &self.users, self.users_required, &env)?;
-        let mut read = read.into_inner();
-        read.extend(loaded.config.later_variables());
+        let read = read.into_inner();
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         loaded.warnings.extend(environment::problems(variables, &read));

@@ -1,13 +1,13 @@
 //! `[[databases]]`: the servers, and the rules for a cluster of them.
 
-use pgdog_jwt::reader::{Report, Section, Spot};
+use pgdog_jwt::reader::{Env, Report, Section, Spot};
 
 use super::choices::Role;
 use super::keys::databases as keys;
 use super::model::Database;
 
 /// Reads one server. `None` when it has no name or no host, which is reported.
-pub(super) fn database(section: &Section<'_>) -> Option<Database> {
+pub(super) fn database(section: &Section<'_>, env: Env<'_>) -> Option<Database> {
     let name = section.given(&keys::NAME);
     let host = section.given(&keys::HOST);
     let shard = section.value(&keys::SHARD);
@@ -23,7 +23,7 @@ pub(super) fn database(section: &Section<'_>) -> Option<Database> {
         shard,
         database_name: section.given(&keys::DATABASE_NAME),
         user: section.given(&keys::USER),
-        password: section.given(&keys::PASSWORD),
+        password: section.secret(&keys::PASSWORD, env),
         pool_size: section.given(&keys::POOL_SIZE),
         min_pool_size: section.given(&keys::MIN_POOL_SIZE),
         max_server_connections: section.given(&keys::MAX_SERVER_CONNECTIONS),

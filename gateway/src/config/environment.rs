@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pgdog_jwt::reader::{self, Problem, Spot, nearest};
+use pgdog_jwt::reader::{self, Problem, SectionKeys, Spot, nearest};
 
 use super::keys::general::GENERAL;
 use super::unused;
@@ -27,7 +27,7 @@ pub(crate) fn problems(variables: impl Iterator<Item = (String, String)>, read: 
 
 fn problem(name: String) -> Option<Problem> {
     let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
-    let own = || [&GENERAL, reader::GENERAL].into_iter().flat_map(|section| section.keys);
+    let own = || [&GENERAL, reader::GENERAL].into_iter().flat_map(SectionKeys::keys);
     if own().any(|known| known.name() == key) {
         // The file says it, and goes before the environment.
         return None;

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-use pgdog_jwt::reader::{AuthType, Choice, Key, Section, Strings};
+use pgdog_jwt::reader::{AuthType, Choice, Env, Key, Section, Strings};
 
 use super::choices::PassthroughAuth;
 use super::keys::{admin as admin_keys, general as keys, tcp as tcp_keys};
@@ -140,6 +140,13 @@ fn check(section: &Section<'_>, general: &General) {
         let reason = "\"tls_client_certificate_required\" needs \"tls_client_ca_certificate\"";
         error("tls_client_certificate_required", reason.to_owned());
     }
+    for (key, path) in
+        [("tls_private_key", &general.tls_private_key), ("tls_server_private_key", &general.tls_server_private_key)]
+    {
+        if let Some(path) = path {
+            section.warn_if_readable(key, path);
+        }
+    }
     if general.passthrough_auth != PassthroughAuth::Disabled {
         let word = general.passthrough_auth.word();
         let reason = "every password would be tried on PostgreSQL; name the users in users.toml, or give them tokens";
@@ -180,11 +187,11 @@ fn pair(section: &Section<'_>, certificate: &'static str, key: &'static str, has
 }
 
 /// Reads `[admin]` of either file.
-pub(super) fn admin(section: &Section<'_>) -> Admin {
+pub(super) fn admin(section: &Section<'_>, env: Env<'_>) -> Admin {
     Admin {
         name: section.value(&admin_keys::NAME),
         user: section.value(&admin_keys::USER),
-        password: section.given(&admin_keys::PASSWORD),
+        password: section.secret(&admin_keys::PASSWORD, env),
         pause_timeout: section.value(&admin_keys::PAUSE_TIMEOUT),
     }
 }

@@ -24,11 +24,11 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
 
     let databases = each(&pgdog, "databases", "[[databases]]", unused::DATABASES, report, |section| {
         protection::check_database(section);
-        databases::database(section)
+        databases::database(section, env)
     });
     let users = each(&users_file, "users", "[[users]]", unused::USERS, report, |section| {
         protection::check_user(section);
-        users::user(section)
+        users::user(section, env)
     });
     databases::check_clusters(&databases, report);
     users::check_users(&users, &databases, report);
@@ -61,7 +61,7 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
     account_section.finish(&[]);
     let provisioning_section = jwt_section.table("provisioning", "[jwt.provisioning]");
     let accounts = provisioning::Accounts::new(&databases, &users, resolver_account.as_ref());
-    provisioning::read(&provisioning_section, jwt.as_mut(), &accounts);
+    provisioning::read(&provisioning_section, jwt.as_mut(), &accounts, env);
     provisioning_section.finish(&[]);
     tenants::check_names(tenants.as_ref(), jwt.as_ref(), &tenants_section);
     let resolvers = each(&pgdog, "resolvers", "[[resolvers]]", &[], report, resolvers::resolver);
@@ -93,7 +93,7 @@ pub(super) fn read(pgdog: Text<'_>, users: Text<'_>, env: Env<'_>, report: &Repo
 
     let admin_file = if users_file.root().contains_key("admin") { &users_file } else { &pgdog };
     let admin_section = table(admin_file, "admin", "[admin]", report);
-    let admin = general::admin(&admin_section);
+    let admin = general::admin(&admin_section, env);
     admin_section.finish(&[]);
     let tcp_section = table(&pgdog, "tcp", "[tcp]", report);
     let tcp = general::tcp(&tcp_section);

@@ -1,6 +1,7 @@
 //! Reading `pgdog.toml`, `users.toml` and the environment into one value.
 //!
-//! Loading is pure: it reads the two files, keys that they name, and what it is given, and changes nothing. It either returns a complete
+//! Loading is pure: it reads the two files, keys that they name, and what it is given, runs the programs that print secrets, and
+//! changes nothing. It either returns a complete
 //! configuration or everything that is wrong with it, so a reload is all or nothing (S12).
 
 mod audit;
@@ -42,7 +43,7 @@ pub(crate) use networks::Network;
 #[allow(unused_imports, reason = "the configuration's vocabulary, for the other modules of the gateway")]
 pub(crate) use pgdog_jwt::reader::{
     AccountPool, AuthType, Choice, ClientFlow, ConfigError, Env, Guard, Life, LoginAuth, NameParts, NameTemplate,
-    OnExpiry, PoolerMode, Problem, Replay, SecretSource, SharedRoles, Spot, SubjectLogin,
+    OnExpiry, PoolerMode, Problem, Replay, SharedRoles, Spot, SubjectLogin,
 };
 pub(crate) use provisioning::Provisioning;
 pub(crate) use resolvers::{OnNull, Param, Resolver, ResolverAccount};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgdog_jwt::config::{JwtConfig, Secret, Shared};
 use pgdog_jwt::proof::ProofPolicy;
-use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode, SecretSource};
+use pgdog_jwt::reader::{AuthType, HostSettings, PoolerMode};
 
 use super::audit::Audit;
 use super::choices::{
@@ -70,15 +70,6 @@ impl Config {
     pub(crate) fn client_limit_as(&self, user: &str, database: &str) -> Option<usize> {
         let own = self.user(user, database).and_then(|user| user.max_user_client_connections);
         own.or(self.general.max_user_client_connections)
-    }
-
-    /// Variables of the environment that are read when they are needed.
-    pub(crate) fn later_variables(&self) -> impl Iterator<Item = String> {
-        let provisioning = self.jwt.iter().filter_map(|jwt| jwt.provisioning.as_ref());
-        provisioning.filter_map(|settings| match &settings.admin_password {
-            SecretSource::Variable(name) => Some(name.clone()),
-            _ => None,
-        })
     }
 
     #[allow(dead_code, reason = "for the modules that log clients in")]

@@ -2,14 +2,12 @@
 //! several.
 
 use pgdog_jwt::proof::{ProofKey, ProofKeyError, ProofPolicy};
-use pgdog_jwt::reader::{self, Env, Section, nearest};
+use pgdog_jwt::reader::{Env, Section, nearest};
 
 use super::keys::proof as keys;
 use super::model::{Database, Databases, Proof};
 
 const LABEL: &str = "[jwt.proof]";
-/// Where the key is.
-const KEY: reader::Keys = reader::Keys { literal: &keys::KEY, variable: &keys::KEY_ENV, file: &keys::KEY_FILE };
 /// All of them.
 const ALL: &str = "*";
 
@@ -25,8 +23,8 @@ pub(super) fn proofs(jwt: &Section<'_>, databases: &[Database], env: Env<'_>) ->
 
 /// Nothing at all in the table means that nothing is proven; half of it is an error.
 fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proof> {
-    let has_key = KEY.names().iter().any(|name| own.is_present_key(name));
-    let secret = reader::secret(own, KEY, env);
+    let has_key = own.has_secret(&keys::KEY);
+    let secret = own.secret(&keys::KEY, env);
     let id = own.given(&keys::KEY_ID.key);
     let claims = own.given(&keys::CLAIMS.key);
     let lifetime = own.given(&keys::LIFETIME);
@@ -34,7 +32,7 @@ fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proo
     if !has_key {
         let is_empty = id.is_none() && claims.is_none() && lifetime.is_none() && !own.is_present_key("databases");
         if !is_empty {
-            let reason = format!("{LABEL} needs a key: set \"key_file\", \"key_env\" or \"key\"");
+            let reason = format!("{LABEL} needs a key: set \"key\", or its _file, _env or _command");
             own.report.error(own.place(), reason);
         }
         return None;
@@ -52,7 +50,8 @@ fn proof(own: &Section<'_>, databases: &[Database], env: Env<'_>) -> Option<Proo
         }
     };
     let Some(secret) = secret else {
-        if own.is_present_key("key") {
+        let is_alone = || keys::KEY.names().into_iter().filter(|name| own.is_present_key(name)).count() == 1;
+        if own.is_present_key("key") && is_alone() {
             own.report.error(own.spot("key"), format!("\"key\" in {LABEL} must not be empty"));
         }
         return None;

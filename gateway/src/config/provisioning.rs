@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pgdog_jwt::config::{GroupSource, IdentityMode, JwtConfig, Level, UserMapping, UserinfoSource};
-use pgdog_jwt::reader::{self, SecretSource, Section, check_url};
+use pgdog_jwt::config::{GroupSource, IdentityMode, JwtConfig, Level, Secret, UserMapping, UserinfoSource};
+use pgdog_jwt::reader::{Env, Section, check_url};
 use pgdog_jwt::{DenyReason, check_role};
 use toml_edit::{Item, TableLike, Value};
 
@@ -13,17 +13,12 @@ use super::model::{Database, Jwt, User};
 use super::resolvers::ResolverAccount;
 use crate::provisioning::groups::{Rule, Rules};
 
-/// Where the administrator's password is. Files and variables are read when it is needed, so that a new one counts at once.
-const PASSWORD: reader::Keys = reader::Keys {
-    literal: &keys::ADMIN_PASSWORD,
-    variable: &keys::ADMIN_PASSWORD_ENV,
-    file: &keys::ADMIN_PASSWORD_FILE,
-};
 /// What `[jwt.provisioning]` says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Provisioning {
     pub(crate) admin_user: String,
-    pub(crate) admin_password: SecretSource,
+    /// A file is read again when it is needed, so that a new password counts at once.
+    pub(crate) admin_password: Option<Secret>,
     /// Roles that every subject is in.
     pub(crate) roles: Vec<String>,
     /// Which further roles a token's groups mean.
@@ -57,11 +52,11 @@ impl Accounts {
 }
 
 /// Reads the section, and tells the identity core what it has to know. All keys are checked also while it is off.
-pub(super) fn read(section: &Section<'_>, jwt: Option<&mut Jwt>, accounts: &Accounts) {
+pub(super) fn read(section: &Section<'_>, jwt: Option<&mut Jwt>, accounts: &Accounts, env: Env<'_>) {
     let enabled = section.value(&keys::ENABLED);
     let mut provisioning = Provisioning {
         admin_user: section.given(&keys::ADMIN_USER).unwrap_or_default(),
-        admin_password: SecretSource::of(section, PASSWORD),
+        admin_password: section.secret(&keys::ADMIN_PASSWORD, env),
         roles: section.given(&keys::ROLES).unwrap_or_default(),
         groups: groups(section),
         valid_until: section.value(&keys::VALID_UNTIL),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pgdog_jwt::config::Secret;
-use pgdog_jwt::reader::{self, Choice, Env, Report, Section, Spot, nearest};
+use pgdog_jwt::reader::{Choice, Env, Report, Section, Spot, nearest};
 use pgdog_jwt::session::is_name;
 
 use super::keys::{resolver_account as account_keys, resolvers as keys};
@@ -13,12 +13,6 @@ use super::model::{Database, Jwt};
 use super::tenants::{Tenants, is_claimed};
 use crate::resolvers::plan;
 
-/// Where the account's password is.
-const PASSWORD: reader::Keys = reader::Keys {
-    literal: &account_keys::PASSWORD,
-    variable: &account_keys::PASSWORD_ENV,
-    file: &account_keys::PASSWORD_FILE,
-};
 /// Most resolvers (S9).
 const MAX_RESOLVERS: usize = 32;
 /// Most variables of one resolver, and most parameters.
@@ -146,8 +140,8 @@ fn inject(section: &Section<'_>) -> Vec<(String, String)> {
 /// Reads the account.
 pub(super) fn account(section: &Section<'_>, env: Env<'_>) -> Option<ResolverAccount> {
     let user = section.given(&account_keys::USER);
-    let password = reader::secret(section, PASSWORD, env);
-    if user.is_none() && PASSWORD.names().iter().any(|key| section.is_present_key(key)) {
+    let password = section.secret(&account_keys::PASSWORD, env);
+    if user.is_none() && section.has_secret(&account_keys::PASSWORD) {
         section.report.error(section.spot("user"), "[resolver_account] needs a \"user\"");
     }
     user.map(|user| ResolverAccount { user, password })

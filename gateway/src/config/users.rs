@@ -3,13 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgdog_jwt::config::Secret;
-use pgdog_jwt::reader::{Report, Section, Spot, nearest};
+use pgdog_jwt::reader::{Env, Report, Section, Spot, nearest};
 
 use super::keys::users as keys;
 use super::model::{Database, Databases, User};
 
 /// Reads one user. `None` when it has no name, which is reported.
-pub(super) fn user(section: &Section<'_>) -> Option<User> {
+pub(super) fn user(section: &Section<'_>, env: Env<'_>) -> Option<User> {
     let name = section.given(&keys::NAME);
     if name.is_none() {
         section.report.error(section.spot("name"), "[[users]] needs a \"name\"");
@@ -17,14 +17,14 @@ pub(super) fn user(section: &Section<'_>) -> Option<User> {
     let user = User {
         name: name.clone().unwrap_or_default(),
         databases: databases(section),
-        passwords: passwords(section),
-        password_hash: password_hash(section),
+        passwords: passwords(section, env),
+        password_hash: password_hash(section, env),
         pool_size: section.given(&keys::POOL_SIZE),
         min_pool_size: section.given(&keys::MIN_POOL_SIZE),
         max_user_client_connections: section.given(&keys::MAX_USER_CLIENT_CONNECTIONS),
         pooler_mode: section.given(&keys::POOLER_MODE),
         server_user: section.given(&keys::SERVER_USER),
-        server_password: section.given(&keys::SERVER_PASSWORD),
+        server_password: section.secret(&keys::SERVER_PASSWORD, env),
         statement_timeout: section.given(&keys::STATEMENT_TIMEOUT),
         lock_timeout: section.given(&keys::LOCK_TIMEOUT),
         read_only: section.given(&keys::READ_ONLY),
@@ -53,28 +53,29 @@ fn databases(section: &Section<'_>) -> Databases {
 }
 
 /// An empty password lets nobody in.
-fn passwords(section: &Section<'_>) -> Vec<Secret> {
-    let mut passwords: Vec<String> = section.given(&keys::PASSWORD).into_iter().collect();
-    passwords.extend(section.given(&keys::PASSWORDS).unwrap_or_default());
-    if passwords.iter().any(String::is_empty) {
-        let key = if section.given(&keys::PASSWORD).is_some_and(|password| !password.is_empty()) {
-            "passwords"
-        } else {
-            "password"
-        };
+fn passwords(section: &Section<'_>, env: Env<'_>) -> Vec<Secret> {
+    let first = section.secret(&keys::PASSWORD, env);
+    let more = section.given(&keys::PASSWORDS).unwrap_or_default();
+    let is_empty = [
+        ("password", first.is_none() && section.is_present_key("password")),
+        ("passwords", more.iter().any(String::is_empty)),
+    ];
+    if let Some((key, _)) = is_empty.into_iter().find(|(_, is_empty)| *is_empty) {
         section.report.warn(section.spot(key), "an empty password lets nobody in");
     }
-    passwords.into_iter().filter(|password| !password.is_empty()).map(Secret::new).collect()
+    first.into_iter().chain(more.into_iter().filter(|password| !password.is_empty()).map(Secret::new)).collect()
 }
 
-fn password_hash(section: &Section<'_>) -> Option<Secret> {
-    let hash = section.given(&keys::PASSWORD_HASH)?;
-    if !is_scram_verifier(&hash) && !is_md5_verifier(&hash) {
+fn password_hash(section: &Section<'_>, env: Env<'_>) -> Option<Secret> {
+    let secret = section.secret(&keys::PASSWORD_HASH, env)?;
+    let hash = secret.expose();
+    if !is_scram_verifier(hash) && !is_md5_verifier(hash) {
         let form = "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, or \"md5\" and 32 hexadecimal digits";
         let reason = format!("\"password_hash\" is not a verifier of PostgreSQL ({form})");
-        section.report.error(section.spot("password_hash"), reason);
+        let given = keys::PASSWORD_HASH.names().into_iter().find(|name| section.is_present_key(name));
+        section.report.error(section.spot(given.unwrap_or("password_hash")), reason);
     }
-    Some(Secret::new(hash))
+    Some(secret)
 }
 
 /// The form of `pg_authid.rolpassword` (PostgreSQL documentation, chapter on `pg_authid`).

@@ -57,7 +57,8 @@ async fn prove(
     let config = &generation.config;
     let limited = login_limits::check(&config.general, address, tenant::split(config, user).user).err();
     let nobody = Candidates::none();
-    let candidates = if is_admin { generation.passwords.of_admin() } else { &nobody };
+    let passwords = generation.passwords.load();
+    let candidates = if is_admin { passwords.of_admin() } else { &nobody };
     let barred = limited.map(|_| candidates.barred(Method::Scram, user));
     let candidates = barred.as_ref().unwrap_or(candidates);
     let outcome = methods::authenticate(stream, Method::Scram, user, candidates).await;

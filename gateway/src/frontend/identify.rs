@@ -101,7 +101,8 @@ async fn by_password(
     };
     let none = Candidates::none();
     let config: &Config = &generation.config;
-    let candidates = entry.and_then(|entry| generation.passwords.of(config, entry)).unwrap_or(&none);
+    let passwords = generation.passwords.load();
+    let candidates = entry.and_then(|entry| passwords.of(config, entry)).unwrap_or(&none);
     // The client's MD5 answer is made with the name that it typed.
     let salted = if method == Method::Md5 && !candidates.only_scram() { name.typed } else { user };
     let limited = login_limits::check(&config.general, address, user).err();

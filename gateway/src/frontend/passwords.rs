@@ -1,5 +1,7 @@
 //! The passwords of users.toml, by user: derived once for a configuration, because SCRAM takes milliseconds.
 
+use pgdog_jwt::config::Secret;
+
 use super::methods::Candidates;
 use crate::config::{Config, User};
 
@@ -11,10 +13,10 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     pub(crate) fn new(config: &Config) -> Self {
-        let admin = config.admin.password.as_ref().map(|password| password.expose());
+        let admin = config.admin.password.as_ref().map(Secret::latest);
         Self {
             users: config.users.iter().map(candidates).collect(),
-            admin: admin.map_or_else(Candidates::none, |password| Candidates::none().with_password(password)),
+            admin: admin.map_or_else(Candidates::none, |password| Candidates::none().with_password(password.expose())),
         }
     }
 
@@ -34,10 +36,10 @@ fn candidates(user: &User) -> Candidates {
     let plain = user
         .passwords
         .iter()
-        .fold(Candidates::none(), |candidates, password| candidates.with_password(password.expose()));
+        .fold(Candidates::none(), |candidates, password| candidates.with_password(password.latest().expose()));
     match &user.password_hash {
-        // The loader has checked its form.
-        Some(hash) => plain.with_hash(hash.expose()).unwrap_or_default(),
+        // The loader has checked its form; one that a program printed since lets nobody in if it is none.
+        Some(hash) => plain.with_hash(hash.latest().expose()).unwrap_or_default(),
         None => plain,
     }
 }

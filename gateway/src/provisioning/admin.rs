@@ -11,7 +11,7 @@ use super::Failure;
 use super::state::has_options;
 use crate::backend::connect::{self, Proof, ServerAddress, ServerLogin};
 use crate::backend::connection::Connection;
-use crate::config::{Config, Role, SecretSource};
+use crate::config::{Config, Role};
 use crate::net::options::TcpOptions;
 use crate::net::tls::ClientTls;
 
@@ -26,7 +26,7 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 pub(super) struct Admins {
     servers: Vec<Server>,
     user: String,
-    password: SecretSource,
+    password: Option<Secret>,
     tls: Arc<ClientTls>,
     tcp: TcpOptions,
     connect_timeout: Duration,
@@ -55,7 +55,7 @@ impl Admins {
         config: &Config,
         database: &str,
         user: &str,
-        password: &SecretSource,
+        password: Option<&Secret>,
         tls: &Arc<ClientTls>,
     ) -> Self {
         let of = |role: Role| config.servers(database).filter(move |server| server.role == role);
@@ -67,7 +67,7 @@ impl Admins {
         Self {
             servers: servers.collect(),
             user: user.to_owned(),
-            password: password.clone(),
+            password: password.cloned(),
             tls: tls.clone(),
             tcp: TcpOptions::from(&config.tcp),
             connect_timeout: config.general.connect_timeout,
@@ -119,7 +119,7 @@ impl Admins {
     }
 
     async fn log_in(&self, server: &Server) -> Result<Connection, String> {
-        let password = self.password.read_now()?;
+        let password = self.password.as_ref().map(Secret::current).transpose()?;
         let login = ServerLogin {
             user: &self.user,
             password: password.as_ref().map(Secret::expose),

@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use pgdog_jwt::config::Secret;
 use pgdog_jwt::{AuthGrant, check_role};
 
 use crate::backend::pool::PoolSpec;
-use crate::config::{Config, Provisioning, SecretSource, ValidUntil};
+use crate::config::{Config, Provisioning, ValidUntil};
 use crate::net::tls::ClientTls;
 use crate::stats::events;
 use admin::Admins;
@@ -70,31 +71,21 @@ pub(crate) struct Provisioner {
 impl Provisioner {
     /// The provisioner of a configuration; `None` when it is off. Asks no server. What the `previous` one knows of roles
     /// counts on when the settings are the same.
-    ///
-    /// # Errors
-    /// A password that cannot be read.
-    pub(crate) fn new(
-        config: &Arc<Config>,
-        tls: &Arc<ClientTls>,
-        previous: Option<&Self>,
-    ) -> Result<Option<Arc<Self>>, String> {
-        let Some(settings) = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.clone()) else { return Ok(None) };
-        settings.admin_password.read_now().map_err(|reason| format!("[jwt.provisioning] admin password: {reason}"))?;
-        let as_account = |user: &str, password: &SecretSource| {
+    pub(crate) fn new(config: &Arc<Config>, tls: &Arc<ClientTls>, previous: Option<&Self>) -> Option<Arc<Self>> {
+        let settings = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.clone())?;
+        let as_account = |user: &str, password: Option<&Secret>| {
             let admins = |name: &str| (name.to_owned(), Admins::new(config, name, user, password, tls));
             config.database_names().into_iter().map(admins).collect()
         };
-        let databases = as_account(&settings.admin_user, &settings.admin_password);
+        let databases = as_account(&settings.admin_user, settings.admin_password.as_ref());
         let core = config.jwt.as_ref().map(|jwt| &jwt.core);
-        let readers = core.and_then(|core| {
-            let password = core.server_password.clone().map_or(SecretSource::None, SecretSource::Literal);
-            core.server_user.as_deref().map(|user| as_account(user, &password))
-        });
+        let readers = core
+            .and_then(|core| core.server_user.as_deref().map(|user| as_account(user, core.server_password.as_ref())));
         let same =
             previous.filter(|previous| previous.settings == settings && previous.config.databases == config.databases);
         let memory = same.map(|previous| previous.memory.clone()).unwrap_or_default();
         let readers = readers.unwrap_or_default();
-        Ok(Some(Arc::new(Self { config: config.clone(), settings, databases, readers, memory })))
+        Some(Arc::new(Self { config: config.clone(), settings, databases, readers, memory }))
     }
 
     /// What the role of a token's subject must be, where an account takes it on, or where the subject logs in itself.

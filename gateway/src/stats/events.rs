@@ -104,6 +104,33 @@ pub(crate) fn desyncs() -> u64 {
     DESYNCS.load(Ordering::Relaxed)
 }
 
+/// What came of running the program of a secret again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    Changed,
+    Unchanged,
+    Failed,
+}
+
+impl Renewal {
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Changed, "changed"), (Self::Unchanged, "unchanged"), (Self::Failed, "failed")];
+}
+
+static SECRET_RENEWALS: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// The program of a secret was run again.
+pub(crate) fn secret_renewal(outcome: Renewal) {
+    if let Some(count) = SECRET_RENEWALS.get(outcome as usize) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How often so far, by what came of it.
+pub(crate) fn secret_renewals() -> impl Iterator<Item = (&'static str, u64)> {
+    Renewal::ALL.iter().zip(&SECRET_RENEWALS).map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
+}
+
 /// The configuration was read again.
 pub(crate) fn reload(accepted: bool) {
     if let Some(count) = RELOADS.get(usize::from(accepted)) {

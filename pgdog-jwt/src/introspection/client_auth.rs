@@ -25,7 +25,7 @@ const MIN_RSA_BITS: usize = 2048;
 
 /// Proves the host's identity in each request. It has no `Debug` (S5).
 pub(super) enum Prover {
-    Basic(HeaderValue),
+    Basic { id: String, secret: Secret },
     Post { id: String, secret: Secret },
     PrivateKey { id: String, kid: Option<String>, audience: String, key: SigningKey },
 }
@@ -40,7 +40,10 @@ impl Prover {
     pub(super) fn open(source: &IntrospectionSource) -> Result<Self, Fault> {
         let id = source.client_id.clone();
         Ok(match &source.client_auth {
-            ClientAuth::Basic(secret) => Self::Basic(basic(&id, secret)?),
+            ClientAuth::Basic(secret) => {
+                basic(&id, secret)?;
+                Self::Basic { id, secret: secret.clone() }
+            }
             ClientAuth::Post(secret) => Self::Post { id, secret: secret.clone() },
             ClientAuth::PrivateKey(ClientKey { file, kid, audience }) => Self::PrivateKey {
                 id,
@@ -52,19 +55,22 @@ impl Prover {
     }
 
     /// What goes into the header `Authorization`.
-    pub(super) fn header(&self) -> Option<&HeaderValue> {
+    ///
+    /// # Errors
+    /// A secret that is new and cannot be sent.
+    pub(super) fn header(&self) -> Result<Option<HeaderValue>, Fault> {
         match self {
-            Self::Basic(header) => Some(header),
-            _ => None,
+            Self::Basic { id, secret } => basic(id, &secret.latest()).map(Some),
+            _ => Ok(None),
         }
     }
 
     /// Adds what goes into the form.
     pub(super) fn add_to(&self, form: &mut Serializer<'_, String>) -> Result<(), &'static str> {
         match self {
-            Self::Basic(_) => {}
+            Self::Basic { .. } => {}
             Self::Post { id, secret } => {
-                form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
+                form.append_pair("client_id", id).append_pair("client_secret", secret.latest().expose());
             }
             Self::PrivateKey { id, kid, audience, key } => {
                 let assertion = assertion(id, kid.as_deref(), audience, key)?;

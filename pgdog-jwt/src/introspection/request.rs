@@ -43,7 +43,8 @@ pub(super) async fn request(
         .header(header::ACCEPT, "application/json")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form);
-    if let Some(proof) = prover.header() {
+    let proof = prover.header().map_err(|_| Problem::Other("the client's secret cannot be sent in a header"))?;
+    if let Some(proof) = proof {
         request = request.header(header::AUTHORIZATION, proof);
     }
     let body = tokio::time::timeout(source.timeout, http::body(request, source.max_body_size));

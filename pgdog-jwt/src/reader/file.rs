@@ -1,7 +1,7 @@
 //! A parsed TOML file that knows where everything in it stands, and the report of what is wrong with it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use serde::Serialize;
@@ -9,6 +9,7 @@ use toml_edit::{Document, DocumentMut, Item, TableLike, Value};
 
 use super::host::Host;
 use crate::config::{Problem, Spot};
+use crate::secret::{Command, Secret};
 
 /// What a pass over the files found.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Report {
     pub warnings: RefCell<Vec<Problem>>,
     /// Section and key of everything that was asked for.
     pub honoured: RefCell<BTreeSet<(String, &'static str)>>,
+    /// What programs have printed.
+    pub(super) programs: RefCell<HashMap<Command, Result<Secret, String>>>,
 }
 
 impl Report {

@@ -34,6 +34,11 @@ impl Host {
 }
 
 impl Section<'_> {
+    /// Whether the host can honour a key.
+    pub(super) fn honours(&self, key: &str) -> bool {
+        self.report.host.honours(self.label(), key)
+    }
+
     /// Reports a word that the host does not take.
     pub(super) fn check_word(&self, key: &str, word: &str) {
         let host = &self.report.host;

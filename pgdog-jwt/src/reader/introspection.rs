@@ -38,9 +38,8 @@ pub(super) fn introspection(section: &Section<'_>, general: &Section<'_>) -> Opt
         return None;
     };
     let (Some(client_id), Some(client_auth)) = (client_id, auth) else {
-        let reason = "\"introspection_url\" needs a client to ask as; set \"introspection_client_id\" and one of \
-                      \"introspection_client_secret\", \"introspection_client_secret_env\", \
-                      \"introspection_client_secret_file\" and \"introspection_client_key_file\"";
+        let reason = "\"introspection_url\" needs a client to ask as; set \"introspection_client_id\" and \
+                      \"introspection_client_secret\" (or its _file, _env or _command) or \"introspection_client_key_file\"";
         section.report.error(section.spot("introspection_url"), reason);
         return None;
     };
@@ -48,12 +47,13 @@ pub(super) fn introspection(section: &Section<'_>, general: &Section<'_>) -> Opt
 }
 
 /// What makes no sense where nobody is asked.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "introspection_client_id",
     "introspection_client_auth",
     "introspection_client_secret",
     "introspection_client_secret_env",
     "introspection_client_secret_file",
+    "introspection_client_secret_command",
     "introspection_client_key_file",
     "introspection_client_key_id",
     "introspection_client_audience",
@@ -63,15 +63,17 @@ const KEYS: [&str; 10] = [
 
 fn auth(section: &Section<'_>, general: &Section<'_>) -> Option<ClientAuth> {
     let method = section.given(&keys::CLIENT_AUTH);
-    let secret = [section.given(&keys::CLIENT_SECRET), from_env(section, general), from_file(section)];
+    let secret = section.secret(&keys::CLIENT_SECRET, general.env());
     let file = section.given(&keys::CLIENT_KEY_FILE);
     let kid = section.given(&keys::CLIENT_KEY_ID);
     let audience = section.given(&keys::CLIENT_AUDIENCE);
-    let given = secret.iter().flatten().count() + usize::from(file.is_some());
-    if given > 1 {
-        let reason = "set one of \"introspection_client_secret\", \"introspection_client_secret_env\", \
-                      \"introspection_client_secret_file\" and \"introspection_client_key_file\"";
-        section.report.error(section.place(), reason);
+    if secret.is_some() && file.is_some() {
+        let reason = "\"introspection_client_secret\" and \"introspection_client_key_file\" are two ways to prove one thing: \
+                      use one of them";
+        section.report.error(section.spot("introspection_client_key_file"), reason);
+    }
+    if let Some(file) = &file {
+        section.warn_if_readable("introspection_client_key_file", file);
     }
     if (kid.is_some() || audience.is_some()) && file.is_none() {
         let reason = "\"introspection_client_key_id\" and \"introspection_client_audience\" are for \
@@ -79,7 +81,7 @@ fn auth(section: &Section<'_>, general: &Section<'_>) -> Option<ClientAuth> {
         section.report.error(section.place(), reason);
     }
     let key = file.map(|file| ClientKey { file, kid, audience });
-    let auth = match (secret.into_iter().flatten().next(), key) {
+    let auth = match (secret, key) {
         (None, Some(key)) => ClientAuth::PrivateKey(key),
         (Some(secret), _) if method == Some(Method::Post) => ClientAuth::Post(secret),
         (Some(secret), _) => ClientAuth::Basic(secret),
@@ -94,29 +96,6 @@ fn auth(section: &Section<'_>, general: &Section<'_>) -> Option<ClientAuth> {
         section.report.error(section.spot("introspection_client_auth"), reason);
     }
     Some(auth)
-}
-
-fn from_env(section: &Section<'_>, general: &Section<'_>) -> Option<Secret> {
-    let key = keys::CLIENT_SECRET_ENV.name;
-    let name = section.given(&keys::CLIENT_SECRET_ENV)?;
-    let value = general.variable(&name);
-    if value.is_none() {
-        section.report.error(section.spot(key), format!("\"{key}\": there is no environment variable {name:?}"));
-    }
-    value.map(Secret::new)
-}
-
-/// White space at the end is the editor's.
-fn from_file(section: &Section<'_>) -> Option<Secret> {
-    let key = keys::CLIENT_SECRET_FILE.name;
-    let path = section.given(&keys::CLIENT_SECRET_FILE)?;
-    let problem = match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim_end().is_empty() => return Some(Secret::new(text.trim_end())),
-        Ok(_) => "is empty".to_owned(),
-        Err(error) => format!("cannot be read: {error}"),
-    };
-    section.report.error(section.spot(key), format!("\"{key}\": {} {problem}", path.display()));
-    None
 }
 
 /// The limits, and no endpoint yet.

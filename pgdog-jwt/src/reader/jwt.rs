@@ -67,7 +67,7 @@ pub fn jwt(sections: Sections<'_, '_>, auth_type: AuthType, around: &Surrounding
         // Where no account logs in for all tokens, none is in danger.
         denied_roles: denied_roles(own, server_user.as_deref().filter(|_| !only_accounts), around),
         server_user,
-        server_password: general.given(&keys::general::SERVER_PASSWORD),
+        server_password: general.secret(&keys::general::SERVER_PASSWORD, around.env),
         auto_provision: general.value(&keys::general::USER_AUTO_PROVISION),
         auto_provision_read_only: general.value(&keys::general::USER_AUTO_PROVISION_READ_ONLY),
         variables: session::variables(own),
@@ -93,7 +93,7 @@ pub fn jwt(sections: Sections<'_, '_>, auth_type: AuthType, around: &Surrounding
         allow_privileged_roles: own.value(&of::ALLOW_PRIVILEGED_ROLES),
         guard: own.value(&of::GUARD),
         shared_roles: own.value(&of::STANDARD_GUARD_ON_SHARED_ROLES),
-        login: subject_login(general, identity),
+        login: subject_login(general, identity, around),
         max_statement_size: own.value(&of::MAX_STATEMENT_SIZE),
         max_statement_words: own.value(&of::MAX_STATEMENT_WORDS),
         life: life::life(own),
@@ -124,8 +124,8 @@ pub fn jwt(sections: Sections<'_, '_>, auth_type: AuthType, around: &Surrounding
 }
 
 /// How the host logs in as a subject.
-fn subject_login(general: &Section<'_>, identity: &Section<'_>) -> SubjectLogin {
-    let password = identity.given(&keys::identity::LOGIN_PASSWORD);
+fn subject_login(general: &Section<'_>, identity: &Section<'_>, around: &Surroundings<'_>) -> SubjectLogin {
+    let password = identity.secret(&keys::identity::LOGIN_PASSWORD, around.env);
     SubjectLogin {
         auth: identity.value(&keys::identity::LOGIN_AUTH),
         password: password.or_else(|| general.variable(LOGIN_PASSWORD_VARIABLE).map(Secret::new)),

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::Kind;
+use super::kinds::{FilePath, Filled, Hidden, Kind, Program};
 use super::section::Section;
 
 /// A key that has no fixed value where the file does not set it.
@@ -64,6 +64,75 @@ impl<K: Copy> Key<K> {
     }
 }
 
+/// A secret: four keys, of which at most one is set. See [`secret!`](crate::secret!).
+#[derive(Debug)]
+pub struct SecretKey {
+    /// The secret itself.
+    pub literal: Key<Hidden>,
+    /// `…_file`: a file that holds it.
+    pub file: Key<FilePath>,
+    /// `…_env`: a variable of the environment that holds it.
+    pub variable: Key<Filled>,
+    /// `…_command`: a program that prints it.
+    pub command: Key<Program>,
+}
+
+/// A secret by the name of its key, as [`key`](fn@key) is for others.
+#[macro_export]
+macro_rules! secret {
+    ($name:literal) => {
+        $crate::reader::SecretKey::new([
+            $name,
+            concat!($name, "_file"),
+            concat!($name, "_env"),
+            concat!($name, "_command"),
+        ])
+    };
+}
+
+impl SecretKey {
+    /// From the names of the four keys.
+    #[must_use]
+    pub const fn new(names: [&'static str; 4]) -> Self {
+        let [literal, file, variable, command] = names;
+        Self {
+            literal: key(literal, Hidden),
+            file: key(file, FilePath).about("The file that holds the secret."),
+            variable: key(variable, Filled).about("The environment variable that holds the secret."),
+            // Somebody has to run it again.
+            command: key(command, Program).about("The program that prints the secret.").by_host(),
+        }
+    }
+
+    /// The names of the four keys.
+    pub fn names(&self) -> [&'static str; 4] {
+        [self.literal.name, self.file.name, self.variable.name, self.command.name]
+    }
+
+    /// What holds without it.
+    #[must_use]
+    pub const fn or(mut self, otherwise: &'static str) -> Self {
+        self.literal.otherwise = otherwise;
+        self
+    }
+
+    /// A secret that only a host can honour.
+    #[must_use]
+    pub const fn by_host(mut self) -> Self {
+        self.literal.by_host = true;
+        self.file.by_host = true;
+        self.variable.by_host = true;
+        self
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn about(mut self, about: &'static str) -> Self {
+        self.literal.about = about;
+        self
+    }
+}
+
 impl<K: Kind> Setting<K> {
     /// The default.
     pub fn fallback(&self) -> K::Value {
@@ -93,7 +162,16 @@ impl Section<'_> {
         if let Some(word) = kind.word(&value) {
             self.check_word(key.name, word);
         }
-        Some(value).filter(|value| !kind.is_absent(value))
+        if kind.is_absent(&value) {
+            return None;
+        }
+        match kind.resolved(value) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.report.error(self.spot(key.name), format!("\"{}\": {reason}", key.name));
+                None
+            }
+        }
     }
 
     /// The value of a key, or its default.
@@ -142,6 +220,8 @@ pub trait Declared: Sync {
     fn is_by_host(&self) -> bool;
     /// Its values as a JSON Schema, without the rest.
     fn values(&self) -> Value;
+    /// The keys that it stands for: itself, or the four of a secret.
+    fn forms(&'static self) -> Vec<&'static dyn Declared>;
 
     /// Its JSON Schema.
     fn schema(&self) -> Value {
@@ -158,7 +238,7 @@ pub trait Declared: Sync {
     }
 }
 
-impl<K: Kind + Sync> Declared for Key<K> {
+impl<K: Kind + Sync + 'static> Declared for Key<K> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -182,9 +262,43 @@ impl<K: Kind + Sync> Declared for Key<K> {
     fn values(&self) -> Value {
         self.kind.schema()
     }
+
+    fn forms(&'static self) -> Vec<&'static dyn Declared> {
+        vec![self]
+    }
 }
 
-impl<K: Kind + Sync> Declared for Setting<K>
+impl Declared for SecretKey {
+    fn name(&self) -> &'static str {
+        self.literal.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.literal.about.trim_start()
+    }
+
+    fn type_name(&self) -> String {
+        "[secret](#secrets)".to_owned()
+    }
+
+    fn absent(&self) -> Absent {
+        self.literal.absent()
+    }
+
+    fn is_by_host(&self) -> bool {
+        self.literal.by_host
+    }
+
+    fn values(&self) -> Value {
+        self.literal.values()
+    }
+
+    fn forms(&'static self) -> Vec<&'static dyn Declared> {
+        vec![&self.literal, &self.file, &self.variable, &self.command]
+    }
+}
+
+impl<K: Kind + Sync + 'static> Declared for Setting<K>
 where
     K::Constant: Sync,
 {
@@ -211,6 +325,10 @@ where
     fn values(&self) -> Value {
         self.key.kind.schema()
     }
+
+    fn forms(&'static self) -> Vec<&'static dyn Declared> {
+        vec![self]
+    }
 }
 
 /// The keys of a section.
@@ -221,8 +339,8 @@ pub struct SectionKeys {
     pub about: &'static str,
     /// Whether it is one table, several, or either.
     pub shape: Shape,
-    /// All of them.
-    pub keys: &'static [&'static dyn Declared],
+    /// What is declared; a secret once.
+    pub declared: &'static [&'static dyn Declared],
 }
 
 /// Whether a section is one table.
@@ -239,7 +357,12 @@ pub enum Shape {
 impl SectionKeys {
     /// The key of this name.
     pub fn find(&self, name: &str) -> Option<&'static dyn Declared> {
-        self.keys.iter().copied().find(|key| key.name() == name)
+        self.keys().find(|key| key.name() == name)
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &'static dyn Declared> {
+        self.declared.iter().flat_map(|declared| declared.forms())
     }
 
     /// The names on the way to it: `jwt`, `issuers`.
@@ -260,7 +383,7 @@ impl SectionKeys {
 ///         ENABLED: Setting<Flag> = setting("enabled", Flag, false);
 ///     }
 /// }
-/// assert_eq!(OWN.keys[0].about(), "Whether it is on.");
+/// assert_eq!(OWN.declared[0].about(), "Whether it is on.");
 /// ```
 #[macro_export]
 macro_rules! keys {
@@ -276,7 +399,7 @@ macro_rules! keys {
             label: $label,
             about: concat!($($of),+),
             shape: $crate::reader::Shape::$shape,
-            keys: &[$(&$name),*],
+            declared: &[$(&$name),*],
         };
     };
 }

@@ -2,7 +2,7 @@
 //! `[jwt]`, from TOML and the environment, for every host alike.
 //!
 //! A pass over a file finds everything that is wrong with it, each problem with file and line where the host has the text.
-//! Nothing is changed by it. It reads the files that keys name, if they hold secrets.
+//! Nothing is changed by it. It reads the files that keys name, if they hold secrets, and runs the programs that print some.
 //!
 //! [`read`](fn@read) gives a [`Jwt`]: the core's [`JwtConfig`](crate::JwtConfig), and [`HostSettings`] for the host to enforce. A
 //! host says what it can honour ([`Host`]); a key beyond that is an error, as is a key that nobody knows.
@@ -72,7 +72,7 @@ mod required_claims;
 mod role_mappings;
 mod role_mappings_env;
 mod schema;
-mod secret_source;
+mod secrets;
 mod section;
 mod session;
 mod shared_roles;
@@ -88,10 +88,10 @@ pub use client_flow::{Discovery, Oauth};
 pub use file::{Entry, File, Report, tables};
 pub use host::Host;
 pub use jwt::{LOGIN_PASSWORD_VARIABLE, Sections, jwt};
-pub use key::{Absent, Declared, Key, SectionKeys, Setting, Shape, key, setting};
+pub use key::{Absent, Declared, Key, SecretKey, SectionKeys, Setting, Shape, key, setting};
 pub use keys::{GENERAL, SECTIONS};
 pub use kinds::{
-    Count, FilePath, Filled, Flag, Hidden, Kind, NO_LIMIT, Port, Special, Strings, Text, Time, Unit, Word,
+    Count, FilePath, Filled, Flag, Hidden, Kind, NO_LIMIT, Port, Program, Special, Strings, Text, Time, Unit, Word,
 };
 pub use life::{Life, OnExpiry, Replay};
 pub use model::{AccountPool, HostSettings, Jwt, SubjectLogin};
@@ -99,7 +99,6 @@ pub use nearest::nearest;
 pub use presets::{FilledIn, Preset};
 pub use read::{Reading, read};
 pub use schema::{not_shown, schema, table, undocumented};
-pub use secret_source::{Keys, SecretSource, secret};
 pub use section::{Env, Section};
 pub use shared_roles::check_shared_roles;
 pub use surroundings::{Server, Surroundings};

@@ -3,17 +3,9 @@
 use super::keys::role_mappings as keys;
 use super::model::AccountPool;
 use super::nearest::nearest;
-use super::secret_source;
 use super::section::Section;
 use super::surroundings::Surroundings;
 use crate::config::{Pattern, RoleMapping, Spot, ValueMatch};
-
-/// Where the password of an account is. None at all: PostgreSQL trusts the gateway.
-const PASSWORD: secret_source::Keys = secret_source::Keys {
-    literal: &keys::SERVER_PASSWORD,
-    variable: &keys::SERVER_PASSWORD_ENV,
-    file: &keys::SERVER_PASSWORD_FILE,
-};
 
 /// One rule, what it says of its pool, and where it stands.
 pub(super) struct Mapping {
@@ -84,7 +76,7 @@ fn account(section: &Section<'_>, around: &Surroundings<'_>) -> Option<Mapping> 
         value: None,
         databases: served(section, around),
         server_user: server_user.clone().unwrap_or_default(),
-        server_password: secret_source::secret(section, PASSWORD, around.env),
+        server_password: section.secret(&keys::SERVER_PASSWORD, around.env),
         role: section.given(&keys::ROLE),
         read_only: section.given(&keys::READ_ONLY),
     };

@@ -39,7 +39,7 @@ pub fn schema(title: &str, sections: &[&SectionKeys], open: &[&str]) -> Value {
 
 /// The JSON Schema of one table.
 pub fn table(section: &SectionKeys, is_closed: bool) -> Value {
-    let properties: Map<String, Value> = section.keys.iter().map(|key| (key.name().to_owned(), key.schema())).collect();
+    let properties: Map<String, Value> = section.keys().map(|key| (key.name().to_owned(), key.schema())).collect();
     let mut table = json!({ "type": "object", "description": section.about.trim_start(), "properties": properties });
     if is_closed {
         table["additionalProperties"] = json!(false);
@@ -48,11 +48,12 @@ pub fn table(section: &SectionKeys, is_closed: bool) -> Value {
 }
 
 /// What a reference in Markdown lacks of a section: it must have a heading `` ## `[section]` `` (or several, in which the label
-/// comes first), and below it a row `| key | type | default | … |` for each key, with the default as it is declared.
+/// comes first), and below it a row `| key | type | default | … |` for each key, with the default as it is declared. A secret has
+/// one row for its four keys, which says so by its type.
 pub fn undocumented(reference: &str, section: &SectionKeys) -> Vec<String> {
     let heading = format!("`{}`", section.label);
     let parts: Vec<&str> = reference.split("\n## ").filter(|part| part.starts_with(&heading)).collect();
-    let lack = |key: &&dyn Declared| {
+    let lack = |key: &&'static dyn Declared| {
         let begins = format!("| `{}` |", key.name());
         let row = parts.iter().flat_map(|part| part.lines()).find(|line| line.starts_with(&begins));
         let Some(row) = row else { return Some(format!("{} of {} is not there", key.name(), section.label)) };
@@ -61,14 +62,18 @@ pub fn undocumented(reference: &str, section: &SectionKeys) -> Vec<String> {
             Absent::Is(value) => format!("`{}`", Absent::Is(value).text()),
             Absent::Otherwise(words) => words.to_owned(),
         };
+        let is_secret = key.forms().len() > 1;
+        if is_secret && row.split(" | ").nth(1) != Some(&*key.type_name()) {
+            return Some(format!("{} of {} is no {}", key.name(), section.label, key.type_name()));
+        }
         let written = row.split(" | ").nth(2).unwrap_or_default();
         (written != wanted).then(|| format!("{} of {}: {written} is not {wanted}", key.name(), section.label))
     };
-    section.keys.iter().filter_map(lack).collect()
+    section.declared.iter().filter_map(lack).collect()
 }
 
 /// What an example in TOML lacks of a section: below the section's own line, a line `key = …` for each key, which may be behind
-/// `# `, or a table of its own. Where the key has a default, that must be it.
+/// `# `, or a table of its own. Where the key has a default, that must be it. A secret is there once.
 pub fn not_shown(example: &str, section: &SectionKeys) -> Vec<String> {
     let begins = |line: &&str| line.trim_start_matches("# ") == section.label;
     let lines: Vec<&str> = example
@@ -78,7 +83,7 @@ pub fn not_shown(example: &str, section: &SectionKeys) -> Vec<String> {
         .map(|line| line.trim_start_matches("# "))
         .take_while(|line| !line.starts_with('['))
         .collect();
-    let lack = |key: &&dyn Declared| {
+    let lack = |key: &&'static dyn Declared| {
         let begins = format!("{} = ", key.name());
         let value = lines.iter().find_map(|line| line.strip_prefix(&begins));
         let table = format!("[{}.{}]", section.path().collect::<Vec<_>>().join("."), key.name());
@@ -92,5 +97,5 @@ pub fn not_shown(example: &str, section: &SectionKeys) -> Vec<String> {
         let is_it = value.strip_prefix(&default).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
         (!is_it).then(|| format!("{} of {}: {value} is not {default}", key.name(), section.label))
     };
-    section.keys.iter().filter_map(lack).collect()
+    section.declared.iter().filter_map(lack).collect()
 }

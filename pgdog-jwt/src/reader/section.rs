@@ -99,6 +99,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The environment, where it gives defaults.
+    pub fn env(&self) -> Env<'a> {
+        self.env.unwrap_or(&|_| None)
+    }
+
     /// An environment variable by its whole name; an empty one counts as absent.
     pub fn variable(&self, name: &str) -> Option<String> {
         self.env?(name).filter(|value| !value.is_empty())
@@ -108,6 +113,11 @@ impl<'a> Section<'a> {
     pub fn with_env(mut self, env: Env<'a>) -> Self {
         self.env = Some(env);
         self
+    }
+
+    /// As it is written: `[general]`, `[[users]]`.
+    pub fn label(&self) -> &'static str {
+        self.label
     }
 
     /// Whether the file has this section.

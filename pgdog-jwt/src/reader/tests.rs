@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Authenticator;
-use crate::config::{IdentityMode, KeySource, UserMatch};
+use crate::config::{IdentityMode, KeySource, Secret, UserMatch};
 
 const TOKENS: &str = "[general]\nport = 6432\nauth_type = \"jwt\"\njwt_jwks_url = \"https://issuer.example/jwks\"\n\
                       jwt_audience = \"db\"\njwt_server_user = \"gate\"\n";
@@ -156,4 +156,38 @@ fn the_core_s_own_findings_have_a_line() {
     let twice = format!("[general]\nauth_type = \"jwt\"\n[jwt]\n{}{}", asked("a"), asked("b"));
     let error = from_text(&twice).unwrap_err();
     assert_eq!(error, "pgdog.toml:13: two issuers are asked about the tokens of users without a suffix");
+}
+
+#[test]
+fn a_program_runs_only_for_a_host_that_renews_what_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = folder.path().join("ran");
+    let command = format!("_command = [\"touch\", {ran:?}]\n");
+    for (text, key) in [
+        (format!("{TOKENS}jwt_server_password{command}"), "\"jwt_server_password_command\" in [general]"),
+        (
+            format!("{TOKENS}[[jwt.role_mappings]]\nvalue = \"a\"\nserver_user = \"a\"\nserver_password{command}"),
+            "\"server_password_command\" in [[jwt.role_mappings]]",
+        ),
+    ] {
+        let error = from_text(&text).unwrap_err();
+        assert!(error.contains(&format!("cannot honour {key}")), "{error}");
+    }
+    let touch = format!("touch {}", ran.display());
+    let env = |name: &str| (name == "PGDOG_JWT_SERVER_PASSWORD_COMMAND").then(|| touch.clone());
+    let report = Report::of(HOST);
+    let file = File::parse("pgdog.toml", TOKENS, &report);
+    let around = Surroundings { users: vec![], servers: vec![], env: &env };
+    let error = read(file.as_ref(), &around, report).unwrap_err().to_string();
+    assert!(error.starts_with("PGDOG_JWT_SERVER_PASSWORD_COMMAND: ") && error.contains("cannot honour"), "{error}");
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_host_reads_secrets_from_files_and_variables() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "of a file\n").unwrap();
+    let text = format!("{TOKENS}jwt_server_password_file = {:?}\n", file.path());
+    let jwt = from_text(&text).unwrap().jwt.unwrap();
+    assert_eq!(jwt.core.server_password.as_ref().map(Secret::expose), Some("of a file"));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgdog_jwt::config::{JwtConfig, KeySource, Proxy, Secret, UserMatch};
 use pgdog_jwt::session::Variable;
 
+use super::secrets::forms;
 use crate::admin::table::{Kind, Table, Value};
 use crate::cli::logging;
 use crate::config::{Audit, Choice, Config, Databases, Life, Proof, Text};
@@ -84,7 +85,7 @@ const ON_START: [&str; 10] = [
     "log_format",
 ];
 
-pub(super) type Entry = (&'static str, &'static str, Option<String>);
+pub(crate) type Entry = (&'static str, &'static str, Option<String>);
 
 /// Section and key of every entry.
 #[cfg(test)]
@@ -92,15 +93,15 @@ pub(crate) fn names(config: &Config) -> Vec<(&'static str, &'static str)> {
     entries(config).into_iter().map(|(section, key, _)| (section, key)).collect()
 }
 
-fn entries(config: &Config) -> Vec<Entry> {
+pub(crate) fn entries(config: &Config) -> Vec<Entry> {
     let mut entries = general(config);
     entries.extend(tokens(config));
     entries.extend(tenants(config));
     entries.extend(audit(&config.audit));
+    entries.extend(forms!("admin", "password", config.admin.password.as_ref().map(Secret::origin)));
     entries.extend([
         ("admin", "name", shown(&config.admin.name)),
         ("admin", "user", shown(&config.admin.user)),
-        ("admin", "password", secret(config.admin.password.as_ref())),
         ("admin", "pause_timeout", millis(config.admin.pause_timeout)),
         ("tcp", "keepalive", shown(config.tcp.keepalive)),
         ("tcp", "time", config.tcp.time.and_then(millis)),
@@ -207,7 +208,6 @@ fn tokens(config: &Config) -> Vec<Entry> {
     let core = &jwt.core;
     let mut entries = vec![
         ("general", "jwt_server_user", core.server_user.clone()),
-        ("general", "jwt_server_password", secret(core.server_password.as_ref())),
         ("general", "jwt_user_auto_provision", shown(core.auto_provision)),
         ("general", "jwt_user_auto_provision_read_only", shown(core.auto_provision_read_only)),
         ("jwt", "max_token_size", shown(core.max_token_size)),
@@ -233,11 +233,9 @@ fn tokens(config: &Config) -> Vec<Entry> {
         ("jwt", "application_name", jwt.application_name.as_ref().map(|template| template.text().to_owned())),
     ];
     entries.extend(life(&jwt.life));
-    entries.extend([
-        ("jwt.identity", "mode", word(core.mode)),
-        ("jwt.identity", "login_auth", word(jwt.login.auth)),
-        ("jwt.identity", "login_password", secret(jwt.login.password.as_ref())),
-    ]);
+    entries.extend(forms!("general", "jwt_server_password", core.server_password.as_ref().map(Secret::origin)));
+    entries.extend(forms!("jwt.identity", "login_password", jwt.login.password.as_ref().map(Secret::origin)));
+    entries.extend([("jwt.identity", "mode", word(core.mode)), ("jwt.identity", "login_auth", word(jwt.login.auth))]);
     entries.extend(session(core));
     entries.extend(proofs(&jwt.proofs));
     entries.extend(super::provisioning::entries(jwt));
@@ -295,11 +293,12 @@ fn audit(audit: &Audit) -> Vec<Entry> {
     ]
 }
 
-/// Tenants in user names, and who runs resolvers. Password files and variables are not kept once they are read.
+/// Tenants in user names, and who runs resolvers.
 fn tenants(config: &Config) -> Vec<Entry> {
     let tenants = config.tenants.as_ref();
     let account = config.resolver_account.as_ref();
-    vec![
+    let password = account.and_then(|account| account.password.as_ref()).map(Secret::origin);
+    let mut entries = vec![
         ("tenants", "separator", tenants.map(|tenants| tenants.separator.clone())),
         ("tenants", "value_separator", tenants.map(|tenants| tenants.value_separator.clone())),
         ("tenants", "variables", tenants.and_then(|tenants| list(&tenants.variables))),
@@ -311,10 +310,9 @@ fn tenants(config: &Config) -> Vec<Entry> {
         ("tenants", "connection_rate", tenants.and_then(|tenants| tenants.connection_rate).and_then(shown)),
         ("tenants", "query_timeout", tenants.and_then(|tenants| millis(tenants.query_timeout))),
         ("resolver_account", "user", account.map(|account| account.user.clone())),
-        ("resolver_account", "password", secret(account.and_then(|account| account.password.as_ref()))),
-        ("resolver_account", "password_env", None),
-        ("resolver_account", "password_file", None),
-    ]
+    ];
+    entries.extend(forms!("resolver_account", "password", password));
+    entries
 }
 
 /// What claims become.
@@ -342,7 +340,7 @@ fn default_mapping(core: &JwtConfig) -> Option<String> {
     core.role_mappings.iter().find(|rule| rule.value.is_none()).map(|rule| rule.name.clone())
 }
 
-/// Each `[jwt.proof]`; one without values when there is none. Where a key comes from is not kept.
+/// Each `[jwt.proof]`; one without values when there is none.
 fn proofs(proofs: &[Proof]) -> Vec<Entry> {
     let entries = |proof: Option<&Proof>| {
         let policy = proof.map(|proof| &proof.policy);
@@ -352,20 +350,18 @@ fn proofs(proofs: &[Proof]) -> Vec<Entry> {
         });
         let claims =
             policy.map(|policy| policy.claims.as_ref().map_or_else(|| "*".to_owned(), |names| names.join(", ")));
-        let key = policy.and_then(|_| shown("****"));
         let lifetime = policy.and_then(|policy| policy.lifetime).map(|lifetime| lifetime.as_secs().to_string());
-        [
+        let key = forms!("jwt.proof", "key", policy.map(|policy| policy.key.origin()));
+        let others = [
             ("jwt.proof", "databases", databases),
-            ("jwt.proof", "key", key),
-            ("jwt.proof", "key_env", None),
-            ("jwt.proof", "key_file", None),
             ("jwt.proof", "key_id", policy.map(|policy| policy.key.id().to_owned())),
             ("jwt.proof", "claims", claims),
             ("jwt.proof", "lifetime", lifetime),
-        ]
+        ];
+        others.into_iter().chain(key)
     };
     match proofs {
-        [] => entries(None).into(),
+        [] => entries(None).collect(),
         proofs => proofs.iter().flat_map(|proof| entries(Some(proof))).collect(),
     }
 }
@@ -412,10 +408,6 @@ fn proxy(proxy: &Proxy) -> Option<String> {
     match proxy {
         Proxy::None => Some("none".to_owned()),
         Proxy::Environment => Some("environment".to_owned()),
-        Proxy::Url(url) => secret(Some(url)),
+        Proxy::Url(_) => shown("****"),
     }
-}
-
-fn secret(secret: Option<&Secret>) -> Option<String> {
-    secret.map(|_| "****".to_owned())
 }

@@ -7,6 +7,7 @@ mod keys;
 mod lists;
 mod pools;
 mod provisioning;
+mod secrets;
 mod servers;
 mod stats;
 
@@ -16,9 +17,9 @@ use super::table::{Kind, Table, Value};
 use crate::app::state::App;
 use crate::frontend::sessions::Registration;
 
-#[cfg(test)]
-pub(crate) use config::names as config_names;
 pub(crate) use config::{Waiting, waiting};
+#[cfg(test)]
+pub(crate) use config::{entries as config_entries, names as config_names};
 
 /// The table, limited to a database where that is asked for.
 pub(super) fn show(app: &'static App, registration: &Registration, topic: Topic, database: Option<&str>) -> Table {

@@ -1,7 +1,10 @@
 //! `[jwt.provisioning]` in SHOW CONFIG.
 
+use pgdog_jwt::config::Secret;
+
 use super::config::{Entry, millis, shown, word};
-use crate::config::{Jwt, SecretSource};
+use super::secrets::forms;
+use crate::config::Jwt;
 
 const SECTION: &str = "jwt.provisioning";
 
@@ -10,19 +13,10 @@ pub(super) fn entries(jwt: &Jwt) -> Vec<Entry> {
     let settings = jwt.provisioning.as_ref();
     let source = jwt.core.issuers.first().and_then(|issuer| issuer.groups.as_ref());
     let userinfo = source.and_then(|source| source.userinfo.as_ref());
-    let password = settings.map_or(&SecretSource::None, |settings| &settings.admin_password);
-    let (literal, variable, file) = match password {
-        SecretSource::None => (None, None, None),
-        SecretSource::Literal(_) => (Some("****".to_owned()), None, None),
-        SecretSource::Variable(name) => (None, Some(name.clone()), None),
-        SecretSource::File(path) => (None, None, shown(path.display())),
-    };
-    vec![
+    let password = settings.and_then(|settings| settings.admin_password.as_ref()).map(Secret::origin);
+    let mut entries = vec![
         (SECTION, "enabled", shown(settings.is_some())),
         (SECTION, "admin_user", settings.map(|settings| settings.admin_user.clone())),
-        (SECTION, "admin_password", literal),
-        (SECTION, "admin_password_env", variable),
-        (SECTION, "admin_password_file", file),
         (SECTION, "roles", settings.map(|settings| settings.roles.join(", "))),
         (SECTION, "groups", settings.map(|settings| settings.groups.shown())),
         (SECTION, "groups_claim", source.map(|source| source.claim.clone())),
@@ -37,7 +31,9 @@ pub(super) fn entries(jwt: &Jwt) -> Vec<Entry> {
         (SECTION, "disable_after", settings.and_then(|settings| settings.disable_after).and_then(shown)),
         (SECTION, "recheck", settings.and_then(|settings| shown(settings.recheck.as_secs()))),
         (SECTION, "timeout", settings.and_then(|settings| millis(settings.timeout))),
-    ]
+    ];
+    entries.extend(forms!("jwt.provisioning", "admin_password", password));
+    entries
 }
 
 fn bare(url: &str) -> String {

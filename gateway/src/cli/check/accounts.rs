@@ -33,9 +33,9 @@ pub(super) struct Login {
 }
 
 /// All of them, each once.
-pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, String> {
+pub(super) fn accounts(config: &Config) -> Vec<Account> {
     let mut all: Vec<Account> = Vec::new();
-    let admin = admin(config)?;
+    let admin = admin(config);
     for server in &config.databases {
         let mut logins = logins(config, server);
         // Roles are made on primaries.
@@ -61,7 +61,7 @@ pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, String> {
             login,
         }));
     }
-    Ok(all)
+    all
 }
 
 fn logins(config: &Config, server: &Database) -> Vec<Login> {
@@ -120,14 +120,14 @@ fn roles(config: &Config, server: &Database) -> Vec<String> {
 }
 
 /// Who makes roles.
-fn admin(config: &Config) -> Result<Option<Login>, String> {
-    let Some(settings) = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.as_ref()) else { return Ok(None) };
-    Ok(Some(Login {
+fn admin(config: &Config) -> Option<Login> {
+    let settings = config.jwt.as_ref().and_then(|jwt| jwt.provisioning.as_ref())?;
+    Some(Login {
         user: settings.admin_user.clone(),
-        password: settings.admin_password.read_now()?,
+        password: settings.admin_password.clone(),
         key: "admin_password",
         roles: Vec::new(),
         carries_claims: false,
         whom: "the making of roles",
-    }))
+    })
 }

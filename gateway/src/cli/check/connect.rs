@@ -58,10 +58,9 @@ async fn issuers(generation: &Arc<Generation>, end: Instant) -> Found {
 
 async fn servers(generation: &Arc<Generation>, end: Instant) -> Found {
     let config = &generation.config;
-    let tls = ClientTls::from_config(&config.general).map_err(|error| error.to_string());
-    let (tls, accounts) = match (tls, accounts(config)) {
-        (Ok(tls), Ok(accounts)) => (tls, accounts),
-        (Err(reason), _) | (_, Err(reason)) => return vec![(Severity::Error, reason)],
+    let tls = match ClientTls::from_config(&config.general) {
+        Ok(tls) => tls,
+        Err(error) => return vec![(Severity::Error, error.to_string())],
     };
     let ways = Arc::new(Ways {
         tls,
@@ -71,7 +70,7 @@ async fn servers(generation: &Arc<Generation>, end: Instant) -> Found {
     });
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut trials = JoinSet::new();
-    for (number, account) in accounts.into_iter().enumerate() {
+    for (number, account) in accounts(config).into_iter().enumerate() {
         let (ways, places) = (Arc::clone(&ways), Arc::clone(&places));
         trials.spawn(async move {
             let trial = async {

@@ -51,7 +51,7 @@ impl Sync {
         }
         let config = Arc::new(loaded.config);
         let tls = Arc::new(ClientTls::from_config(&config.general)?);
-        let provisioner = Provisioner::new(&config, &tls, None)?;
+        let provisioner = Provisioner::new(&config, &tls, None);
         let provisioner = provisioner.ok_or("roles are not made here: [jwt.provisioning] is not enabled")?;
         let databases = match &self.database {
             Some(name) if config.servers(name).next().is_none() => return Err(format!("no database \"{name}\"").into()),

@@ -1,7 +1,7 @@
 //! `[[databases]]`.
 
 use pgdog_jwt::reader::{
-    Count, Filled, Flag, Hidden, Key, NO_LIMIT, PoolerMode, Port, Setting, Time, Word, key, setting,
+    Count, Filled, Flag, Key, NO_LIMIT, PoolerMode, Port, SecretKey, Setting, Time, Word, key, setting,
 };
 
 use crate::config::choices::Role;
@@ -24,7 +24,7 @@ pgdog_jwt::keys! {
         /// Account to log in to PostgreSQL with, for users with a password that name no server_user.
         USER: Key<Filled> = key("user", Filled);
         /// Its password, for users that name no server_password.
-        PASSWORD: Key<Hidden> = key("password", Hidden);
+        PASSWORD: SecretKey = pgdog_jwt::secret!("password");
         /// Most server connections of a pool of this database.
         POOL_SIZE: Key<Count> = key("pool_size", Count::from(1)).or("`default_pool_size`");
         /// Server connections that such a pool keeps open.

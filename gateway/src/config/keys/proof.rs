@@ -1,6 +1,6 @@
 //! `[jwt.proof]`.
 
-use pgdog_jwt::reader::{FilePath, Filled, Hidden, Key, Setting, Strings, Time, key, setting};
+use pgdog_jwt::reader::{Filled, Key, SecretKey, Setting, Strings, Time, key, setting};
 
 /// In seconds.
 const YEAR: i64 = 365 * 24 * 3_600;
@@ -10,12 +10,8 @@ pgdog_jwt::keys! {
     pub(in crate::config) static PROOF: Either = "[jwt.proof]" {
         /// Names of databases.
         DATABASES: Key<Strings> = key("databases", Strings).or("all");
-        /// File with the key.
-        KEY_FILE: Key<FilePath> = key("key_file", FilePath);
-        /// Name of an environment variable that holds the key.
-        KEY_ENV: Key<Filled> = key("key_env", Filled);
-        /// The key itself, at least 32 bytes.
-        KEY: Key<Hidden> = key("key", Hidden);
+        /// The key, at least 32 bytes.
+        KEY: SecretKey = pgdog_jwt::secret!("key");
         /// What the database calls the key: the first argument of jwt.add_key.
         KEY_ID: Setting<Filled> = setting("key_id", Filled, "1");
         /// The claims that are proven, by name or path: name those that your policies read. "*": all of them.

@@ -1,7 +1,7 @@
 //! `[jwt.provisioning]`.
 
 use pgdog_jwt::reader::{
-    Count, FilePath, Filled, Flag, Hidden, Key, Setting, Special, Strings, Time, Unit, Word, key, setting,
+    Count, Filled, Flag, Key, SecretKey, Setting, Special, Strings, Time, Unit, Word, key, setting,
 };
 
 use crate::config::choices::ValidUntil;
@@ -19,11 +19,7 @@ pgdog_jwt::keys! {
         /// The account that makes and changes roles.
         ADMIN_USER: Key<Filled> = key("admin_user", Filled);
         /// Its password.
-        ADMIN_PASSWORD: Key<Hidden> = key("admin_password", Hidden);
-        /// Environment variable that holds the password.
-        ADMIN_PASSWORD_ENV: Key<Filled> = key("admin_password_env", Filled);
-        /// File that holds it; a line end behind it is left out.
-        ADMIN_PASSWORD_FILE: Key<FilePath> = key("admin_password_file", FilePath);
+        ADMIN_PASSWORD: SecretKey = pgdog_jwt::secret!("admin_password");
         /// Roles that every subject is in.
         ROLES: Key<Strings> = key("roles", Strings);
         /// Which groups of tokens stand for which roles: a list of names that are both; or a table jwt.provisioning.groups of a group and its role, or a list of roles.

@@ -1,7 +1,7 @@
 //! `[[users]]`.
 
 use pgdog_jwt::reader::{
-    Count, Filled, Flag, Hidden, Key, NO_LIMIT, PoolerMode, Setting, Strings, Text, Time, Word, key, setting,
+    Count, Filled, Flag, Key, NO_LIMIT, PoolerMode, SecretKey, Setting, Strings, Time, Word, key, setting,
 };
 
 pgdog_jwt::keys! {
@@ -16,11 +16,11 @@ pgdog_jwt::keys! {
         /// All of them.
         ALL_DATABASES: Setting<Flag> = setting("all_databases", Flag, false);
         /// Lets the user in, and logs in to PostgreSQL unless server_password is set.
-        PASSWORD: Key<Text> = key("password", Text);
+        PASSWORD: SecretKey = pgdog_jwt::secret!("password");
         /// More passwords that let the user in, for a change without downtime.
         PASSWORDS: Key<Strings> = key("passwords", Strings);
         /// A verifier instead of a password: what pg_authid.rolpassword holds, SCRAM-SHA-256$… or md5….
-        PASSWORD_HASH: Key<Filled> = key("password_hash", Filled);
+        PASSWORD_HASH: SecretKey = pgdog_jwt::secret!("password_hash");
         /// Most server connections of this user's pool.
         POOL_SIZE: Key<Count> = key("pool_size", Count::from(1)).or("the database's");
         /// Server connections that it keeps open.
@@ -32,7 +32,7 @@ pgdog_jwt::keys! {
         /// Account to log in to PostgreSQL with.
         SERVER_USER: Key<Filled> = key("server_user", Filled).or("`name`");
         /// Its password.
-        SERVER_PASSWORD: Key<Hidden> = key("server_password", Hidden).or("`password`");
+        SERVER_PASSWORD: SecretKey = pgdog_jwt::secret!("server_password").or("`password`");
         /// Sets statement_timeout on every connection of this user.
         STATEMENT_TIMEOUT: Key<Time> = key("statement_timeout", Time::millis(0, NO_LIMIT)).or("PostgreSQL's");
         /// Sets lock_timeout on every connection of this user.

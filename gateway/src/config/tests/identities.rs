@@ -109,7 +109,7 @@ fn mappings_that_cannot_work_are_refused_where_they_stand() {
         (&format!("{RULE}server_passwort = \"x\"\n"), "pgdog.toml:14: unknown key \"server_passwort\""),
         (
             &format!("{RULE}server_password = \"x\"\nserver_password_env = \"PATH\"\n"),
-            "pgdog.toml:11: \"server_password\", \"server_password_env\"",
+            "pgdog.toml:15: \"server_password\" and \"server_password_env\"",
         ),
         (&format!("{RULE}{RULE}"), "pgdog.toml:14: another role mapping is called \"app_ro\" too"),
         (

@@ -80,7 +80,7 @@ fn what_does_not_fit_is_named_and_no_secret_is_shown() {
         ("introspect_jwts = true\nkey_files = \"a.pem\"\n".to_owned(), "needs an \"introspection_url\""),
         (URL.to_owned(), "needs a client to ask as"),
         (format!("introspection_url = \"https://a\"\n{SECRET}"), "needs a client to ask as"),
-        (format!("{URL}{SECRET}introspection_client_key_file = \"k.pem\"\n"), "set one of"),
+        (format!("{URL}{SECRET}introspection_client_key_file = \"k.pem\"\n"), "two ways to prove one thing"),
         (format!("{URL}{SECRET}introspection_client_auth = \"private_key_jwt\"\n"), "does not fit"),
         (
             format!("{URL}introspection_client_key_file = \"k\"\nintrospection_client_auth = \"client_secret_post\"\n"),
@@ -88,7 +88,7 @@ fn what_does_not_fit_is_named_and_no_secret_is_shown() {
         ),
         (format!("{URL}{SECRET}introspection_client_key_id = \"k\"\n"), "are for"),
         (format!("{URL}{SECRET}introspection_client_auth = \"tls_client_auth\"\n"), "must be one of"),
-        (format!("{URL}introspection_client_secret_env = \"NO\"\n"), "no environment variable"),
+        (format!("{URL}introspection_client_secret_env = \"NO\"\n"), "\"NO\" is not set"),
         (format!("{URL}introspection_client_secret_file = \"/nowhere\"\n"), "cannot be read"),
         (format!("{URL}{SECRET}introspection_cache_ttl = 0\n"), "introspection_cache_ttl"),
         (format!("{URL}{SECRET}introspection_max_requests = 0\n"), "introspection_max_requests"),

@@ -15,6 +15,7 @@ mod presets;
 mod proof;
 mod protection;
 mod provisioning;
+mod secrets;
 mod sections;
 mod session;
 mod shared;

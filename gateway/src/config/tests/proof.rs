@@ -74,7 +74,7 @@ fn half_a_proof_is_an_error() {
         ("key_file = \"/nowhere/at/all\"", "pgdog.toml:10: \"key_file\": \"/nowhere/at/all\" cannot be read"),
         (
             "key = \"KEY\"\nkey_env = \"PROOF_KEY\"",
-            "pgdog.toml:9: \"key\", \"key_env\" and \"key_file\" are three ways to say one thing",
+            "pgdog.toml:11: \"key\" and \"key_env\" are two forms of one secret",
         ),
         ("key = \"KEY\"\nkey_id = \"a b\"", "pgdog.toml:11: \"key_id\" in [jwt.proof] must be 1 to 64"),
         ("key = \"KEY\"\nclaims = []", "pgdog.toml:11: \"claims\" must name at least one"),

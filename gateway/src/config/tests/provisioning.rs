@@ -31,7 +31,7 @@ fn every_key_is_read() {
     );
     let settings = jwt.provisioning.expect("provisioning");
     assert_eq!(settings.admin_user, "maker");
-    assert_eq!(settings.admin_password, SecretSource::Literal(Secret::new("secret")));
+    assert_eq!(settings.admin_password, Some(Secret::new("secret")));
     assert_eq!(settings.roles, ["app_user"]);
     let groups = ["a b", "c", "t-1", "other"].map(str::to_owned);
     let roles: Vec<String> = settings.groups.roles_of(&groups).into_iter().collect();
@@ -86,7 +86,10 @@ fn settings_that_cannot_work_are_refused() {
         ("groups = [7]", "\"groups\" in [jwt.provisioning] must be a list of names"),
         ("groups = {a = 7}", "\"groups\" in [jwt.provisioning] must be a list of names"),
         ("groups = [\"a\"]\nuserinfo_url = \"http://example.com/\"", "\"userinfo_url\" must use https://"),
-        ("admin_password = \"a\"\nadmin_password_file = \"b\"", "three ways to say one thing"),
+        (
+            "admin_password = \"a\"\nadmin_password_file = \"b\"",
+            "\"admin_password\" and \"admin_password_file\" are two forms of one secret",
+        ),
         ("disable_after = 0", "\"disable_after\" in [jwt.provisioning] must be a whole number"),
         ("timeout = 0", "\"timeout\" in [jwt.provisioning] must be a whole number"),
         ("valid_until = \"never\"", "\"valid_until\" in [jwt.provisioning] must be one of"),
@@ -145,15 +148,4 @@ fn groups_and_a_role_for_many_do_not_go_together() {
 fn a_password_is_never_shown() {
     let shown = format!("{:?}", provisioning("admin_password = \"hunter2\"\n"));
     assert!(!shown.contains("hunter2"), "{shown}");
-}
-
-#[test]
-fn a_password_file_may_end_in_a_new_line() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("password");
-    std::fs::write(&path, " a b \r\n").expect("written");
-    assert_eq!(SecretSource::File(path.clone()).read_now(), Ok(Some(Secret::new(" a b "))));
-    std::fs::remove_file(&path).expect("removed");
-    assert!(SecretSource::File(path).read_now().is_err());
-    assert!(SecretSource::Variable("PGDOG_JWT_NO_SUCH_VARIABLE".to_owned()).read_now().is_err());
 }

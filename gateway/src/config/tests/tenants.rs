@@ -123,7 +123,7 @@ fn what_cannot_work_is_an_error() {
         ("[resolver_account]\nuser = \"a\"\npassword_file = \"/nowhere\"".to_owned(), "/nowhere"),
         (
             "[resolver_account]\nuser = \"a\"\npassword = \"hunter2\"\npassword_env = \"X\"".to_owned(),
-            "three ways to say one thing",
+            "\"password\" and \"password_env\" are two forms of one secret",
         ),
     ] {
         let said = error(&text);

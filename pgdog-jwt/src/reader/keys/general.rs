@@ -1,7 +1,7 @@
 //! `[general]`: the ten keys of PgDog pull request 1084.
 
-use crate::reader::key::{Key, Setting, key, setting};
-use crate::reader::kinds::{FilePath, Filled, Flag, Hidden, NO_LIMIT, Strings, Time};
+use crate::reader::key::{Key, SecretKey, Setting, key, setting};
+use crate::reader::kinds::{FilePath, Filled, Flag, NO_LIMIT, Strings, Time};
 
 crate::keys! {
     /// One issuer, and the account of token users, as PgDog pull request 1084 has them.
@@ -19,7 +19,7 @@ crate::keys! {
         /// The account that logs in to PostgreSQL for token users.
         SERVER_USER: Key<Filled> = key("jwt_server_user", Filled);
         /// Its password.
-        SERVER_PASSWORD: Key<Hidden> = key("jwt_server_password", Hidden);
+        SERVER_PASSWORD: SecretKey = crate::secret!("jwt_server_password");
         /// Only users whose names end so come with a token.
         USER_SUFFIX: Key<Filled> = key("jwt_user_suffix", Filled);
         /// Subjects that the configuration does not name get pools of their own.

@@ -2,8 +2,8 @@
 
 use crate::config::IdentityMode;
 use crate::reader::choices::LoginAuth;
-use crate::reader::key::{Key, Setting, key, setting};
-use crate::reader::kinds::{Flag, Hidden, Word};
+use crate::reader::key::{SecretKey, Setting, setting};
+use crate::reader::kinds::{Flag, Word};
 
 crate::keys! {
     /// How a session becomes its subject on PostgreSQL.
@@ -13,7 +13,7 @@ crate::keys! {
         /// With mode = "login": how the host proves itself.
         LOGIN_AUTH: Setting<Word<LoginAuth>> = setting("login_auth", Word::ANY, LoginAuth::Certificate).by_host();
         /// With login_auth = "password": what PostgreSQL takes for every subject.
-        LOGIN_PASSWORD: Key<Hidden> = key("login_password", Hidden).by_host();
+        LOGIN_PASSWORD: SecretKey = crate::secret!("login_password").by_host();
         /// Role mappings may also stand in the environment.
         ROLE_MAPPINGS_FROM_ENV: Setting<Flag> = setting("role_mappings_from_env", Flag, false);
     }

@@ -1,8 +1,8 @@
 //! `[[jwt.issuers]]`: the keys of issuers that are asked about tokens (RFC 7662).
 
 use crate::reader::introspection::Method;
-use crate::reader::key::{Key, Setting, key, setting};
-use crate::reader::kinds::{Count, FilePath, Filled, Flag, Hidden, Time, Unit, Word};
+use crate::reader::key::{Key, SecretKey, Setting, key, setting};
+use crate::reader::kinds::{Count, FilePath, Filled, Flag, Time, Unit, Word};
 
 /// Longest wait for an issuer that may be configured, in milliseconds (S9).
 const LONGEST_WAIT: i64 = 60_000;
@@ -25,11 +25,7 @@ crate::keys! {
         /// How the host proves that it is this client.
         CLIENT_AUTH: Key<Word<Method>> = key("introspection_client_auth", Word::ANY).or("by what is set");
         /// The client's secret.
-        CLIENT_SECRET: Key<Hidden> = key("introspection_client_secret", Hidden);
-        /// The environment variable that holds it.
-        CLIENT_SECRET_ENV: Key<Filled> = key("introspection_client_secret_env", Filled);
-        /// The file that holds it.
-        CLIENT_SECRET_FILE: Key<FilePath> = key("introspection_client_secret_file", FilePath);
+        CLIENT_SECRET: SecretKey = crate::secret!("introspection_client_secret");
         /// For private_key_jwt: a PKCS #8 private key in PEM.
         CLIENT_KEY_FILE: Key<FilePath> = key("introspection_client_key_file", FilePath);
         /// "kid" of what it signs.

@@ -46,7 +46,8 @@ const HOST_SECTIONS: [&str; 2] = ["proof", "provisioning"];
 pub(super) fn is_by_host(label: &str, name: &str) -> bool {
     let of_a_mapping =
         |section: &&&SectionKeys| label == role_mappings::DEFAULT && section.label == "[[jwt.role_mappings]]";
-    let mut sections = SECTIONS.iter().filter(|section| section.label == label || of_a_mapping(section));
+    let all = SECTIONS.iter().chain([&GENERAL]);
+    let mut sections = all.filter(|section| section.label == label || of_a_mapping(section));
     (label == "[jwt]" && HOST_SECTIONS.contains(&name))
         || sections.any(|section| section.find(name).is_some_and(|key| key.is_by_host()))
 }

@@ -1,8 +1,8 @@
 //! `[[jwt.role_mappings]]`.
 
 use crate::reader::choices::PoolerMode;
-use crate::reader::key::{Key, Setting, key, setting};
-use crate::reader::kinds::{Count, FilePath, Filled, Flag, Hidden, Strings, Word};
+use crate::reader::key::{Key, SecretKey, Setting, key, setting};
+use crate::reader::kinds::{Count, Filled, Flag, Strings, Word};
 
 /// The table in place of a name, which has these keys but for those that choose tokens.
 pub(in crate::reader) const DEFAULT: &str = "[jwt.default_role_mapping]";
@@ -21,11 +21,7 @@ crate::keys! {
         /// The account.
         SERVER_USER: Key<Filled> = key("server_user", Filled).or("required");
         /// Its password.
-        SERVER_PASSWORD: Key<Hidden> = key("server_password", Hidden);
-        /// The environment variable that holds it.
-        SERVER_PASSWORD_ENV: Key<Filled> = key("server_password_env", Filled);
-        /// The file that holds it.
-        SERVER_PASSWORD_FILE: Key<FilePath> = key("server_password_file", FilePath);
+        SERVER_PASSWORD: SecretKey = crate::secret!("server_password");
         /// What logs call the mapping's pool.
         NAME: Key<Filled> = key("name", Filled).or("`server_user`");
         /// A role that the account takes after its login.

@@ -1,6 +1,7 @@
 //! The kinds of values that a key may have, in a file and in the environment.
 
 mod numbers;
+mod programs;
 mod strings;
 mod words;
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 use toml_edit::Item;
 
 pub use numbers::{Count, Port, Time, Unit};
+pub use programs::Program;
 pub use strings::{FilePath, Filled, Hidden, Strings, Text};
 pub use words::{Flag, Word};
 
@@ -35,6 +37,14 @@ pub trait Kind: Copy {
     fn schema(&self) -> Value;
     /// What a reference calls it.
     fn type_name(&self) -> String;
+
+    /// The value with what it stands for, or why it cannot be: the rest of a sentence about the key.
+    ///
+    /// # Errors
+    /// The value needs what is not there.
+    fn resolved(&self, value: Self::Value) -> Result<Self::Value, String> {
+        Ok(value)
+    }
 
     /// Whether the value counts as none.
     fn is_absent(&self, _value: &Self::Value) -> bool {

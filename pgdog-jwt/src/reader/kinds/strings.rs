@@ -1,6 +1,6 @@
 //! Strings: texts, paths, secrets, and lists of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use toml_edit::Item;
@@ -72,12 +72,27 @@ impl Kind for Hidden {
     string_kind!(Secret, |text: &str| Secret::new(text), |value: &Secret| value.expose().is_empty(), "string");
 }
 
-/// The path of a file or a folder; an empty one counts as absent.
+/// What a path begins with that is in the folder of a systemd service's credentials (systemd.exec(5), "Credentials").
+const CREDENTIALS: &str = "${CREDENTIALS_DIRECTORY}/";
+
+/// The path of a file or a folder; an empty one counts as absent. It may begin with `${CREDENTIALS_DIRECTORY}/`.
 #[derive(Debug, Clone, Copy)]
 pub struct FilePath;
 
 impl Kind for FilePath {
     string_kind!(PathBuf, PathBuf::from, |value: &PathBuf| value.as_os_str().is_empty(), "path");
+
+    fn resolved(&self, value: PathBuf) -> Result<PathBuf, String> {
+        let Some(name) = value.to_str().and_then(|path| path.strip_prefix(CREDENTIALS)) else { return Ok(value) };
+        match std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
+            Some(folder) => Ok(Path::new(&folder).join(name)),
+            None => Err(
+                "the environment variable CREDENTIALS_DIRECTORY is not set: systemd sets it for a service that has \
+                         LoadCredential= or the like"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 /// A list of strings, or one string.
