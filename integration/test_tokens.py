@@ -217,8 +217,9 @@ def test_the_log_says_what_was_pasted_with_a_token(
 
     assert gateway.refusal("alice", paste(token))["C"] == "28000"
 
-    detail = gateway.gateway.last_login(user="alice")["detail"]
-    assert said in detail
+    login = gateway.gateway.last_login(user="alice")
+    assert said in login["detail"]
+    assert (login["reason"] == "token_too_large") == (said == "max_token_size")
     assert token not in gateway.gateway.log_text()
 
 

@@ -268,7 +268,7 @@ async fn decide(
     (user, database): (&str, &str),
 ) -> Result<(Box<Session>, Box<AuthGrant>, String), Refusal> {
     let credential = credential::read(stream, current.host.max_password_size).await;
-    let credential = credential.map_err(|error| Refusal::new("protocol", error))?;
+    let credential = credential.map_err(|error| Refusal::new(error.code(), error))?;
     let context = AuthContext {
         user,
         database,
