@@ -21,6 +21,8 @@ pub struct Identity {
     grant: Box<AuthGrant>,
     /// The account that logs in.
     login: String,
+    /// The account is the subject's, by a mapping, and no more privileged than its role may be.
+    is_mapped: bool,
     read_only: bool,
     allow_privileged: bool,
 }
@@ -30,9 +32,11 @@ impl Identity {
     pub fn new(grant: &AuthGrant, login: &str, read_only: bool, allow_privileged: bool) -> Self {
         let reading = READING.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = grant.settings.iter().cloned().chain(reading).collect();
+        let is_mapped = grant.account.is_some();
         let server_user = Some(login.to_owned());
         let grant = AuthGrant { settings, server_user, server_password: None, token: None, ..grant.clone() };
-        Self { key: grant.pool_key(), grant: Box::new(grant), login: login.to_owned(), read_only, allow_privileged }
+        let key = grant.pool_key();
+        Self { key, grant: Box::new(grant), login: login.to_owned(), is_mapped, read_only, allow_privileged }
     }
 
     /// The server must be a standby.
@@ -70,6 +74,7 @@ impl Identity {
     /// The system gives no random bytes. Then nobody may use the connection.
     pub fn question(&self) -> Result<Question<'_>, NoRandom> {
         let question = self.grant.question()?;
+        let question = if self.is_mapped { question.of_a_mapped_account() } else { question };
         let question = if self.read_only { question.on_a_replica() } else { question };
         Ok(if self.allow_privileged { question.of_any_privilege() } else { question })
     }
@@ -86,7 +91,7 @@ impl Identity {
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        let own = |identity: &Self| (identity.read_only, identity.allow_privileged);
+        let own = |identity: &Self| (identity.is_mapped, identity.read_only, identity.allow_privileged);
         self.key == other.key && self.login == other.login && own(self) == own(other)
     }
 }
@@ -95,7 +100,7 @@ impl Eq for Identity {}
 
 impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.key, &self.login, self.read_only, self.allow_privileged).hash(state);
+        (&self.key, &self.login, self.is_mapped, self.read_only, self.allow_privileged).hash(state);
     }
 }
 

@@ -17,8 +17,13 @@ pub struct Question<'a> {
     login: Option<&'a str>,
     settings: &'a [(String, String)],
     allow_privileged: bool,
+    judges_account: bool,
     read_only: bool,
 }
+
+/// Whether the account that logged in is above all rules, whatever role it has taken on.
+const ACCOUNT: &str = ", (SELECT a.rolsuper OR a.rolbypassrls FROM pg_catalog.pg_roles a \
+                       WHERE a.rolname OPERATOR(pg_catalog.=) session_user)";
 
 impl AuthGrant {
     /// Asks whether a connection is what the grant says: its role, its account, its settings; no role with SUPERUSER or
@@ -34,6 +39,7 @@ impl AuthGrant {
             login: self.server_user.as_deref(),
             settings: &self.settings,
             allow_privileged: false,
+            judges_account: false,
             read_only: self.read_only,
         })
     }
@@ -54,6 +60,13 @@ impl<'a> Question<'a> {
         self
     }
 
+    /// For an account that a mapping gives to subjects: behind a role it may be no more privileged than as itself.
+    #[must_use]
+    pub fn of_a_mapped_account(mut self) -> Self {
+        self.judges_account = true;
+        self
+    }
+
     /// For a host whose owner lets tokens become privileged roles (`allow_privileged_roles`, S13).
     #[must_use]
     pub fn of_any_privilege(mut self) -> Self {
@@ -68,7 +81,7 @@ impl<'a> Question<'a> {
         for number in 0..self.settings.len() {
             let _ = write!(sql, ", pg_catalog.current_setting(${}, true)", number + 2);
         }
-        sql + WHO[1]
+        self.end(sql)
     }
 
     /// The parameters of [`sql`](Self::sql), as text.
@@ -83,7 +96,11 @@ impl<'a> Question<'a> {
         for (name, _) in self.settings {
             let _ = write!(sql, ", pg_catalog.current_setting({}, true)", constant(name));
         }
-        sql + WHO[1]
+        self.end(sql)
+    }
+
+    fn end(&self, columns: String) -> String {
+        columns + if self.judges_account { ACCOUNT } else { "" } + WHO[1]
     }
 
     /// Compares the answer: the columns of its row, none where there was no row. An error means that no byte of a client may
@@ -95,6 +112,10 @@ impl<'a> Question<'a> {
         let who = Who::of(row, &self.nonce)?;
         who.must_be(self.role, self.login)?;
         who.must_be_allowed(self.allow_privileged, self.read_only)?;
+        let account = row.get(COLUMNS + self.settings.len()).copied().flatten();
+        if self.judges_account && !self.allow_privileged && account != Some("f") {
+            return Err(Mistaken::Privileged(who.login.to_owned()));
+        }
         for (number, (name, value)) in self.settings.iter().enumerate() {
             if row.get(COLUMNS + number).copied().flatten() != Some(value) {
                 return Err(Mistaken::Setting(name.clone()));

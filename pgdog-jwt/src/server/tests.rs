@@ -121,6 +121,24 @@ fn a_host_says_which_account_and_which_privilege() {
 }
 
 #[test]
+fn a_mapped_account_is_judged_behind_its_role() {
+    let grant = grant();
+    let asked = || grant.question().unwrap().of_a_mapped_account();
+    let privileged = Err(Mistaken::Privileged("gate".to_owned()));
+    for (account, expected) in [(None, privileged.clone()), (Some("t"), privileged), (Some("f"), Ok(()))] {
+        let question = asked();
+        let mut row = answer(nonce(&question));
+        row.push(account);
+        assert_eq!(question.confirm(&row).map(|_| ()), expected, "{account:?}");
+    }
+    let question = asked().of_any_privilege();
+    let mut row = answer(nonce(&question));
+    row.push(Some("t"));
+    assert!(question.confirm(&row).is_ok());
+    assert!(asked().text().contains("session_user)") && asked().sql().contains("session_user)"));
+}
+
+#[test]
 fn without_a_role_the_account_is_the_identity() {
     let account = AuthGrant { server_role: None, ..grant() };
     let found = confirmed(&account, |row| row[0] = Some("gate"));
