@@ -65,9 +65,6 @@ pub enum Verdict {
     /// Send another text in its place, see [`Classifier::rewritten`](crate::Classifier::rewritten). A host that sends texts as
     /// they are answers with this error.
     Rewrite(&'static Refusal),
-    /// Prepare it; a parameter names a setting, so each Bind is judged: [`ByParameter`](crate::ByParameter),
-    /// [`Policy::refused_parameter`](crate::Policy::refused_parameter). A host that does not read Bind messages answers with this error.
-    AtBind(&'static Refusal),
     /// Answer with this error; the session stays open.
     Refuse(&'static Refusal),
 }
@@ -151,8 +148,6 @@ impl Effects {
     pub const AS_RESET: Self = Self(1 << 22);
     /// Sent otherwise, it completes as `CREATE EXTENSION` all the same.
     pub const AS_EXTENSION: Self = Self(1 << 23);
-    /// Names settings by parameters, whatever the guard says to that.
-    pub const BY_PARAMETER: Self = Self(1 << 24);
     /// Of a text that is sent otherwise than it was written.
     pub const REWRITTEN: Self = Self(1 << 20);
     /// Cannot be told from the text: not parsed, `DO`, `CALL`, extension scripts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::access;
 use crate::account;
 use crate::cache::Memory;
-use crate::class::{Access, Class, Effects, Refusal, Verdict};
+use crate::class::{Access, Class, Effects, Verdict};
 use crate::dialect::Dialect;
 use crate::effects;
 use crate::foreign::{self, Code};
@@ -14,7 +14,6 @@ use crate::guard;
 use crate::masked::Masked;
 use crate::names;
 use crate::numbers::{DISCARD_ALL, VAR_RESET_ALL};
-use crate::parameters::{self, ByParameter};
 use crate::parser::{self, Parser};
 use crate::policy::{GuardMode, Policy};
 use crate::refusal;
@@ -86,11 +85,6 @@ impl Classifier {
         Class { wish: wish::of_comments(sql, self.policy.dialect.hints, self.parser).or(class.wish), ..class }
     }
 
-    /// See [`Policy::refused_parameter`].
-    pub fn refused_parameter(&self, name: Option<&[u8]>) -> Option<&'static Refusal> {
-        self.policy.refused_parameter(name)
-    }
-
     /// What code a text may run, where what was known of that is forgotten.
     pub fn code_anew(&mut self, sql: &[u8]) -> Code {
         let Judged { class, .. } = judge(sql, &self.policy, self.parser);
@@ -140,7 +134,6 @@ pub(crate) fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
         any_constants &= is_data_statement(statement);
         let mut writes = false;
         let mut refused = None;
-        let mut by_parameter = false;
         let names_itself = statements.len() == 1 && names::names_itself(statement);
         if names_itself {
             effects |= Effects::OWN_NAME;
@@ -149,24 +142,12 @@ pub(crate) fn judge_statements(statements: &[Tree], policy: &Policy) -> Judged {
             writes |= access::writes(node, policy.strategy);
             effects |= effects::nested(node, &policy.dialect);
             any_constants &= !looks_at_constants(node);
-            by_parameter |= parameters::names_a_setting(node);
             refused = refused.or_else(|| account::inspect(node, policy.account));
             if is_guarded && !(names_itself && node.kind == "VariableSetStmt") {
                 refused = refused.or_else(|| guard::inspect(node, statement, policy));
             }
         });
         effects |= effects::of(statement);
-        if by_parameter {
-            effects |= Effects::BY_PARAMETER;
-            if is_guarded && refused.is_none() {
-                match statements {
-                    [statement] if ByParameter::of(statement).is_some() => {
-                        verdict = Verdict::AtBind(&refusal::SET_CONFIG_NAME);
-                    }
-                    _ => refused = Some(&refusal::SET_CONFIG_NAME),
-                }
-            }
-        }
         if access::of(statement, writes) == Access::Write {
             access = Access::Write;
         }

@@ -79,8 +79,6 @@ fn set_config(call: &Tree, statement: &Tree, policy: &Policy) -> Option<&'static
     match named(call, statement) {
         Named::Constant(name) => setting(name, value.and_then(Tree::string_constant), policy),
         Named::Listed(names) => names.into_iter().find_map(|name| setting(name, None, policy)),
-        // Judged with the whole statement, by whoever asks.
-        Named::Parameter => None,
         Named::Instead(_) | Named::Unknown => Some(&refusal::SET_CONFIG_NAME),
     }
 }

@@ -23,14 +23,12 @@
 //! let mut classifier = Classifier::new(policy, &PgQuery);
 //! assert_eq!(classifier.classify(b"SELECT * FROM orders WHERE id = 7").verdict, Verdict::Allow);
 //! assert_eq!(classifier.classify(b"RESET ALL").verdict, Verdict::Barrier);
-//! for text in ["ALTER ROLE alice SET role = bob", "SELECT set_config(a, 'x', false) FROM t", "CREATE VIEW v AS TABLE pg_settings"] {
+//! for text in ["ALTER ROLE alice SET role = bob", "SELECT set_config($1, $2, false)", "CREATE VIEW v AS TABLE pg_settings"] {
 //!     let Verdict::Refuse(refusal) = classifier.classify(text.as_bytes()).verdict else { panic!("let through: {text}") };
 //!     assert_eq!(refusal.sqlstate, "42501");
 //! }
 //! // Nobody but the host knows whether it is bob's session. One that sends texts as they are refuses.
 //! assert!(matches!(classifier.classify(b"SET ROLE bob").verdict, Verdict::Rewrite(_)));
-//! // What it sets is known when the parameters are. One that does not read Bind messages refuses.
-//! assert!(matches!(classifier.classify(b"SELECT set_config($1, $2, false)").verdict, Verdict::AtBind(_)));
 //! # }
 //! ```
 //!
@@ -50,8 +48,6 @@
 //!
 //! - It asks for every text, of Query and of Parse messages, before the text is sent, and sends those bytes unchanged.
 //! - It sends another text for a [`Verdict::Rewrite`] ([`Classifier::rewritten`]), or refuses it.
-//! - It judges each Bind of a [`Verdict::AtBind`] ([`ByParameter`], [`Policy::refused_parameter`]), and sees to it that
-//!   SQL `EXECUTE` does not reach such a statement; or it refuses it.
 //! - It refuses a [`Verdict::Refuse`], and gives a [`Verdict::Barrier`] its effect: the statement, and the identity again,
 //!   before anything else runs.
 //! - It judges start-up parameters ([`Policy::refused_startup_parameter`]), FunctionCall messages
@@ -78,7 +74,6 @@ mod guard;
 mod masked;
 pub mod names;
 mod numbers;
-mod parameters;
 mod parser;
 #[cfg(feature = "pg_query")]
 mod pg_query;
@@ -111,7 +106,6 @@ pub use foreign::{Code, Names, Relation};
 pub use guard::{canonical, is_setting_name, keeps_quotes_visible};
 pub use masked::Masked;
 pub use numbers::{VAR_RESET, VAR_SET_DEFAULT, VAR_SET_VALUE};
-pub use parameters::{ByParameter, MAX_PARAMETER_NAME};
 pub use parser::{ParseError, Parser, Token, TokenKind, parse};
 pub use policy::{Account, GuardMode, Policies, Policy, ReadWriteStrategy, Watch};
 pub use protected::Protected;

@@ -8,9 +8,8 @@ use super::set_config::{Named, is_call, named};
 use super::tree::Tree;
 
 /// The settings that `SET` and `set_config` in a text name, in lower case; `None` when one of them is known only to the
-/// server. Parses the text: for the few that set something. `by_parameter`: the host knows those that parameters name
-/// ([`ByParameter`](crate::ByParameter)), and they are left out.
-pub fn settings_named(parser: &dyn Parser, sql: &[u8], by_parameter: bool) -> Option<Vec<String>> {
+/// server. Parses the text: for the few that set something.
+pub fn settings_named(parser: &dyn Parser, sql: &[u8]) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut known = true;
     for statement in parse(parser, sql)? {
@@ -19,9 +18,7 @@ pub fn settings_named(parser: &dyn Parser, sql: &[u8], by_parameter: bool) -> Op
             "FuncCall" if is_call(node) => match named(node, &statement) {
                 Named::Constant(name) => names.push(canonical(name).into_owned()),
                 Named::Listed(listed) => names.extend(listed.into_iter().map(|name| canonical(name).into_owned())),
-                // What that is, the host has seen.
-                Named::Parameter if by_parameter => {}
-                Named::Parameter | Named::Instead(_) | Named::Unknown => known = false,
+                Named::Instead(_) | Named::Unknown => known = false,
             },
             "LoadStmt" => known = false,
             _ => {}

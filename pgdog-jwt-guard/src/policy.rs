@@ -111,19 +111,10 @@ impl Policies {
         if read_only { &self.read_only } else { &self.all }
     }
 
-    /// Whether anything is refused to one kind of session for the sake of its identity.
-    pub fn guards(&self, watch: Watch) -> bool {
-        self.guard_of(watch) != GuardMode::Off
-    }
-
-    fn guard_of(&self, watch: Watch) -> GuardMode {
-        if watch.is_guarded() { self.base(watch.read_only).guard } else { GuardMode::Off }
-    }
-
     /// The policy of one kind of session.
     pub fn of(&self, watch: Watch) -> Policy {
         let base = self.base(watch.read_only);
-        let guard = self.guard_of(watch);
+        let guard = if watch.is_guarded() { base.guard } else { GuardMode::Off };
         // Nobody but the guard keeps what is protected: where there is none for it, nothing is.
         let identity = watch.keeps_settings();
         let protected = if identity || guard == GuardMode::Off { base.protected.clone() } else { Protected::default() };

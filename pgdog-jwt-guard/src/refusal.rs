@@ -14,11 +14,6 @@ impl Refusal {
         self.is_about_identity() || std::ptr::eq(self, &raw const CREATE_CODE)
     }
 
-    /// Whether another value of the setting would pass.
-    pub(super) fn depends_on_value(&self) -> bool {
-        std::ptr::eq(self, &raw const PLAIN_STRINGS) || std::ptr::eq(self, &raw const ENCODING)
-    }
-
     /// Whether the text cannot be read: [`crate::syntax_error`] may know why.
     pub fn is_about_syntax(&self) -> bool {
         std::ptr::eq(self, &raw const UNPARSABLE)
@@ -43,13 +38,7 @@ refusals! {
         "The user is read-only: replicas serve it, and nothing else does.";
     /// `set_config($1, …)`.
     SET_CONFIG_NAME: "permission denied to call set_config with a name that is not a constant",
-        "Write the variable's name as a plain string constant, or in a SELECT as a parameter of type text that stands nowhere else; its value may be anything.";
-    /// `set_config($1, …)` with something else than the name of a variable.
-    PARAMETER_NAME: "permission denied to call set_config with this parameter as a name",
-        "A name in a parameter is one of ASCII characters, and has at most 255 of them.";
-    /// `set_config($1, …)` of what has an effect that depends on the value.
-    PARAMETER_VALUE: "permission denied to set client_encoding or standard_conforming_strings where a parameter is the name",
-        "Use SET, or set_config with constants.";
+        "Write the variable's name as a plain string constant; its value may be anything.";
     /// `set_config` anywhere but in a call.
     FUNCTION_NAMED: "permission denied to refer to a function that can change settings or run SQL, other than by calling it",
         "Call the function directly.";
@@ -132,10 +121,6 @@ pub(super) static SETTING_NAME: Refusal = Refusal {
     message: "invalid configuration parameter name",
     hint: "Custom parameter names must be two or more simple identifiers separated by dots.",
 };
-
-/// What PostgreSQL says itself.
-pub(super) static NULL_NAME: Refusal =
-    Refusal { sqlstate: "22004", message: "SET requires parameter name", hint: "Give the name of a variable." };
 
 /// What a client hears whose statement is longer than its host reads, and so is not read at all.
 pub static TOO_LONG: Refusal = Refusal {

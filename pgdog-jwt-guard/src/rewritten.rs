@@ -18,7 +18,7 @@ use crate::numbers::{VAR_RESET, VAR_SET_DEFAULT, VAR_SET_VALUE};
 use crate::parser::{self, Parser, Token, TokenKind};
 use crate::policy::Policy;
 use crate::refusal;
-use crate::set_config::{self, Instead, Named};
+use crate::set_config::{self, Named};
 use crate::tree::{Tree, Value};
 
 /// What to send in the place of a text whose verdict is [`Verdict::Rewrite`].
@@ -105,7 +105,7 @@ fn rewrite(
     let text = with_constants(std::str::from_utf8(sql).ok()?, statements, parser)?;
     let statements = parser::read(parser, text.as_bytes(), policy.max_words).ok()?;
     let class = judge_statements(&statements, policy).class;
-    matches!(class.verdict, Verdict::Allow | Verdict::AtBind(_)).then(|| Rewritten::Text(text.into_bytes(), class))
+    (class.verdict == Verdict::Allow).then(|| Rewritten::Text(text.into_bytes(), class))
 }
 
 /// What a statement that does nothing else makes of the role.
@@ -153,15 +153,15 @@ fn extension(statement: &Tree) -> Option<String> {
     (statement.kind == "CreateExtensionStmt" && statement.flag("if_not_exists") && plain).then(|| name.to_owned())
 }
 
-/// The text with constants and parameters as the first arguments of `set_config` where they can stand there.
+/// The text with constants as the first arguments of `set_config` where they can stand there.
 fn with_constants(sql: &str, statements: &[Tree], parser: &dyn Parser) -> Option<String> {
     let mut calls = Vec::new();
     for statement in statements {
         statement.walk(|node| {
             if set_config::is_call(node)
-                && let Named::Instead(instead) = set_config::named(node, statement)
+                && let Named::Instead(constant) = set_config::named(node, statement)
             {
-                calls.push((node, instead));
+                calls.push((node, constant));
             }
         });
     }
@@ -169,20 +169,14 @@ fn with_constants(sql: &str, statements: &[Tree], parser: &dyn Parser) -> Option
         parser::tokens(parser, sql)?.into_iter().filter(|token| token.kind != TokenKind::Comment).collect();
     calls.sort_by_key(|(call, _)| std::cmp::Reverse(call.location));
     let mut text = sql.to_owned();
-    for (call, instead) in calls {
-        let instead = match instead {
-            // Nothing in it has a meaning in any encoding, or in a string.
-            Instead::Constant(name) if !name.bytes().all(is_plain) => return None,
-            Instead::Constant(name) => format!("'{name}'"),
-            Instead::Parameter(number) => format!("${number}"),
-        };
-        text.replace_range(first_argument(sql, &tokens, call)?, &instead);
+    for (call, constant) in calls {
+        // Nothing in it has a meaning in any encoding, or in a string.
+        if !constant.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
+            return None;
+        }
+        text.replace_range(first_argument(sql, &tokens, call)?, &format!("'{constant}'"));
     }
     Some(text)
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')
 }
 
 /// Where the first argument of a call stands in the text.

@@ -12,21 +12,11 @@ pub(crate) enum Named<'t> {
     Constant(&'t str),
     /// Its name is a column of nothing but constants.
     Listed(Vec<&'t str>),
-    /// It is a parameter: see [`crate::parameters`].
-    Parameter,
-    /// This could stand in the place of the first argument, and nothing else would change but for who planned that it
+    /// This constant could stand in the place of the first argument, and nothing else would change but for who planned that it
     /// should: see [`crate::rewritten`].
-    Instead(Instead<'t>),
+    Instead(&'t str),
     /// The server alone knows.
     Unknown,
-}
-
-/// What could stand in the place of the first argument.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Instead<'t> {
-    Constant(&'t str),
-    /// By its number.
-    Parameter(i64),
 }
 
 /// Whether a node is such a call.
@@ -41,35 +31,23 @@ pub(crate) fn named<'t>(call: &'t Tree, statement: &'t Tree) -> Named<'t> {
     };
     match name.kind {
         "AConst" => name.string_constant().map_or(Named::Unknown, Named::Constant),
-        "ParamRef" => Named::Parameter,
-        "TypeCast" => instead_of(name).map_or(Named::Unknown, Named::Instead),
+        "TypeCast" => cast(name).map_or(Named::Unknown, Named::Instead),
         "ColumnRef" => column(name, call, statement),
         _ => Named::Unknown,
     }
 }
 
-/// What a cast to `text` is made of. A type of the client's own can have the name `text`, so it is this that counts, and not the cast.
-fn instead_of(cast: &Tree) -> Option<Instead<'_>> {
-    let argument = of_cast(cast)?;
-    match argument.kind {
-        "ParamRef" => Some(Instead::Parameter(argument.num("number"))),
-        _ => constant(argument).map(Instead::Constant),
-    }
-}
-
-fn constant(node: &Tree) -> Option<&str> {
-    if node.kind == "AConst" { node.string_constant() } else { None }
-}
-
-/// What is cast to `text`, or to `varchar` without a length: other casts cut or trim it.
-pub(crate) fn of_cast(cast: &Tree) -> Option<&Tree> {
+/// The constant in a cast to `text`, or to `varchar` without a length: other casts cut or trim it. A type of the client's own can
+/// have the name `text`, so it is the constant that counts, and not the cast.
+fn cast(cast: &Tree) -> Option<&str> {
     let target = cast.node("type_name")?;
     let plain = target.children().all(|(field, _)| field == "names") && !target.flag("setof");
     let [.., name] = target.list("names") else { return None };
     let is_text = matches!(name.node()?.text("sval"), "text" | "varchar");
     let schema = target.first_name("names");
     let is_own = target.list("names").len() == 1 || (target.list("names").len() == 2 && schema == "pg_catalog");
-    cast.node("arg").filter(|_| plain && is_text && is_own)
+    let constant = cast.node("arg").filter(|constant| constant.kind == "AConst")?;
+    constant.string_constant().filter(|_| plain && is_text && is_own)
 }
 
 /// A column of the one table of a SELECT, where the call is a column of its result.
@@ -81,9 +59,7 @@ fn column<'t>(column: &'t Tree, call: &Tree, select: &'t Tree) -> Named<'t> {
     let ([from], true) = (select.list("from_clause"), calls) else { return Named::Unknown };
     let found = match from.node() {
         Some(values) if values.kind == "RangeSubselect" => listed(values, column).map(Named::Listed),
-        Some(table) if table.kind == "RangeVar" => {
-            of_settings(table, column, select).map(|constant| Named::Instead(Instead::Constant(constant)))
-        }
+        Some(table) if table.kind == "RangeVar" => of_settings(table, column, select).map(Named::Instead),
         _ => None,
     };
     found.unwrap_or(Named::Unknown)
@@ -159,5 +135,5 @@ fn equals(condition: &Tree, is_name: impl Fn(&Tree) -> bool) -> Option<&str> {
         (constant, name) if is_name(name) => constant,
         _ => return None,
     };
-    if constant.kind == "TypeCast" { of_cast(constant).and_then(self::constant) } else { constant.string_constant() }
+    if constant.kind == "TypeCast" { cast(constant) } else { constant.string_constant() }
 }

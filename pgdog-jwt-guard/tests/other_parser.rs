@@ -60,7 +60,7 @@ fn trees_of_any_parser_are_judged() {
     assert!(matches!(classify(GuardMode::Strict, b"SET ROLE bob").verdict, Verdict::Rewrite(_)));
     let class = classify(GuardMode::Strict, b"SET work_mem = '1MB'");
     assert_eq!((class.verdict, class.effects), (Verdict::Allow, Effects::SETTINGS));
-    assert_eq!(settings_named(&Few, b"SET ROLE bob", true), Some(vec!["role".to_owned()]));
+    assert_eq!(settings_named(&Few, b"SET ROLE bob"), Some(vec!["role".to_owned()]));
 }
 
 #[test]

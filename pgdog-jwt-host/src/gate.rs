@@ -145,10 +145,8 @@ impl Gate {
         self.is_in_doubt |= executes || class.code.may_be_foreign() || class.effects.intersects(Effects::UNKNOWN);
         self.prepared_doubt |= self.is_in_doubt && class.effects.intersects(Effects::PREPARED);
         match class.verdict {
-            // A request goes on as it is, or not at all; of a Bind nothing but the name is read.
-            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) | Verdict::AtBind(refusal) => {
-                Some(Refused::from(refusal))
-            }
+            // A request goes on as it is, or not at all.
+            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) => Some(Refused::from(refusal)),
             Verdict::Allow | Verdict::Barrier if has_failed && class.transaction != Transaction::End => Some(FAILED),
             // The identity stands in the start-up packet, which is what these go back to.
             Verdict::Allow | Verdict::Barrier => None,

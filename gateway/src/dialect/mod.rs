@@ -21,7 +21,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
     may_hold_secret: own_setting::mentions_own_setting,
 };
 
-pub(crate) static RESERVED_NAME: Refusal = Refusal {
+static RESERVED_NAME: Refusal = Refusal {
     sqlstate: "42501",
     message: "permission denied to use a prepared statement whose name begins with \"__pgdog_jwt_\"",
     hint: "These names are the gateway's own. Use the name that the statement was prepared under.",

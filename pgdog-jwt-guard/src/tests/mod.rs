@@ -1,6 +1,5 @@
 //! What the statements of `vectors` do not show.
 
-mod by_parameter;
 mod classes;
 mod remembered;
 mod rewritten;
@@ -38,5 +37,5 @@ fn classify(guard: GuardMode, sql: &str) -> Class {
 
 /// As it is.
 fn refused(class: Class) -> bool {
-    matches!(class.verdict, Verdict::Refuse(_) | Verdict::Rewrite(_) | Verdict::AtBind(_))
+    matches!(class.verdict, Verdict::Refuse(_) | Verdict::Rewrite(_))
 }

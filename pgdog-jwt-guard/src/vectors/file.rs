@@ -64,7 +64,7 @@ struct Group {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    /// `allow`, `barrier`, `rewrite`, `at bind`, or the SQLSTATE of a refusal.
+    /// `allow`, `barrier`, `rewrite`, or the SQLSTATE of a refusal.
     Word(String),
     Refusal {
         sqlstate: String,
@@ -78,7 +78,6 @@ impl Answer {
             Self::Word(word) if word == "allow" => Expected::Allow,
             Self::Word(word) if word == "barrier" => Expected::Barrier,
             Self::Word(word) if word == "rewrite" => Expected::Rewrite,
-            Self::Word(word) if word == "at bind" => Expected::AtBind,
             Self::Word(code) => Expected::Refuse { sqlstate: code.clone(), message: None },
             Self::Refusal { sqlstate, message } => {
                 Expected::Refuse { sqlstate: sqlstate.clone(), message: Some(message.clone()) }
@@ -155,7 +154,7 @@ impl Statement {
     }
 }
 
-const EFFECTS: [(&str, Effects); 18] = [
+const EFFECTS: [(&str, Effects); 17] = [
     ("settings", Effects::SETTINGS),
     ("prepared", Effects::PREPARED),
     ("deallocates", Effects::DEALLOCATES),
@@ -172,7 +171,6 @@ const EFFECTS: [(&str, Effects); 18] = [
     ("schema", Effects::SCHEMA),
     ("own_name", Effects::OWN_NAME),
     ("opens", Effects::OPENS),
-    ("by_parameter", Effects::BY_PARAMETER),
     ("unknown", Effects::UNKNOWN),
 ];
 

@@ -54,8 +54,6 @@ pub enum Expected {
     Barrier,
     /// [`Verdict::Rewrite`]; or a refusal, where the parser does not say where the words of a text are.
     Rewrite,
-    /// [`Verdict::AtBind`].
-    AtBind,
     /// [`Verdict::Refuse`].
     Refuse {
         /// The error's code.
@@ -71,7 +69,6 @@ impl Vector {
         let agrees = match (&self.expected, class.verdict) {
             (Expected::Allow, Verdict::Allow) | (Expected::Barrier, Verdict::Barrier) => true,
             (Expected::Rewrite, Verdict::Rewrite(_) | Verdict::Refuse(_)) => true,
-            (Expected::AtBind, Verdict::AtBind(_)) => true,
             (Expected::Refuse { sqlstate, message }, Verdict::Refuse(refusal)) => {
                 sqlstate == refusal.sqlstate && message.as_ref().is_none_or(|message| message == refusal.message)
             }

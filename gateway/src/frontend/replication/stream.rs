@@ -258,7 +258,7 @@ impl Replication {
             Verdict::Allow | Verdict::Barrier => {
                 refused("0A000", "DISCARD ALL is not supported in a replication connection")
             }
-            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) | Verdict::AtBind(refusal) => {
+            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) => {
                 audit::statement_refused(&self.opening.registration, refusal.sqlstate, refusal.message, None);
                 Err(End::Fatal(PgError::fatal(refusal.sqlstate, refusal.message).hint(refusal.hint)))
             }

@@ -42,7 +42,7 @@ impl Session {
     #[inline]
     pub(super) fn refusal(&self, class: Class) -> Option<&'static Refusal> {
         match class.verdict {
-            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) | Verdict::AtBind(refusal) => Some(refusal),
+            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) => Some(refusal),
             _ => None,
         }
     }

@@ -104,27 +104,10 @@ impl Session {
         None
     }
 
-    /// Notes the settings that a Bind names by its parameters. An error refuses it.
-    pub(super) fn take_names(&mut self, names: Vec<String>) -> Option<PgError> {
-        if names.is_empty() || self.rules.mode == PoolerMode::Session || self.note_setting_names(names) {
-            return None;
-        }
-        if !self.pin() {
-            return Some(too_many_pins());
-        }
-        self.inquiries.stays_pinned = true;
-        None
-    }
-
     /// Remembers to ask for the settings; `false` when they are known to the server alone.
     fn note_settings(&mut self, text: &[u8]) -> bool {
-        let names = settings_named(&PgQuery, text, self.rules.judges_parameters);
         self.inquiries.settings = true;
-        names.is_some_and(|names| self.note_setting_names(names))
-    }
-
-    fn note_setting_names(&mut self, names: Vec<String>) -> bool {
-        self.inquiries.settings = true;
+        let Some(names) = settings_named(&PgQuery, text) else { return false };
         for name in names {
             if name == "session_authorization" {
                 return false;

@@ -54,14 +54,11 @@ impl Session {
         let text_size = text.len();
         let mut class = if self.rules.reads_sql { self.classify(text) } else { Class::UNKNOWN };
         if let Some(refusal) = self.refusal(class) {
-            class = match self.class_of_parse(refusal, class, header, name_size, text_size) {
-                Ok(class) => class,
-                Err(error) => return Ok(self.refuse(header, error)),
+            let Some(other) = self.class_in_its_place(class, header, name_size + 1) else {
+                let error = self.refuse_by_guard(refusal, header, name_size + 1);
+                return Ok(self.refuse(header, error));
             };
-        }
-        if let Some(refusal) = self.refused_execute(class) {
-            let error = self.refuse_by_guard(refusal, header, name_size + 1);
-            return Ok(self.refuse(header, error));
+            class = other;
         }
         let class = Class { code: class.code.with_parameters(fields.0), ..class };
 
@@ -95,11 +92,7 @@ impl Session {
                 return Ok(self.refuse(header, error));
             }
             let name = self.input.bytes().get(HEADER_SIZE..HEADER_SIZE + name_size).unwrap_or_default().to_vec();
-            let special = match class.effects.intersects(Effects::BY_PARAMETER | Effects::EXECUTES) {
-                true => self.special_by_parameter(class, &name, &text(self)),
-                false => Some(self.special(class)),
-            };
-            let Some(marks) = special.and_then(|special| self.mark_name(&name, special)) else {
+            let Some(marks) = self.mark_name(&name, self.special(class)) else {
                 return Ok(self.refuse(header, too_many_special()));
             };
             let audit = self.record_parse(name_size, text_size);
@@ -195,11 +188,6 @@ impl Session {
         if let Some(step) = self.awaits_special(is_special) {
             return Ok(step);
         }
-        let statement = found.as_ref().map(|(_, statement)| &**statement);
-        let settings = match self.settings_of_bind(header, name_at..name_at + name_size, class, statement) {
-            Ok(settings) => settings,
-            Err(step) => return Ok(step),
-        };
         let is_noted = is_special || !self.special_names.is_empty() || self.rules.verifies;
         let (portal, special) = match is_noted {
             false => (None, None),
@@ -228,9 +216,6 @@ impl Session {
                 if let Some(error) = self.take_effects(class, |_| statement.text().to_vec()) {
                     return Ok(self.refuse(header, error));
                 }
-                if let Some(error) = self.take_names(settings) {
-                    return Ok(self.refuse(header, error));
-                }
                 self.note_name(class, |_| statement.text().to_vec());
                 self.registration.meter.bind();
                 self.forward_renamed(header, name_at, name_size, statement.server_name().as_bytes());
@@ -248,9 +233,6 @@ impl Session {
                         return Ok(self.refuse(header, error));
                     }
                     self.note_name(class, Self::unnamed_text);
-                }
-                if let Some(error) = self.take_names(settings) {
-                    return Ok(self.refuse(header, error));
                 }
                 self.note_unseen_statement();
                 self.forward_request(header);
@@ -283,11 +265,7 @@ impl Session {
         let special = match self.rules.follows_statements {
             _ if is_missing => None,
             true => self.special(class),
-            // What a portal sets is judged already.
-            false => self
-                .special_names
-                .get(Named::Statement, name)
-                .filter(|special| !matches!(special, Special::ByParameter(_))),
+            false => self.special_names.get(Named::Statement, name),
         };
         let fits = special.is_none()
             || self.special_names.has_room(Named::Portal)
@@ -314,7 +292,7 @@ impl Session {
     }
 
     /// The text of the Parse message that is next in the input.
-    pub(super) fn text_of_parse(&self, header: Header, name_size: usize, text_size: usize) -> Vec<u8> {
+    fn text_of_parse(&self, header: Header, name_size: usize, text_size: usize) -> Vec<u8> {
         let body = self.input.bytes().get(HEADER_SIZE..header.size).unwrap_or_default();
         body.get(name_size + 1..name_size + 1 + text_size).unwrap_or_default().to_vec()
     }
@@ -402,7 +380,7 @@ impl Session {
         self.assert_identity(portal.as_deref().map_or(Runs::Other, Runs::Execute));
         let forgets = match special {
             Some(Special::Forgets(forgets)) => Some(forgets),
-            Some(Special::Copies | Special::Completes(_) | Special::ByParameter(_)) | None => None,
+            Some(Special::Copies | Special::Completes(_)) | None => None,
         };
         if forgets.is_some() {
             self.forgetting.is_sent = true;

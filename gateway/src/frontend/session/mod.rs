@@ -10,7 +10,6 @@ mod attached;
 mod batch;
 mod begin;
 pub(crate) mod bench;
-mod by_parameter;
 mod checkout;
 mod doubt;
 mod effects;

@@ -236,7 +236,7 @@ impl Session {
                     Some(Special::Completes(completes)) => {
                         rewritten(|out| message::command_complete(out, completes.tag()))
                     }
-                    Some(Special::Copies | Special::ByParameter(_)) | None => Fate::Forward,
+                    Some(Special::Copies) | None => Fate::Forward,
                 }
             }
             Pending::Bind(_, bound) => {

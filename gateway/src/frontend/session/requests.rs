@@ -206,10 +206,9 @@ impl Session {
         {
             return Ok(step);
         }
-        let mut refusal = self.refusal(class).or_else(|| self.refused_execute(class));
+        let mut refusal = self.refusal(class);
         if refusal.is_some()
             && let Some(other) = self.class_in_its_place(class, header, 0)
-            && self.refusal(other).is_none()
         {
             (class, refusal) = (other, None);
         }

@@ -103,7 +103,7 @@ impl Session {
 
     fn refusal_of(&self, text: &[u8]) -> Option<&'static Refusal> {
         match self.classify(text).verdict {
-            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) | Verdict::AtBind(refusal) => Some(refusal),
+            Verdict::Refuse(refusal) | Verdict::Rewrite(refusal) => Some(refusal),
             Verdict::Allow | Verdict::Barrier => None,
         }
     }

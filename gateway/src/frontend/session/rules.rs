@@ -29,8 +29,6 @@ pub(super) struct Rules {
     pub(super) max_own_request: usize,
     /// The first statement of a transaction says where it runs (`read_write_strategy = "aggressive"`).
     pub(super) first_statement_decides: bool,
-    /// Settings that parameters name are judged by the guard.
-    pub(super) judges_parameters: bool,
     /// RESET ALL may touch variables that carry identity.
     pub(super) resets_touch_identity: bool,
     /// Functions of the client's own may run (`guard = "standard"`): what they did to the identity is not known.
@@ -56,7 +54,6 @@ impl Rules {
             first_statement_decides: mode == PoolerMode::Transaction
                 && pools.routes()
                 && config.general.read_write_strategy == ReadWriteStrategy::Aggressive,
-            judges_parameters: generation.policies.guards(watch),
             resets_touch_identity: !generation.policies.base(watch.read_only).protected.is_empty(),
             verifies: (watch.identity || watch.read_only)
                 && config.jwt.as_ref().is_some_and(|jwt| jwt.guard == Guard::Standard),
@@ -72,7 +69,6 @@ impl Rules {
         let same_rights = self.watch == new.watch
             && self.guarded == new.guarded
             && self.verifies == new.verifies
-            && self.judges_parameters == new.judges_parameters
             && self.resets_touch_identity == new.resets_touch_identity;
         // A server of its own would not have them, nor one that does not follow them; and what was not read is not known.
         let same_statements = self.follows_statements == new.follows_statements

@@ -2,11 +2,10 @@
 //! (see [`super::forgetting`]), and those that PostgreSQL calls something else (see [`super::rewriting`]). Which prepared
 //! statements and portals stand for one is remembered here.
 //!
-//! Nothing unsafe comes of a mistake in those. A COPY that was not foreseen ends the connection when something was sent behind
-//! it, and what lies on the server under the name of a statement that forgets is harmless. It is otherwise with statements whose
-//! parameters name settings ([`super::by_parameter`]): once there was one, every Bind waits until earlier batches are answered.
+//! Nothing unsafe comes of a mistake in it. A COPY that was not foreseen ends the connection when something was sent behind
+//! it, and what lies on the server under the name of a statement that forgets is harmless.
 
-use pgdog_jwt_guard::{ByParameter, Class, Effects};
+use pgdog_jwt_guard::{Class, Effects};
 
 use super::Session;
 use super::forgetting::Forgets;
@@ -18,9 +17,6 @@ use crate::wire::PgError;
 /// Such names of one client.
 const MAX_NAMES: usize = 64;
 
-/// Different ways of one client's statements to name settings by parameters.
-const MAX_PARAMETERS: usize = 64;
-
 /// Why a statement is a special one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Special {
@@ -30,8 +26,6 @@ pub(super) enum Special {
     Forgets(Forgets),
     /// It was sent otherwise than it was written.
     Completes(Completes),
-    /// Its parameters name settings: those at this place of the list, see [`SpecialNames::parameters`].
-    ByParameter(u8),
 }
 
 /// A name, and what special it stood for before.
@@ -58,12 +52,6 @@ struct Lists {
     portals: List,
     /// A request that is not answered has taken a name away: what it stood for may come back.
     is_undecided: bool,
-    /// Of statements whose parameters name settings. While there is one, nothing of this is dropped.
-    parameters: Vec<ByParameter>,
-    /// One of them has, or had, a name that SQL can say.
-    can_be_executed: bool,
-    /// A statement was prepared that has `EXECUTE` in it.
-    executes: bool,
 }
 
 type List = Vec<(Box<[u8]>, Special)>;
@@ -144,46 +132,10 @@ impl SpecialNames {
     pub(super) fn settle(&mut self) {
         if let Some(lists) = &mut self.0 {
             lists.is_undecided = false;
-            let is_used = !lists.parameters.is_empty() || lists.executes;
-            if lists.statements.is_empty() && lists.portals.is_empty() && !is_used {
+            if lists.statements.is_empty() && lists.portals.is_empty() {
                 self.0 = None;
             }
         }
-    }
-
-    /// The parameters that name settings in a statement that was marked with this place.
-    pub(super) fn parameters(&self, place: u8) -> Option<ByParameter> {
-        self.0.as_ref()?.parameters.get(usize::from(place)).copied()
-    }
-
-    /// A statement is prepared whose parameters name settings. `by_name`: SQL can say its name. `None` when there are too many.
-    pub(super) fn note_parameters(&mut self, parameters: ByParameter, by_name: bool) -> Option<Special> {
-        let lists = self.0.get_or_insert_default();
-        lists.can_be_executed |= by_name;
-        let place = match lists.parameters.iter().position(|known| *known == parameters) {
-            None if lists.parameters.len() == MAX_PARAMETERS => return None,
-            None => {
-                lists.parameters.push(parameters);
-                lists.parameters.len() - 1
-            }
-            Some(place) => place,
-        };
-        u8::try_from(place).ok().map(Special::ByParameter)
-    }
-
-    /// Whether SQL can say the name of a statement whose parameters name settings.
-    #[inline]
-    pub(super) fn can_be_executed(&self) -> bool {
-        self.0.as_ref().is_some_and(|lists| lists.can_be_executed)
-    }
-
-    /// A statement is prepared that has `EXECUTE` in it.
-    pub(super) fn note_execute(&mut self) {
-        self.0.get_or_insert_default().executes = true;
-    }
-
-    pub(super) fn executes(&self) -> bool {
-        self.0.as_ref().is_some_and(|lists| lists.executes)
     }
 
     pub(super) fn clear(&mut self) {
@@ -251,9 +203,7 @@ impl Session {
 
     /// A Parse or Close was not carried out. One of the unnamed statement that has failed has taken the one before with it.
     pub(super) fn unmark_name(&mut self, (name, before): Mark, has_failed: bool) {
-        // The error may have been there before PostgreSQL read the Parse. Where that matters, the name keeps what it had.
-        let is_gone = |before: &Special| has_failed && name.is_empty() && !matches!(before, Special::ByParameter(_));
-        let before = before.filter(|before| !is_gone(before));
+        let before = before.filter(|_| !(has_failed && name.is_empty()));
         self.unmark(Named::Statement, (name, before));
     }
 
@@ -282,11 +232,8 @@ impl Session {
 
 /// The error for a client that keeps too many of them.
 pub(super) fn too_many_special() -> PgError {
-    PgError::error(
-        "53400",
-        "too many prepared statements or portals of COPY, EXECUTE, DISCARD ALL, RESET ALL or set_config",
-    )
-    .hint("Close those that are no longer used.")
+    PgError::error("53400", "too many prepared statements or portals of COPY, EXECUTE, DISCARD ALL or RESET ALL")
+        .hint("Close those that are no longer used.")
 }
 
 #[cfg(test)]
@@ -315,26 +262,6 @@ mod tests {
         assert!(names.has(Named::Statement) && !names.has(Named::Portal));
         names.remove(Named::Statement, b"b");
         names.settle();
-        assert!(names.is_empty());
-    }
-
-    #[test]
-    fn a_statement_that_names_settings_by_parameters_is_not_forgotten_with_its_name() {
-        let parameters = |sql: &str| ByParameter::of_text(&pgdog_jwt_guard::PgQuery, sql.as_bytes()).unwrap();
-        let (one, other) =
-            (parameters("SELECT set_config($1, '', true)"), parameters("SELECT set_config($2, $1, true)"));
-        let mut names = SpecialNames::default();
-        assert_eq!(names.note_parameters(one, false), Some(Special::ByParameter(0)));
-        assert_eq!(names.note_parameters(other, false), Some(Special::ByParameter(1)));
-        assert_eq!(names.note_parameters(one, false), Some(Special::ByParameter(0)));
-        assert!(!names.can_be_executed());
-        assert_eq!(names.parameters(1), Some(other));
-        assert!(names.put(Named::Statement, b"", Special::ByParameter(0)));
-        names.remove(Named::Statement, b"");
-        names.clear_portals();
-        names.settle();
-        assert!(!names.is_empty(), "what is answered later may bring it back");
-        names.clear();
         assert!(names.is_empty());
     }
 

@@ -15,7 +15,7 @@ use crate::wire::frame::{self, HEADER_SIZE};
 use crate::wire::{Header, PgError};
 
 /// Largest unnamed statement that is kept for a Bind in a later batch, in bytes.
-pub(super) const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 64 * 1024;
 
 /// Tags of unnamed statements, across all sessions.
 static TAGS: AtomicU64 = AtomicU64::new(1);
