@@ -53,7 +53,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use pgdog_jwt_protocol::Conversation;
-use tokio::time::Sleep;
 
 use crate::app::state::{App, Generation};
 use crate::audit::StatementPolicy;
@@ -130,8 +129,6 @@ pub(crate) struct Session {
     rules: Rules,
     /// What its token's end means to it.
     expiry: Option<Box<Expiry>>,
-    /// When to look whether the client is still there, while nothing is read from it.
-    look: Option<std::pin::Pin<Box<Sleep>>>,
 
     /// What the client sent and the session has not dealt with.
     input: Chunk,
@@ -257,7 +254,6 @@ impl Session {
             client,
             typed,
             expiry: Expiry::new(&who, generation.config.jwt.as_ref().map(|jwt| &jwt.life)),
-            look: None,
             who,
             pools,
             startup: settings.clone(),

@@ -3,11 +3,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pgdog_jwt_protocol::Batch;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::expiry::Due;
 use super::patience::Limit;
@@ -20,6 +21,9 @@ use crate::wire::PgError;
 
 /// How often it is looked whether a client is still there from which nothing is read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When to look next.
+type Look = Pin<Box<Sleep>>;
 
 /// What a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,7 @@ enum Then {
 impl Session {
     /// Moves bytes until `until`.
     pub(super) async fn turn(&mut self, until: Until) -> Result<(), End> {
+        let mut look = None;
         loop {
             if self.settle().await? && (until != Until::Input || self.is_over()) {
                 return Ok(());
@@ -77,9 +82,9 @@ impl Session {
                 return Err(End::Fatal(shutting_down()));
             }
             let event = match self.time_limit() {
-                None => poll_fn(|cx| self.poll_turn(cx, until)).await,
+                None => poll_fn(|cx| self.poll_turn(cx, until, &mut look)).await,
                 Some((limit, kind)) => {
-                    let polling = poll_fn(|cx| self.poll_turn(cx, until));
+                    let polling = poll_fn(|cx| self.poll_turn(cx, until, &mut look));
                     match Box::pin(tokio::time::timeout(limit, polling)).await {
                         Ok(event) => event,
                         Err(_) if kind == Limit::Query => Event::ServerLost(Box::new(self.give_up())),
@@ -121,7 +126,7 @@ impl Session {
         Ok(Then::Again)
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until) -> Poll<Event> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until, look: &mut Option<Look>) -> Poll<Event> {
         if let Some(signal) = self.registration.poll_signal(cx) {
             return Poll::Ready(Event::Signal(signal));
         }
@@ -176,7 +181,7 @@ impl Session {
                 if self.held_cancel.is_some() {
                     self.poll_held_cancel(cx);
                 }
-                if self.poll_look(cx, until).is_ready() {
+                if self.poll_look(cx, until, look).is_ready() {
                     return Poll::Ready(Event::ClientLeft);
                 }
                 return self.poll_expiry(cx).map(Event::Expiry);
@@ -186,22 +191,19 @@ impl Session {
 
     /// While nothing is read from the client: whether it has left.
     #[inline]
-    fn poll_look(&mut self, cx: &mut Context<'_>, until: Until) -> Poll<()> {
+    fn poll_look(&self, cx: &mut Context<'_>, until: Until, look: &mut Option<Look>) -> Poll<()> {
         if until == Until::Input && self.requests.is_empty() && !self.has_output() {
-            if self.look.is_some() {
-                self.look = None;
-            }
             return Poll::Pending;
         }
-        self.look_for_client(cx)
+        self.look_for_client(cx, look)
     }
 
     #[cold]
-    fn look_for_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn look_for_client(&self, cx: &mut Context<'_>, look: &mut Option<Look>) -> Poll<()> {
         loop {
-            let timer = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
+            let timer = look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
             ready!(timer.as_mut().poll(cx));
-            self.look = None;
+            *look = None;
             if self.client.has_left() {
                 return Poll::Ready(());
             }
