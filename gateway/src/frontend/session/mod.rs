@@ -137,13 +137,14 @@ pub(crate) struct Session {
     passing_to_nobody: bool,
     /// Replies for the client: first `out`, then `forward`.
     out: Vec<u8>,
-    out_at: usize,
+    /// What of it was written. A message has 2 GiB at most, and so much is never gathered.
+    out_at: u32,
     forward: Chunk,
 
     server: Option<Server>,
     /// Requests for the server.
     requests: Vec<u8>,
-    requests_at: usize,
+    requests_at: u32,
     /// The start of a reply that has not arrived whole.
     carry: Vec<u8>,
     /// Bytes of a reply that is forwarded without being looked at.

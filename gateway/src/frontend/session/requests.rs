@@ -78,7 +78,7 @@ impl Session {
             {
                 return Ok(next);
             }
-            if self.requests.len() - self.requests_at > HIGH_WATER {
+            if self.requests.len() - self.requests_at as usize > HIGH_WATER {
                 return Ok(Next::Room);
             }
             if self.conversation.len() >= MAX_EXPECTED {

@@ -59,7 +59,7 @@ impl Session {
         self.hold(server);
         match requests {
             Ok(Ok(mut requests)) => {
-                requests.extend_from_slice(self.requests.get(self.requests_at..).unwrap_or_default());
+                requests.extend_from_slice(self.requests.get(self.requests_at as usize..).unwrap_or_default());
                 (self.requests, self.requests_at) = (requests, 0);
                 Ok(())
             }

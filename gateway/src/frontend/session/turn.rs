@@ -232,10 +232,10 @@ impl Session {
 
     /// Writes replies to the client until there are none.
     pub(super) fn poll_client_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(bytes) = self.out.get(self.out_at..).filter(|bytes| !bytes.is_empty()) {
+        while let Some(bytes) = self.out.get(self.out_at as usize..).filter(|bytes| !bytes.is_empty()) {
             let count = ready!(self.client.poll_write_slice(cx, bytes))?;
             self.registration.meter.sent(count);
-            self.out_at += count;
+            self.out_at += count as u32;
         }
         if self.out_at > 0 {
             recycle(&mut self.out, &mut self.out_at);
@@ -252,8 +252,8 @@ impl Session {
     /// Writes requests to the server until there are none.
     pub(super) fn poll_server_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(server) = &mut self.server else { return Poll::Ready(Ok(())) };
-        while let Some(bytes) = self.requests.get(self.requests_at..).filter(|bytes| !bytes.is_empty()) {
-            self.requests_at += ready!(server.poll_write(cx, bytes))?;
+        while let Some(bytes) = self.requests.get(self.requests_at as usize..).filter(|bytes| !bytes.is_empty()) {
+            self.requests_at += ready!(server.poll_write(cx, bytes))? as u32;
         }
         recycle(&mut self.requests, &mut self.requests_at);
         Poll::Ready(Ok(()))
@@ -336,7 +336,7 @@ impl Session {
 }
 
 /// Empties a buffer; one that grew beyond the ordinary is given back.
-fn recycle(buffer: &mut Vec<u8>, at: &mut usize) {
+fn recycle(buffer: &mut Vec<u8>, at: &mut u32) {
     const KEEP: usize = 4096;
     buffer.clear();
     *at = 0;
