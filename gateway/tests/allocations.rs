@@ -106,10 +106,12 @@ fn a_session_that_is_warm_allocates_nothing_for_a_query() {
             take_turns(clients, &[exchanges::prepare()], 1).await;
             check("a prepared statement", clients, &[exchanges::prepared()], 0).await;
             check("ten of them at once", clients, &[exchanges::pipeline(10)], 0).await;
-            check("one that is prepared anew", clients, &[exchanges::close(), exchanges::prepare()], 14).await;
+            // Two of them for whose it is.
+            check("one that is prepared anew", clients, &[exchanges::close(), exchanges::prepare()], 16).await;
             let mut other = Client::log_in(&setup, "alice").await;
             other.converse(&exchanges::prepare_again()).await;
-            check("one that another has, too", clients, &[exchanges::close(), exchanges::prepare_again()], 6).await;
+            check("one that another session has, too", clients, &[exchanges::close(), exchanges::prepare_again()], 7)
+                .await;
         });
     }
     let setup = Setup::new(true, 1).unwrap();
