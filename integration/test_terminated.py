@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,3 +122,33 @@ def test_a_client_that_has_gone_is_noticed_while_its_next_request_waits(
     eventually(lambda: not runs(database, pid), "the end of what ran")
     with target.wire("alice") as wire:
         assert wire.value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("end", [ENDS["kill"], ENDS["revoke"]], ids=["kill", "revoke"])
+def test_an_error_is_not_written_into_a_row(target: Target, end: Callable[[Target], None]) -> None:
+    """The client reads nothing meanwhile, so that a row is under way."""
+    row = b"\0\1" + (100).to_bytes(4, "big") + b"x" * 100
+    with target.wire("alice") as wire:
+        wire.send(w.query("SELECT repeat('x', 100) FROM generate_series(1, 3000000)"))
+        assert wire.receive().type == "T"
+
+        end(target)
+
+        try:
+            while (message := wire.receive()).type == "D":
+                assert message.body == row
+            assert w.error_of([message])["C"] == "57P01"
+        except (EOFError, ConnectionError):
+            pass
+
+
+def test_who_sends_no_more_and_reads_on_loses_nothing(
+    target: Target, database: psycopg.Connection[Any]
+) -> None:
+    """As with `nc -N`: the side of the client is closed while a request still waits."""
+    with target.wire("alice") as wire:
+        wire.send(w.query("SELECT pg_sleep(2)"), w.query("DISCARD ALL"), w.query(INSERT) * 5)
+        wire.socket.shutdown(socket.SHUT_WR)
+
+        assert last_words(wire) == (7, "")
+    assert database.execute(COUNT).fetchone() == (5,)

@@ -82,6 +82,8 @@ impl Session {
     /// Before a client hears that an administrator ends its session: what runs is told to stop, and what was sent behind it is not
     /// run. A server reads what has arrived before it sees that a connection has been closed, unless that was reset.
     pub(super) async fn halt(&mut self) {
+        // What the reactor has not seen yet would be lost with the connection.
+        tokio::task::yield_now().await;
         self.take_what_has_come();
         if self.is_quiet() && !self.is_moving() {
             return;

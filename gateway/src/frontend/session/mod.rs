@@ -330,6 +330,8 @@ impl Session {
         }
         let reason = match outcome {
             Ok(()) | Err(End::Left) => None,
+            // An error would be taken for a part of the message in which the client is.
+            Err(End::Fatal(error)) if self.replying > 0 => Some(error),
             Err(End::Fatal(error)) => {
                 let error = error.with_severity(Severity::Fatal);
                 self.tell(&error).await;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pgdog_jwt_protocol::Batch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::expiry::Due;
 use super::patience::Limit;
@@ -22,8 +22,12 @@ use crate::wire::PgError;
 /// How often it is looked whether a client is still there from which nothing is read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// When to look next.
-type Look = Pin<Box<Sleep>>;
+/// Looks whether a client is still there.
+struct Look {
+    timer: Pin<Box<Sleep>>,
+    /// Since when it sends nothing more.
+    closed: Option<Instant>,
+}
 
 /// What a turn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,15 +202,17 @@ impl Session {
         self.look_for_client(cx, look)
     }
 
+    /// A client that has closed its side may read on. What it has sent is carried out, for as long as after its end.
     #[cold]
     fn look_for_client(&self, cx: &mut Context<'_>, look: &mut Option<Look>) -> Poll<()> {
+        let look = look.get_or_insert_with(|| Look { timer: Box::pin(sleep(LOOK_EVERY)), closed: None });
         loop {
-            let timer = look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
-            ready!(timer.as_mut().poll(cx));
-            *look = None;
-            if self.client.has_left() {
+            ready!(look.timer.as_mut().poll(cx));
+            let grace = self.generation.config.general.rollback_timeout;
+            if self.client.has_left() && look.closed.get_or_insert_with(Instant::now).elapsed() >= grace {
                 return Poll::Ready(());
             }
+            look.timer.as_mut().reset(Instant::now() + LOOK_EVERY);
         }
     }
 
