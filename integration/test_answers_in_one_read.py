@@ -24,7 +24,7 @@ REQUESTS = {
 
 
 def settled(count: Callable[[], int]) -> None:
-    """Waits until there is something, and as much as a moment ago; not for ever: then the answers come one by one."""
+    """Waits until there is something, and as much as a moment ago; after a while, for nothing more."""
     before = 0
     for _ in range(50):
         last, before = before, count()
