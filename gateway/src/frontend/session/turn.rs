@@ -130,7 +130,7 @@ impl Session {
         Ok(Then::Again)
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until, look: &mut Option<Look>) -> Poll<Event> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, until: Until, look: &mut Option<Box<Look>>) -> Poll<Event> {
         if let Some(signal) = self.registration.poll_signal(cx) {
             return Poll::Ready(Event::Signal(signal));
         }
@@ -195,7 +195,7 @@ impl Session {
 
     /// While nothing is read from the client: whether it has left.
     #[inline]
-    fn poll_look(&self, cx: &mut Context<'_>, until: Until, look: &mut Option<Look>) -> Poll<()> {
+    fn poll_look(&self, cx: &mut Context<'_>, until: Until, look: &mut Option<Box<Look>>) -> Poll<()> {
         if until == Until::Input && self.requests.is_empty() && !self.has_output() {
             return Poll::Pending;
         }
@@ -204,8 +204,8 @@ impl Session {
 
     /// A client that has closed its side may read on. What it has sent is carried out, for as long as after its end.
     #[cold]
-    fn look_for_client(&self, cx: &mut Context<'_>, look: &mut Option<Look>) -> Poll<()> {
-        let look = look.get_or_insert_with(|| Look { timer: Box::pin(sleep(LOOK_EVERY)), closed: None });
+    fn look_for_client(&self, cx: &mut Context<'_>, look: &mut Option<Box<Look>>) -> Poll<()> {
+        let look = look.get_or_insert_with(|| Box::new(Look { timer: Box::pin(sleep(LOOK_EVERY)), closed: None }));
         loop {
             ready!(look.timer.as_mut().poll(cx));
             let grace = self.generation.config.general.rollback_timeout;
