@@ -11,19 +11,6 @@ GATEWAY := $(if $(PGDOG_JWT_BIN),true,$(CARGO) build --release --locked -p pgdog
 # How many processes share the files of integration tests. They mostly wait; each has PostgreSQL servers of its own.
 WORKERS ?= 3
 
-# The PostgreSQL versions that the whole suite runs on, a new one and an old one: the first run also has what compares versions. Who
-# asks for something else (some tests, one version, PgDog) has one run.
-WHOLE ?= 18 14
-ONE_RUN := $(strip $(ARGS) $(PGDOG) $(PG_MAJOR) $(PG_BIN) $(PGDOG_JWT_TEST_GATEWAY))
-OTHER_RUNS = set -e; for major in $(wordlist 2,9,$(WHOLE)); do \
-	if ! $(PYTHON) -c "import sys; sys.path.insert(0, 'integration'); import harness; \
-		sys.exit($$major not in [one.major for one in harness.find_installations()])"; then \
-		echo "not tested as a whole, as it is not on this machine: PostgreSQL $$major"; continue; \
-	fi; \
-	echo "== PostgreSQL $$major"; \
-	PG_MAJOR=$$major $(PYTHON) -m pytest --numprocesses $(WORKERS); \
-done
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-rust test-integration test-versions test-drivers conversations conversations-random conversations-adversarial lint fmt bench bench-full bench-instructions bench-cleaning bench-micro release clean
 
@@ -44,8 +31,7 @@ test-rust: ## Run the Rust tests
 test-integration: ## Run the tests against real PostgreSQL servers; ARGS="-k cancel" for some of them; PGDOG=path: against a patched PgDog
 	@scripts/setup build versions
 	@$(if $(PGDOG),true,$(GATEWAY))
-	@exec $(if $(PGDOG),env PGDOG=$(abspath $(PGDOG))) $(if $(ONE_RUN),,env PG_WHOLE="$(WHOLE)") $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
-	@$(if $(ONE_RUN),true,$(OTHER_RUNS))
+	@exec $(if $(PGDOG),env PGDOG=$(abspath $(PGDOG))) $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 test-versions: ## Run them on every PostgreSQL version, in an hour; PG_MAJOR=13 make test-integration for one
 	@scripts/setup build versions

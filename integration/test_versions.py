@@ -1,5 +1,5 @@
 """Every PostgreSQL version that there is on this machine: the main job, what changed between versions, and
-some of the suite. `make test` runs all of it on two of them, and `make test-versions` on each."""
+some of the suite. `make test-versions` runs all of it on each."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ from harness import (
 from harness import wire as w
 from harness.activity import await_sleep, sleep_statement
 from harness.external import is_external
-from harness.installation import SUPPORTED, whole_suite_on
+from harness.installation import SUPPORTED
 from harness.target import Target
 
 GATEWAY_ACCOUNT = {"server_user": "gateway", "server_password": "gateway-secret"}
 READER = {"name": "reader", "database": "demo", "read_only": True, **GATEWAY_ACCOUNT}
 SERVICE = {"name": "service", "database": "demo", "password": "service-secret"}
 EVERY = [] if is_external() else find_installations()
-# Those with a run of the whole suite need no part of it.
-OTHERS = [one for one in EVERY[1:] if one.major not in whole_suite_on()]
+OTHERS = EVERY[1:]
 
 # Files of this suite that say much in a few seconds, and what they say of sizes alone.
 FAST = (
@@ -105,8 +104,7 @@ def test_every_supported_version_is_here(say: Any) -> None:
 @pytest.mark.parametrize("installation", OTHERS, ids=lambda one: f"PostgreSQL {one.version}")
 def test_a_part_of_the_suite(installation: Installation) -> None:
     folder = Path(__file__).parent
-    left_out = ("PYTEST_", "PG_WHOLE")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", f"not ({SLOW})", *(folder / name for name in FAST)],
         cwd=folder.parent,

@@ -129,7 +129,6 @@ def find_installations() -> list[Installation]:
     """All that can be had, the preferred one first, each major version once.
 
     `PG_BIN` and `PG_MAJOR` are orders and not hints: when one is set, nothing else is looked at.
-    `PG_WHOLE` is a hint.
     """
     if named := os.environ.get("PG_BIN"):
         if not _has(Path(named), *SERVER, *CLIENTS):
@@ -140,13 +139,7 @@ def find_installations() -> list[Installation]:
         found = [one for one in found if str(one.major) == major]
         if not found:
             raise RuntimeError(f"PG_MAJOR={major}: there is no PostgreSQL {major} on this machine")
-    whole = whole_suite_on()
-    return sorted(found, key=lambda one: whole[:1] != [one.major])
-
-
-def whole_suite_on() -> list[int]:
-    """The versions that have a run of the whole suite each, the one of this run first (`PG_WHOLE`)."""
-    return [int(major) for major in os.environ.get("PG_WHOLE", "").split()]
+    return found
 
 
 def oldest_and_newest() -> list[Installation]:
