@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from conftest import MakeGateway
-from harness import eventually, primary_alone
+from harness import DATABASE, eventually, primary_alone
 from harness import wire as w
 from harness.target import Target
 from harness.wire import Wire
@@ -152,3 +152,24 @@ def test_who_sends_no_more_and_reads_on_loses_nothing(
 
         assert last_words(wire) == (7, "")
     assert database.execute(COUNT).fetchone() == (5,)
+
+
+def test_a_function_call_behind_a_lost_transaction_is_not_run(
+    make_gateway: MakeGateway, cluster: Any, database: psycopg.Connection[Any]
+) -> None:
+    """It would be run on another server, outside of the transaction."""
+    service = {"name": "service", "database": DATABASE, "password": "service-secret"}
+    target = make_gateway(databases=[primary_alone(cluster)], users=[service])
+    with target.wire("service", "service-secret") as wire:
+        wire.query("BEGIN")
+        pid = int(wire.value("SELECT pg_backend_pid()") or 0)
+        database.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        eventually(lambda: "server lost" in target.gateway.log_text(), "the gateway to notice")
+
+        absolute = w.function_call(1397, (-7).to_bytes(4, "big", signed=True))
+        wire.send(absolute)
+
+        # What the server has said last.
+        assert w.error_of(wire.until_ready())["C"] == "57P01"
+        wire.send(absolute)
+        assert w.types_of(wire.until_ready()) == "VZ"

